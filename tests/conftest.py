@@ -1,0 +1,80 @@
+"""Fixtures: small weights in the published formats, and the program as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package
+sys.path.insert(0, str(Path(__file__).parent))  # for references.py
+
+from benchmarks import synthetic_weights  # noqa: E402
+
+ESM_8M = "esm2_t6_8M_UR50D"
+TINY_DNABERT = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 12, "intermediate_size": 40}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights directory: ESM-2 8M as published by fair-esm, a tiny DNABERT-S, classifiers that fit."""
+    directory = tmp_path_factory.mktemp("weights")
+    synthetic_weights.write_fair_esm(directory / f"{ESM_8M}.pt", 6, 320, 20)
+    synthetic_weights.write_dnabert(directory / "DNABERT-S", **TINY_DNABERT)
+    for chunk_size in (300, 500):
+        synthetic_weights.write_classifier(directory / f"{chunk_size}_model.pth", 320 + 24)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def program(weights: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``python -m virnucpro`` in a process of its own, with the small weights at hand."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command(*arguments), env=environment(weights), capture_output=True, text=True, timeout=300, **options
+        )
+
+    return run
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "virnucpro", *map(str, arguments)]
+
+
+def environment(weights: Path) -> dict[str, str]:
+    """For a run on the CPU, which is what the expected numbers are for."""
+    return os.environ | {"VIRNUCPRO_WEIGHTS": str(weights), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def main(weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable:
+    """The command line in this process: returns (exit code, standard error)."""
+    from virnucpro.cli import main as cli_main
+
+    monkeypatch.setenv("VIRNUCPRO_WEIGHTS", str(weights))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = cli_main([str(argument) for argument in arguments])
+        return code, capfd.readouterr().err
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip GPU tests where there is none, and say so."""
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            skip = pytest.mark.skip(reason="needs a CUDA GPU, and none is visible here")
+            for item in items:
+                if item.get_closest_marker("gpu"):
+                    item.add_marker(skip)

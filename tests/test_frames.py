@@ -1,0 +1,85 @@
+"""Frames: translation against Biopython, and the published tool's oddities as literals."""
+
+import pytest
+from Bio.Seq import Seq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virnucpro.chunks import Chunk
+from virnucpro.frames import CODONS, chunk_name, open_frames, reverse_complement, translate
+
+
+def frames(sequence):
+    return [(frame.name, frame.residues, frame.nucleotides) for frame in open_frames(Chunk("c", sequence))]
+
+
+@pytest.mark.parametrize(
+    "sequence, expected",
+    [
+        # ATGGCC: three forward frames; reverse complement GGCCAT
+        (
+            "ATGGCC",
+            [
+                ("cF1", "MA", "ATGGCC"),  # no base more is there
+                ("cF2", "W", "TGGC"),  # one base more than 3 a residue
+                ("cF3", "G", "GGCC"),
+                ("cR1", "GH", "GGCCAT"),
+                ("cR2", "A", "GCCA"),
+                ("cR3", "P", "CCAT"),
+            ],
+        ),
+        ("atg", [("cF1", "M", "ATG"), ("cR1", "H", "CAT")]),  # case is folded
+        ("TAA", [("cR1", "L", "TTA")]),  # a stop closes the frame
+        ("AC", []),  # no codon
+        ("ACN", []),  # no codon without other letters
+        ("GCNATG", [("cF1", "M", "GCNA"), ("cR1", "H", "CATN")]),  # GCN is alanine whatever N is: dropped
+        # the DNA starts at the frame's offset even where the first codons were dropped
+        ("GCNATGG", [("cF1", "M", "GCNA"), ("cF2", "W", "CNAT"), ("cR1", "P", "CCAT"), ("cR2", "H", "CATN")]),
+        ("", []),
+    ],
+)
+def test_open_frames(sequence, expected):
+    assert frames(sequence) == expected
+
+
+DNA = st.text("ACGT", max_size=600)
+IUPAC = st.text("ACGTNRYKMSWBDHV-", max_size=300)
+
+
+@given(IUPAC)
+def test_reverse_complement_is_an_involution(strand):
+    assert reverse_complement(reverse_complement(strand)) == strand
+
+
+@given(DNA, st.integers(0, 2))
+def test_translation_agrees_with_biopython(strand, offset):
+    coding = strand[offset:]
+    assert translate(strand, offset) == str(Seq(coding[: len(coding) // 3 * 3]).translate())
+
+
+@given(IUPAC, st.integers(0, 2))
+def test_other_letters_drop_their_codons(strand, offset):
+    codons = [strand[i : i + 3] for i in range(offset, len(strand) - 2, 3)]
+    plain = "".join(codon for codon in codons if set(codon) <= set("ACGT"))
+    assert translate(strand, offset) == str(Seq(plain).translate())
+
+
+@given(DNA)
+def test_reverse_frames_agree_with_biopython(sequence):
+    reverse = str(Seq(sequence).reverse_complement())
+    expected = []
+    for letter, strand in (("F", sequence), ("R", reverse)):
+        for k in range(3):
+            protein = str(Seq(strand[k : k + (len(strand) - k) // 3 * 3]).translate())
+            if protein and "*" not in protein:
+                expected.append((f"c{letter}{k + 1}", protein, strand[k : k + 3 * len(protein) + 1]))
+    assert frames(sequence) == expected
+
+
+def test_the_code_has_64_codons_and_three_stops():
+    assert len(CODONS) == 64
+    assert sorted(codon for codon, residue in CODONS.items() if residue == "*") == ["TAA", "TAG", "TGA"]
+
+
+def test_chunk_name():
+    assert chunk_name("a_chunk_12R3") == "a_chunk_12"

@@ -1,0 +1,192 @@
+"""Reads: every spelling of FASTA and FASTQ a user may have, and every way a file can be bad."""
+
+import bz2
+import gzip
+import io
+import lzma
+
+import pytest
+from xopen import xopen
+
+from virnucpro.errors import BadInput, BadRequest
+from virnucpro.reads import Read, read_records, sniff, stem_of, with_unique_names
+
+TWO = [("a", "ACGTACGT"), ("b", "GGCC")]
+
+
+def records(path):
+    return [(read.name, read.sequence) for read in read_records(str(path))]
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        (">a\nACGTACGT\n>b\nGGCC\n", TWO),
+        (">a\nACGT\nACGT\n>b\nGGCC", TWO),  # wrapped, no final newline
+        (">a\r\nACGT\r\nACGT\r\n>b\r\nGGCC\r\n", TWO),  # CRLF
+        ("\n  \n>a\nACGT\n\nACGT\n\n>b\nGGCC\n\n", TWO),  # blank lines before, inside, after
+        (">a\nACG TAC\tGT \n>b\n GGCC\n", TWO),  # blanks inside lines
+        ("\ufeff>a\nACGTACGT\n>b\nGGCC\n", TWO),  # byte-order mark
+        ("@a\nACGTACGT\n+\nIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
+        ("\n@a\nACGTACGT\n+\nIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
+        (">a\nacgtNnRY\n", [("a", "acgtNnRY")]),  # case and other letters are kept
+        (">a\n>b\nGGCC\n>c\n", [("a", ""), ("b", "GGCC"), ("c", "")]),  # empty records
+        (">a some words\nAC\n", [("a", "AC")]),
+        (">gi|12|x/1,'\"\tmore\nAC\n", [("gi|12|x/1,'\"", "AC")]),
+        (f">NA\nAC\n>123\nAC\n>{'x' * 300}\nAC\n", [("NA", "AC"), ("123", "AC"), ("x" * 300, "AC")]),
+        # control characters are no letters, wherever they come from
+        (">a\nACGT\x1cACGT\n>b\nGG\x00CC\n", TWO),
+        ("@a\nACGT\rACGT\n+\nIIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
+        # blank lines around FASTQ records, and an empty record, whose lines are blank
+        ("@a\nACGTACGT\n+\nIIIIIIII\n\n\r\n@b\nGGCC\n+\nIIII\n\n\n", TWO),
+        ("@a\n\n+\n\n@b\nGGCC\n+\nIIII\n", [("a", ""), ("b", "GGCC")]),
+        (">é|1 Côte d'Ivoire\nAC\n", [("é|1", "AC")]),
+        (">a\nAC\n#GT\n", [("a", "AC")]),  # a comment line, as dnaio has it
+        ("", []),
+        ("\n \n", []),
+    ],
+)
+def test_reads_every_spelling(tmp_path, text, expected):
+    path = tmp_path / "reads.any"
+    path.write_bytes(text.encode())
+    assert records(path) == expected
+
+
+PLAIN = b">a\nACGT\nACGT\n>b\nGGCC\n"
+
+
+def zstandard(content):
+    buffer = io.BytesIO()
+    with xopen(buffer, "wb", format="zst") as file:
+        file.write(content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(PLAIN),
+        gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:]),  # several members, cut inside a line
+        bz2.compress(PLAIN),
+        lzma.compress(PLAIN),
+        zstandard(PLAIN),
+    ],
+    ids=["gzip", "gzip members", "bzip2", "xz", "zstandard"],
+)
+@pytest.mark.parametrize("name", ["reads.fa", "reads"])  # the name does not matter
+def test_reads_compressed_files(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert records(path) == TWO
+
+
+@pytest.mark.parametrize("content", [PLAIN, gzip.compress(PLAIN)], ids=["plain", "gzip"])
+def test_reads_standard_input(monkeypatch, content):
+    stdin = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert records("-") == TWO
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"hello\n", "line 1: expected '>' (FASTA) or '@' (FASTQ), found 'hello'"),
+        (b"\n\nACGT\n", "line 3: expected '>' (FASTA) or '@' (FASTQ), found 'ACGT'"),
+        (b"\x89PNG\r\n\x1a\n\x00", "line 1: expected '>'"),
+        (b"@a\nACGT\nIIII\n", "not valid FASTQ"),
+        (b"\n@a\nACGT\n+\nIII\n", "line 5: not valid FASTQ"),  # lengths differ, after a blank line
+        (b"@a\nACGT\n+\n", "not valid FASTQ"),
+        (b">\nACGT\n", "record 1 has no id in its header"),
+        (b">a\nAC\n> b\nACGT\n", "record 2 has no id"),
+        (b">a\n\xff\xfe\n", "not a text file (byte 0xff is not UTF-8)"),
+        (">a\nAC\n>b x\nACGTÄ\n".encode(), "record 2 (b) has the letter 'Ä' in its sequence"),
+        (b"@a\nAC\n+b\nII\n", "not valid FASTQ"),
+        (b"@a\nAC\n+\nII\nxx\n", "line 6: not valid FASTQ"),
+        (gzip.compress(PLAIN * 100)[:-12], "damaged or cut off"),
+        (bz2.compress(PLAIN)[:-12], "damaged or cut off"),
+        (lzma.compress(PLAIN)[:-12], "damaged or cut off"),
+        (zstandard(PLAIN * 100)[:-8], "damaged or cut off"),
+        (zstandard(PLAIN) + b"not zstandard", "damaged or cut off"),
+        (gzip.compress(PLAIN)[:14] + b"\x00\x01\x02\x03", ""),
+    ],
+)
+def test_bad_files_are_refused_with_their_place(tmp_path, content, message):
+    path = tmp_path / "bad.fa"
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        records(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_directory_are_bad_requests(tmp_path):
+    with pytest.raises(BadRequest, match="no such file"):
+        records(tmp_path / "none.fa")
+    with pytest.raises(BadRequest, match="is a directory"):
+        records(tmp_path)
+
+
+def test_standard_input_may_be_closed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(BadRequest, match="Standard input is closed"):
+        records("-")
+
+
+@pytest.mark.parametrize(
+    "sequences, kind",
+    [
+        (["ACGT", "NNNACGTU"], "nucleotide"),
+        (["acgtnnnnRYKM" + "ACGT" * 20], "nucleotide"),
+        (["MKVLAAGIVGLCAKAYEQ"], "protein"),
+        (["GAGAGANT" * 5 + "LLKK" * 12], "protein"),
+        ([], "nucleotide"),
+        (["", ""], "nucleotide"),
+    ],
+)
+def test_tells_nucleotides_from_proteins(sequences, kind):
+    given = [Read(str(i), sequence) for i, sequence in enumerate(sequences)]
+    found, again = sniff(iter(given))
+    assert found == kind
+    assert list(again) == given
+
+
+def test_refuses_to_guess():
+    with pytest.raises(BadRequest, match=r"75% .* --input-type"):
+        sniff(iter([Read("a", "ACGTRACTKRAG")]))
+
+
+def test_duplicates_are_refused_with_both_record_numbers():
+    reads = [Read("a", "A"), Read("b", "C"), Read("a", "G")]
+    with pytest.raises(BadInput, match=r"records 1 and 3 have the same id 'a'.*--rename-duplicates"):
+        list(with_unique_names(reads, rename=False))
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        ("a b a a", "a b a_1 a_2"),
+        ("a_1 a a", "a_1 a a_2"),  # _1 is taken
+        ("a a a_1", "a a_1 a_1_1"),
+    ],
+)
+def test_duplicates_are_renamed(names, expected):
+    reads = [Read(name, "A") for name in names.split()]
+    assert [read.name for read in with_unique_names(reads, rename=True)] == expected.split()
+
+
+@pytest.mark.parametrize(
+    "path, stem",
+    [
+        ("/x/reads.fa", "reads"),
+        ("reads.fastq.gz", "reads"),
+        ("a.b.fna.zst", "a.b"),
+        ("sample.1", "sample.1"),
+        ("x.FASTA", "x"),
+        ("x.ffn.xz", "x"),
+        (".fa", ".fa"),
+        ("-", "stdin"),
+    ],
+)
+def test_stem(path, stem):
+    assert stem_of(path) == stem

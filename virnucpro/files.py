@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO]:
+    """Open a temporary file beside `path` that takes its name only when all is written.
+
+    Args:
+        path: Final name; its folder must exist.
+        mode: ``"w"`` (UTF-8 text) or ``"wb"``.
+        durable: Wait until the disk has it; not worth it for what every run makes again.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with open(temporary, mode, **text) as file:
+            yield file
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
