@@ -1,0 +1,1 @@
+"""Inputs and weights for measuring virnucpro. Nothing here imports the package that is measured."""

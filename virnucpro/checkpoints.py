@@ -1,0 +1,179 @@
+"""Checkpoints: tensors read from files without running what a file says.
+
+Pickled files go through torch's weights-only unpickler with an allow-list of exact classes; nothing
+else is ever unpickled, and no code that lies beside weights is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from virnucpro.errors import BadWeights
+from virnucpro.weights import HUGGING_FACE_FILES
+
+State = dict[str, Tensor]
+
+
+def read_pickled(path: Path, allowed: list, mmap: bool = True) -> Any:
+    """Read a file written by `torch.save`, memory-mapped where its format allows.
+
+    Args:
+        path: The file.
+        allowed: Classes, or (class, "module.name") pairs, that it may hold beside tensors.
+        mmap: Leave the tensors on disk until they are used.
+    Raises:
+        BadWeights: Not such a file, cut off, or holding other objects.
+    """
+    try:
+        with torch.serialization.safe_globals(allowed):
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            except RuntimeError as error:
+                if not mmap or "mmap can only be used" not in str(error):
+                    raise
+                return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise BadWeights(
+            f"{path}: refused, for it holds more than weights or is damaged ({_first_line(error)}). "
+            "Only plain weight files are read; fetch the published file again."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+        raise BadWeights(
+            f"{path}: damaged or not a PyTorch weights file ({_first_line(error)}). Fetch it again."
+        ) from error
+
+
+def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
+    """Read tensors (memory-mapped) and metadata of a safetensors file.
+
+    Raises:
+        BadWeights: Not such a file, or cut off.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise BadWeights(
+            f"{path}: damaged or not a safetensors file ({_first_line(error)}). Fetch it again."
+        ) from error
+
+
+def read_fair_esm(path: Path) -> tuple[argparse.Namespace, State]:
+    """Read a fair-esm ``.pt`` file: the model's options and its tensors, prefixes removed.
+
+    Raises:
+        BadWeights: Not the layout {'cfg': {'model': Namespace}, 'model': {name: tensor}}.
+    """
+    content = read_pickled(path, [argparse.Namespace])
+    try:
+        options, state = content["cfg"]["model"], content["model"]
+        state = {name.removeprefix("encoder.").removeprefix("sentence_encoder."): state[name] for name in state}
+        vars(options)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadWeights(
+            f"{path}: no ESM-2 checkpoint of fair-esm (expected 'cfg' with 'model', and 'model'). "
+            "Fetch the published .pt file."
+        ) from error
+    return options, state
+
+
+def read_hugging_face(folder: Path) -> tuple[dict[str, Any], State]:
+    """Read a Hugging Face model folder: config.json and the tensors, sharded or not.
+
+    Raises:
+        BadWeights: A file is missing, damaged, or no JSON.
+    """
+    config = read_json(folder / "config.json")
+    source = next((folder / name for name in HUGGING_FACE_FILES if (folder / name).is_file()), None)
+    if source is None:
+        raise BadWeights(f"{folder}: no weights; expected one of {', '.join(HUGGING_FACE_FILES)}.")
+    shards = [source]
+    if source.suffix == ".json":
+        try:
+            names = sorted(set(read_json(source)["weight_map"].values()))
+            shards = [folder / Path(name).name for name in names]
+        except (KeyError, AttributeError, TypeError) as error:
+            raise BadWeights(f"{source}: no index of weight files. Fetch the folder again.") from error
+    state: State = {}
+    for shard in shards:
+        if not shard.is_file():
+            raise BadWeights(f"{shard}: missing, though {source.name} names it. Fetch the folder again.")
+        state |= read_safetensors(shard)[0] if shard.suffix == ".safetensors" else read_pickled(shard, [])
+    return config, state
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        BadWeights: Missing or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadWeights(f"{path}: cannot be read as JSON ({_first_line(error)}). Fetch it again.") from error
+    if not isinstance(content, dict):
+        raise BadWeights(f"{path}: expected a JSON object, found {type(content).__name__}. Fetch it again.")
+    return content
+
+
+class Unfilled(TorchFunctionMode):
+    """Context in which modules are made without filling their parameters, which stay unused memory.
+
+    The meta device would do as well, but its first use imports 800 modules (2 s).
+    """
+
+    _FILLING = (Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_)
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if function in self._FILLING or getattr(function, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+def check_tensors(module: torch.nn.Module, state: State, source: Path) -> None:
+    """Check that `state` is what a module (made `Unfilled`, say) consists of.
+
+    Raises:
+        BadWeights: Names or shapes on either side that the other lacks.
+    """
+    expected = module.state_dict()
+    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    wrong = sorted(name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape)
+    if missing or extra or wrong:
+        told = [
+            f"{len(names)} {what} (such as {names[0]})"
+            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", wrong))
+            if names
+        ]
+        raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(told)}. Is it the right file?")
+
+
+def fill(module: torch.nn.Module, state: State, source: Path, device: torch.device) -> None:
+    """Put `state` into a module made `Unfilled`, in float32 on `device`.
+
+    Half-precision tensors cross to the device as they are and widen there.
+
+    Raises:
+        BadWeights: As `check_tensors`.
+    """
+    check_tensors(module, state, source)
+    on_device = {name: tensor.to(device) for name, tensor in state.items()}
+    widened = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in on_device.items()}
+    module.load_state_dict(widened, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

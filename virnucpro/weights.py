@@ -1,0 +1,116 @@
+"""Weights: where they are looked for, and what to tell someone who has none."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from virnucpro.errors import BadWeights
+
+ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
+# name: (layers, width, attention heads), fair-esm's published sizes
+ESM2_SIZES = {
+    "esm2_t6_8M_UR50D": (6, 320, 20),
+    "esm2_t12_35M_UR50D": (12, 480, 20),
+    "esm2_t30_150M_UR50D": (30, 640, 20),
+    "esm2_t33_650M_UR50D": (33, 1280, 20),
+    "esm2_t36_3B_UR50D": (36, 2560, 40),
+    "esm2_t48_15B_UR50D": (48, 5120, 40),
+}
+DNABERT_S = "DNABERT-S"
+_ENDS = 65_536  # bytes
+HUGGING_FACE_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SOURCES = """\
+Where to get them:
+  ESM-2       https://dl.fbaipublicfiles.com/fair-esm/models/{esm_model}.pt
+              or the folder of https://huggingface.co/facebook/{esm_model}
+  DNABERT-S   the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)
+  classifier  300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/VirNucPro"""
+
+
+@dataclass(frozen=True)
+class WeightPaths:
+    """Files of one run; `dnabert` and `classifier` are None for a protein input."""
+
+    esm: Path  # a fair-esm .pt file or a Hugging Face folder
+    dnabert: Path | None
+    classifier: Path | None
+
+    def identity(self) -> dict[str, str]:
+        """What tells these weights from others without reading gigabytes: size, first and last 64 KiB."""
+        paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
+        return {f"{file.parent.name}/{file.name}": _identity(file) for path in paths for file in _files(path)}
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a model: itself, or what is read of its folder."""
+    if path.is_file():
+        return [path]
+    names = ("*.json", "*.safetensors", "*.bin")
+    return sorted(file for name in names for file in path.glob(name) if file.is_file())
+
+
+def _identity(file: Path) -> str:
+    size = file.stat().st_size
+    with open(file, "rb") as content:
+        digest = hashlib.sha256(content.read(_ENDS))
+        content.seek(max(0, size - _ENDS))
+        digest.update(content.read(_ENDS))
+    return f"{size} bytes, {digest.hexdigest()[:16]}"
+
+
+def find_weights(
+    directory: Path | None, esm_model: str, model_type: str, model_path: Path | None, kind: str
+) -> WeightPaths:
+    """Find the weights a run needs.
+
+    Args:
+        directory: ``--weights-dir``; None if neither it nor VIRNUCPRO_WEIGHTS was given.
+        esm_model: A key of ESM2_SIZES.
+        model_type: "300", "500" or "custom"; the first two name the classifier's file.
+        model_path: The classifier, if given by path.
+        kind: "nucleotide", or "protein", which needs ESM-2 alone.
+    Raises:
+        BadWeights: Something is missing; the one message lists all that was looked for.
+    """
+    place = directory or Path("weights")
+    esm = _first(place / f"{esm_model}.pt", place / esm_model)
+    looked_for = [] if esm else [f"{place / esm_model}.pt, or a Hugging Face folder {place / esm_model}/"]
+    dnabert = classifier = None
+    if kind == "nucleotide":
+        dnabert = _first(place / DNABERT_S)
+        if not dnabert or not (dnabert / "tokenizer.json").is_file():
+            looked_for.append(f"{place / DNABERT_S}/ with config.json, tokenizer.json and model weights")
+        if model_path is not None:
+            classifier = model_path if model_path.is_file() else None
+            if not classifier:
+                looked_for.append(f"{model_path}, the classifier of --model-path")
+        else:
+            named = place / f"{model_type}_model"
+            classifier = _first(named.with_suffix(".safetensors"), named.with_suffix(".pth"))
+            if not classifier:
+                looked_for.append(f"{named}.pth or .safetensors")
+    if looked_for:
+        where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
+        raise BadWeights(
+            f"Missing weights {where}. Looked for:\n"
+            + "".join(f"  {item}\n" for item in looked_for)
+            + _SOURCES.format(esm_model=esm_model)
+        )
+    return WeightPaths(esm, dnabert, classifier)
+
+
+def _first(*candidates: Path) -> Path | None:
+    """The first candidate that is a file, or a folder with a config.json and weights."""
+    for path in candidates:
+        if path.is_file():
+            return path
+        if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):
+            return path
+    return None
