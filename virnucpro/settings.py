@@ -1,0 +1,61 @@
+"""Settings of one run, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from virnucpro.errors import BadRequest
+from virnucpro.weights import ESM2_SIZES
+
+MODEL_TYPES = ("300", "500", "custom")
+INPUT_TYPES = ("auto", "nucleotide", "protein")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `virnucpro predict` was asked to do; see its --help for the meaning of each.
+
+    Raises:
+        BadRequest: Settings that do not go together.
+    """
+
+    input: str
+    output_dir: Path
+    weights_dir: Path | None = None
+    model_type: str = "500"
+    model_path: Path | None = None
+    esm_model: str = "esm2_t36_3B_UR50D"
+    input_type: str = "auto"
+    gpus: tuple[int, ...] | None = None
+    parallel: bool = False
+    workers_per_gpu: int | None = None
+    batch_tokens: int | None = None
+    num_workers: int | None = None
+    keep_intermediate: bool = False
+    resume: bool = False
+    force: bool = False
+    rename_duplicates: bool = False
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in (("model_type", MODEL_TYPES), ("input_type", INPUT_TYPES), ("esm_model", ESM2_SIZES)):
+            if getattr(self, name) not in choices:
+                raise BadRequest(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}."
+                )
+        for name in ("workers_per_gpu", "batch_tokens", "num_workers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise BadRequest(f"--{name.replace('_', '-')} must be 1 or more, not {value}.")
+        if self.model_type == "custom" and self.model_path is None:
+            raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
+        if self.workers_per_gpu is not None and not self.parallel:
+            raise BadRequest("--workers-per-gpu has a meaning with --parallel only. Add --parallel.")
+        if self.resume and self.force:
+            raise BadRequest("--resume goes on with a run and --force starts it over. Give one of them.")
+
+    @property
+    def chunk_size(self) -> int | None:
+        """bp; None if the custom classifier decides."""
+        return None if self.model_type == "custom" else int(self.model_type)
