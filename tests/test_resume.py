@@ -140,6 +140,23 @@ def test_workers_do_not_outlive_a_killed_parent(weights, reads, tmp_path):
     wait_for(lambda: not any(_runs(worker) for worker in workers), seconds=30)
 
 
+def test_two_runs_do_not_share_a_directory(main, weights, reads, undisturbed, whole, tmp_path):
+    out = tmp_path / "out"
+    process = start(weights, reads, out)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot finish first
+    try:
+        for word in ("--resume", "--force"):
+            code, said = main("predict", reads, *options(out), word)
+            assert code == 2
+            assert "Another process is at work on this run" in said
+    finally:
+        process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert results(out) == whole
+    assert not list(out.glob(".*"))
+
+
 def _runs(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"

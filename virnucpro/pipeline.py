@@ -38,14 +38,27 @@ def predict(settings: Settings) -> dict[str, int]:
     Raises:
         BadInput: The sequences cannot be used. BadRequest: The request cannot be met.
     """
-    started = time.monotonic()
     kind, reads = sniff(read_records(settings.input), settings.input_type)
     models = check_models(settings, kind)
     placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu, settings.esm_model)
     run = RunDirectory(settings.output_dir, stem_of(settings.input), models.chunk_size)
-    manifest = describe_request(settings, kind, models, placement)
-    earlier = run.open(settings.resume, settings.force)
     reads = with_unique_names(reads, settings.rename_duplicates)
+    with run.opened(settings.resume, settings.force) as earlier:
+        return _predict(reads, settings, kind, models, placement, run, earlier)
+
+
+def _predict(
+    reads: Iterator[Read],
+    settings: Settings,
+    kind: str,
+    models: Models,
+    placement: Placement,
+    run: RunDirectory,
+    earlier: dict | None,
+) -> dict[str, int]:
+    """The way from reads to report, once all that could be refused at the outset is checked."""
+    started = time.monotonic()
+    manifest = describe_request(settings, kind, models, placement)
     if settings.resume and earlier is not None:
         check_same(earlier, manifest, run.root)
         if earlier["status"] == "complete" and run.has_results(kind):
@@ -63,12 +76,8 @@ def predict(settings: Settings) -> dict[str, int]:
                 run.remove_run(earlier)
         run.write_manifest(manifest | {"status": "running"})
 
-    try:
-        processes = settings.num_workers or min(MAX_TRANSLATORS, usable_cpus())
-        translated = translate_reads(reads, run, kind, models.chunk_size, processes, begin)
-    except BaseException:
-        run.abandon()
-        raise
+    processes = settings.num_workers or min(MAX_TRANSLATORS, usable_cpus())
+    translated = translate_reads(reads, run, kind, models.chunk_size, processes, begin)
     _say_what_was_read(translated, kind)
     request = json.dumps([manifest["settings"], manifest["weights"]], sort_keys=True)
     parts = split(run, translated.sequences, manifest["parts"], kind == "nucleotide", request)

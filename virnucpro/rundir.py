@@ -9,14 +9,19 @@ DIR/{stem}_run.json      the manifest
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import json
+import logging
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
+
+log = logging.getLogger(__name__)
 
 
 class RunDirectory:
@@ -36,16 +41,18 @@ class RunDirectory:
         self.protein_parts = root / f"{stem}_protein"
         self.features = root / f"{stem}_features"
         self.results = root / f"{stem}_merged"
-        self._made = False
 
-    def open(self, resume: bool, force: bool) -> dict | None:
-        """Make the directory, or look at the one that is there; remove nothing but temporary files.
+    @contextmanager
+    def opened(self, resume: bool, force: bool) -> Iterator[dict | None]:
+        """Make the directory, or take up the one that is there, and keep other runs out meanwhile.
 
-        Returns:
+        Nothing but temporary files is removed; a new directory that stays empty goes again.
+
+        Yields:
             The manifest of the run that is there, or None.
         Raises:
-            BadRequest: The directory exists and neither `resume` nor `force` is given, or it holds files
-                that this run would write and no run has made.
+            BadRequest: The directory exists and neither `resume` nor `force` is given, another process
+                is at work on this run, or there are files that it would write and no run has made.
         """
         if self.root.exists() and not self.root.is_dir():
             raise BadRequest(f"{self.root} is a file, not a directory. Choose another --output-dir.")
@@ -54,12 +61,41 @@ class RunDirectory:
                 f"The output directory {self.root} exists. Add --resume to go on with its run, "
                 "--force to start that run over, or choose another --output-dir."
             )
-        self._made = not self.root.exists()
+        made = not self.root.exists()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadRequest(f"Cannot make the output directory {self.root}: {error.strerror}.") from error
-        self._remove_temporary()
+        try:
+            with self._lock():
+                self._remove_temporary()
+                yield self._find_run()
+        finally:
+            if made:
+                with suppress(OSError):  # not empty, as a rule
+                    self.root.rmdir()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the run's lock file; the system lets go of it however this process ends."""
+        path = self.root / f".{self.stem}.lock"
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadRequest(
+                    f"Another process is at work on this run in {self.root}. "
+                    "Wait for it, or choose another --output-dir."
+                ) from None
+            except OSError as error:  # a file system without locks
+                log.debug("No lock on %s: %s", path, error)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _find_run(self) -> dict | None:
+        """The manifest of the run that is there; None if none of the run's files is."""
         if self.manifest_file.exists():
             return self._read_manifest()
         foreign = [path for path in (*self._stage_files(), *self._folders()) if path.exists()]
@@ -127,12 +163,6 @@ class RunDirectory:
 
     def remove_features(self) -> None:
         _remove_folder(self.features)
-
-    def abandon(self) -> None:
-        """Leave no empty directory of a run that could not be begun: it would ask for --force."""
-        if self._made:
-            with suppress(OSError):
-                self.root.rmdir()
 
 
 def _remove_folder(folder: Path) -> None:
