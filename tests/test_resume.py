@@ -164,10 +164,11 @@ def _runs(pid):
         return False
 
 
-def test_resuming_a_complete_run_does_nothing(main, reads, undisturbed, tmp_path):
+def test_resuming_a_complete_run_does_nothing(main, weights, reads, undisturbed, tmp_path):
     out = shutil.copytree(undisturbed, tmp_path / "out")
     before = times(out)
-    code, said = main("predict", reads, *options(out), "--resume")
+    moved = shutil.copytree(weights, tmp_path / "weights")  # the same weights at another place
+    code, said = main("predict", reads, *options(out), "--resume", "--weights-dir", moved)
     assert code == 0
     assert "Nothing to do" in said
     without_keeping = [option for option in options(out) if option != "--keep-intermediate"]
@@ -194,7 +195,7 @@ def test_another_run_is_not_gone_on_with(main, weights, reads, undisturbed, tmp_
         (changed, (), "other input: sha256"),
         (reads, ("--batch-tokens", 100), "other settings: batch_residues (2048 then, 100 now)"),
         (reads, ("--model-type", 300), "other settings: chunk_size (500 then, 300 now)"),
-        (reads, ("--weights-dir", other), "500_model.pth ("),
+        (reads, ("--weights-dir", other), "other weights: 500_model.pth ("),
     ):
         code, said = main("predict", source, *options(out), "--resume", *more)
         assert code == 2

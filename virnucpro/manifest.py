@@ -46,7 +46,7 @@ def check_same(earlier: dict, now: dict, place: object) -> None:
         if was == values:
             continue
         if isinstance(was, dict) and isinstance(values, dict):
-            name = next(name for name in values.keys() | was.keys() if was.get(name) != values.get(name))
+            name = next(name for name in [*values, *was] if was.get(name) != values.get(name))
             group, was, values = f"{group}: {name}", was.get(name), values.get(name)
         raise BadRequest(
             f"{place} holds a run with other {group} ({was} then, {values} now). "

@@ -45,7 +45,9 @@ class WeightPaths:
     def identity(self) -> dict[str, str]:
         """What tells these weights from others without reading gigabytes: size, first and last 64 KiB."""
         paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
-        return {f"{file.parent.name}/{file.name}": _identity(file) for path in paths for file in _files(path)}
+        files = [(path, file) for path in paths for file in _files(path)]
+        # Not the directory's name: weights that were moved are the same weights.
+        return {file.name if file == path else f"{path.name}/{file.name}": _identity(file) for path, file in files}
 
 
 def _files(path: Path) -> list[Path]:
