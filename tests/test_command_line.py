@@ -1,6 +1,7 @@
 """The command line: help, versions, and one clear message with the right exit code for every bad request."""
 
 import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import torch
 from conftest import DATA, ESM_8M, ROOT, command
 
+from benchmarks.synthetic_weights import classifier, write_classifier
 from virnucpro import __version__
 
 SMALL = ("--esm-model", ESM_8M)
@@ -182,7 +184,22 @@ def swap_json(path):
     path.write_text("[1, 2")
 
 
+def set_json(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def spoil_classifier(path):
+    model = classifier(344)
+    model.hidden_layer.bias.data[0] = float("nan")
+    torch.save(model.state_dict(), path)
+
+
 BROKEN = {
+    "a web page": (lambda w: (w / f"{ESM_8M}.pt").write_text("<html>"), "a web page? a git-lfs pointer?"),
+    "text as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", hidden_size="24"), "width is '24', not a"),
+    "null as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=None), "layers is None"),
+    "odd heads": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_attention_heads=5), "5 heads do not divide"),
+    "classifier with nan": (lambda w: spoil_classifier(w / "500_model.pth"), "weights that are not finite"),
     "esm cut off": (lambda w: cut(w / f"{ESM_8M}.pt"), "damaged or not a PyTorch weights file"),
     "esm empty": (lambda w: (w / f"{ESM_8M}.pt").write_bytes(b""), "Fetch it again"),
     "esm of another kind": (lambda w: torch.save({"x": 1}, w / f"{ESM_8M}.pt"), "no ESM-2 checkpoint of fair-esm"),
@@ -204,8 +221,6 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_weights_are_exit_2(main, own_weights, tmp_path, name):
-    from benchmarks.synthetic_weights import write_classifier
-
     write_classifier(own_weights / "wide.pth", 3328)
     damage, message = BROKEN[name]
     damage(own_weights)

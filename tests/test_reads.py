@@ -39,6 +39,7 @@ def records(path):
         ("@a\nACGT\rACGT\n+\nIIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
         # blank lines around FASTQ records, and an empty record, whose lines are blank
         ("@a\nACGTACGT\n+\nIIIIIIII\n\n\r\n@b\nGGCC\n+\nIIII\n\n\n", TWO),
+        ("@a Côte\nACGTACGT\n+a Côte\nIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
         ("@a\n\n+\n\n@b\nGGCC\n+\nIIII\n", [("a", ""), ("b", "GGCC")]),
         (">é|1 Côte d'Ivoire\nAC\n", [("é|1", "AC")]),
         (">a\nAC\n#GT\n", [("a", "AC")]),  # a comment line, as dnaio has it

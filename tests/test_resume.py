@@ -157,6 +157,43 @@ def test_two_runs_do_not_share_a_directory(main, weights, reads, undisturbed, wh
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_repeated_interrupts_while_translating_end_the_run(weights, tmp_path, how):
+    rng = random.Random(6)
+    fasta, out = tmp_path / "large.fa", tmp_path / "out"
+    contig = "".join(rng.choices("ACGT", k=500_000))
+    fasta.write_text("".join(f">c{i}\n{contig}\n" for i in range(30)))
+    process = subprocess.Popen(
+        command("predict", fasta, *options(out), "--num-workers", 2),
+        env=environment(weights),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: workers_of(process.pid))
+    for _ in range(3):
+        if how == signal.SIGINT:
+            os.killpg(process.pid, how)  # to all processes, as a terminal does
+        else:
+            process.send_signal(how)
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not out.exists()
+
+
+def test_a_run_leaves_the_temporary_files_of_others_alone(main, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "S1.fa").write_text("")
+    for name in (".S1_L001_nucleotide.fa.7.tmp", ".S1_nucleotide.fa.7.tmp"):
+        (out / name).write_text("x")
+    assert main("predict", tmp_path / "S1.fa", "--output-dir", out, "--esm-model", ESM_8M, "--resume")[0] == 0
+    assert (out / ".S1_L001_nucleotide.fa.7.tmp").exists()
+    assert not (out / ".S1_nucleotide.fa.7.tmp").exists()
+
+
 def _runs(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -234,13 +271,12 @@ def test_features_made_with_other_weights_are_not_used(program, weights, reads, 
 def test_a_damaged_feature_file_is_made_again(program, reads, undisturbed, whole, tmp_path):
     out = shutil.copytree(undisturbed, tmp_path / "out")
     shutil.rmtree(out / "reads_merged")
-    cut, blank = sorted(out.glob("reads_features/*.pt"))[1:3]
-    cut.write_bytes(cut.read_bytes()[:-10])  # the marker knows the size
-    blank.write_bytes(b"\x00" * blank.stat().st_size)  # found when it is read, and cured by the next --resume
-    done = program("predict", reads, *options(out), "--resume")
-    assert done.returncode == 3
-    assert "Resuming: 3 of 4 parts are done." in done.stderr
-    assert "1 of 4 parts failed: reads_00002 (feature file damaged" in done.stderr
+    cut, flipped = sorted(out.glob("reads_features/*.pt"))[1:3]
+    cut.write_bytes(cut.read_bytes()[:-10])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit, in the middle of the numbers
+    flipped.write_bytes(content)
     done = program("predict", reads, *options(out), "--resume")
     assert done.returncode == 0, done.stderr
+    assert "Resuming: 2 of 4 parts are done." in done.stderr
     assert results(out) == whole

@@ -44,9 +44,11 @@ def read_pickled(path: Path, allowed: list, mmap: bool = True) -> Any:
                 return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise BadWeights(
-            f"{path}: refused, for it holds more than weights or is damaged ({_first_line(error)}). "
-            "Only plain weight files are read; fetch the published file again."
+            f"{path}: refused, for it holds more than weights, or is no weights file at all (a web page? a git-lfs "
+            "pointer?). Only plain weight files are read; fetch the published file again."
         ) from error
+    except PermissionError as error:
+        raise BadWeights(f"{path}: cannot be read ({error.strerror}). Ask its owner for access.") from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise BadWeights(
             f"{path}: damaged or not a PyTorch weights file ({_first_line(error)}). Fetch it again."
@@ -142,12 +144,30 @@ class Unfilled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+def check_sizes(sizes: dict[str, Any], source: Path) -> None:
+    """Check the sizes a checkpoint states before a model is made of them.
+
+    Args:
+        sizes: Must hold "width" and "heads"; all values must be positive whole numbers.
+    Raises:
+        BadWeights: They are not, or the heads do not divide the width.
+    """
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise BadWeights(f"{source}: {name} is {size!r}, not a positive whole number. Fetch it again.")
+    if sizes["width"] % sizes["heads"]:
+        raise BadWeights(f"{source}: {sizes['heads']} heads do not divide a width of {sizes['width']}. Fetch it again.")
+
+
 def check_tensors(module: torch.nn.Module, state: State, source: Path) -> None:
     """Check that `state` is what a module (made `Unfilled`, say) consists of.
 
     Raises:
         BadWeights: Names or shapes on either side that the other lacks.
     """
+    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise BadWeights(f"{source}: {strangers[0]} is no tensor. Is it the right file?")
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     wrong = sorted(name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape)

@@ -80,6 +80,8 @@ def load_classifier(path: Path) -> Classifier:
     with Unfilled():
         model = MLPClassifier(weight.shape[1], weight.shape[0])
     counted = state.pop("bn1.num_batches_tracked", torch.tensor(0))  # used in training only
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise BadWeights(f"{path}: holds weights that are not finite. Fetch it again.")
     fill(model, state | {"bn1.num_batches_tracked": counted}, path, torch.device("cpu"))
     return Classifier(model, chunk_size, synthetic)
 

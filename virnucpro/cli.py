@@ -16,6 +16,8 @@ from virnucpro.settings import INPUT_TYPES, MODEL_TYPES, Settings
 from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
 
 PARTIAL, INTERRUPTED = 3, 130
+# A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 log = logging.getLogger("virnucpro")
 EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data, 2 bad request or missing weights, "
@@ -163,6 +165,13 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
     return 0
 
 
+def _interrupt(number: int, frame: object) -> None:
+    """End the run tidily; a second signal must not disturb that."""
+    for other in INTERRUPTS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 class _StderrHandler(logging.StreamHandler):
     """Writes to what sys.stderr is at the moment, so that lines pass above a progress bar."""
 
@@ -179,8 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # A batch system's SIGTERM ends a run as tidily as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in INTERRUPTS:
+        signal.signal(number, _interrupt)
     try:
         return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from virnucpro.checkpoints import State, Unfilled, fill, read_hugging_face
+from virnucpro.checkpoints import State, Unfilled, check_sizes, fill, read_hugging_face
 from virnucpro.errors import BadWeights
 from virnucpro.memory import run_within_memory
 
@@ -138,6 +138,12 @@ def read_dnabert(folder: Path) -> tuple[DnabertShape, State]:
         )
     except KeyError as error:
         raise BadWeights(f"{folder}/config.json: no {error}; expected DNABERT-S's. Fetch the folder again.") from error
+    sizes = asdict(shape)
+    norm_eps = sizes.pop("norm_eps")
+    del sizes["synthetic"]
+    check_sizes(sizes, folder / "config.json")
+    if not isinstance(norm_eps, float):
+        raise BadWeights(f"{folder}/config.json: layer_norm_eps is {norm_eps!r}, not a number. Fetch it again.")
     state = {}
     for name, tensor in tensors.items():
         name = name.removeprefix("bert.")

@@ -14,7 +14,7 @@ import torch
 from esm.rotary_embedding import RotaryEmbedding
 from torch import Tensor, nn
 
-from virnucpro.checkpoints import State, Unfilled, fill, read_fair_esm, read_hugging_face
+from virnucpro.checkpoints import State, Unfilled, check_sizes, fill, read_fair_esm, read_hugging_face
 from virnucpro.errors import BadWeights
 from virnucpro.memory import run_within_memory
 from virnucpro.weights import ESM2_SIZES
@@ -72,6 +72,7 @@ def _read_fair_esm(path: Path) -> tuple[Esm2Shape, State]:
         )
     except AttributeError as error:
         raise BadWeights(f"{path}: not an ESM-2 checkpoint ({error}). Fetch the published .pt file.") from error
+    check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, path)
     return shape, _with_rotary(_used(state), shape)
 
 
@@ -94,6 +95,7 @@ def _read_hugging_face(folder: Path) -> tuple[Esm2Shape, State]:
             f"{folder}/config.json: not an ESM-2 (expected model_type esm, rotary positions, "
             "33 tokens, layer_norm_eps 1e-5, no emb_layer_norm_before)."
         )
+    check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, folder / "config.json")
     state = {}
     for name, tensor in _used({name.removeprefix("esm."): tensors[name] for name in tensors}).items():
         state[_fair_esm_name(name)] = tensor

@@ -6,6 +6,7 @@ A ``.pt`` file is a dictionary that ``torch.load(path, weights_only=True)`` read
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def write_features(part: Part, ids: list[str], esm2_SD: Tensor, dnabert_SD: Tens
     with whole_file(part.feature_file, "wb") as file:
         torch.save(content, file)
     with whole_file(done_marker(part.feature_file)) as file:
-        marker = {"sequences": len(ids), "sha256": part.digest, "bytes": part.feature_file.stat().st_size}
+        marker = {"sequences": len(ids), "sha256_of_request": part.digest, "sha256_of_file": _sha256(part.feature_file)}
         json.dump(marker, file)
         file.write("\n")
 
@@ -45,6 +46,14 @@ def is_done(part: Part) -> bool:
     """Whether the part's features are all there and are of these very sequences."""
     try:
         marker = json.loads(done_marker(part.feature_file).read_text(encoding="utf-8"))
-        return marker["sha256"] == part.digest and marker["bytes"] == part.feature_file.stat().st_size
+        return marker["sha256_of_request"] == part.digest and marker["sha256_of_file"] == _sha256(part.feature_file)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -12,14 +12,13 @@ from collections.abc import Iterator
 
 from virnucpro.classifier import Classifier, scores
 from virnucpro.devices import Placement, place, usable_cpus
-from virnucpro.errors import BadWeights
-from virnucpro.features import done_marker, is_done, read_features
+from virnucpro.features import is_done, read_features
 from virnucpro.manifest import check_same, describe_input, describe_request
 from virnucpro.models import Models, check_models
 from virnucpro.parts import Part, assign, part_count, read_part, split
 from virnucpro.progress import ProgressBars
 from virnucpro.reads import Read, read_records, sniff, stem_of, with_unique_names
-from virnucpro.report import Counts, write_fates, write_verdicts
+from virnucpro.report import Counts, has_results, write_fates, write_verdicts
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.translation import InputDigest, Translated, translate_reads
@@ -61,7 +60,7 @@ def _predict(
     manifest = describe_request(settings, kind, models, placement)
     if settings.resume and earlier is not None:
         check_same(earlier, manifest, run.root)
-        if earlier["status"] == "complete" and run.has_results(kind):
+        if earlier["status"] == "complete" and has_results(run.results, kind):
             return _confirm_complete(reads, earlier, run)
 
     def begin(translated: Translated) -> None:
@@ -143,15 +142,7 @@ def _scored(parts: list[Part], failed: dict[int, str], classifier: Classifier) -
             for name in read_part(part.protein_file)[0]:
                 yield FrameScore(name, failure=failed[part.index])
             continue
-        try:
-            names, features_SF = read_features(part.feature_file)
-        except (BadWeights, KeyError, RuntimeError) as error:
-            log.debug("Part %d", part.index, exc_info=True)
-            done_marker(part.feature_file).unlink(missing_ok=True)  # so that --resume makes it again
-            failed[part.index] = f"feature file damaged: {type(error).__name__}"
-            for name in read_part(part.protein_file)[0]:
-                yield FrameScore(name, failure=failed[part.index])
-            continue
+        names, features_SF = read_features(part.feature_file)
         for name, (others, virus) in zip(names, scores(classifier.model, features_SF).numpy(), strict=True):
             # through the shortest text of the float32, the number that the tables show
             yield FrameScore(name, float(str(others)), float(str(virus)))

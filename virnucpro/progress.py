@@ -22,7 +22,7 @@ class ProgressBars:
             TextColumn("passed"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
-            disable=not (show and sys.stderr.isatty()),
+            disable=not (show and sys.stderr is not None and sys.stderr.isatty()),
         )
         self._tasks: dict[str, int] = {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import lzma
 import sys
 import zlib
@@ -24,6 +25,8 @@ if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError
 else:
     from backports.zstd import ZstdError  # what xopen decompresses with there
+
+log = logging.getLogger(__name__)
 
 STDIN = "-"
 # White space and control characters are no part of a sequence.
@@ -133,6 +136,8 @@ class _FastqLines(io.RawIOBase):
                 return 0
             if self._line_of_record == 0 and line.isspace():
                 continue
+            if self._line_of_record in (0, 2) and not line.isascii():
+                line = line.split()[0] + b"\n" if self._line_of_record == 0 else b"+\n"  # the id is all that counts
             self._line_of_record = (self._line_of_record + 1) % 4
             self._rest = line
         part, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
@@ -221,6 +226,7 @@ def with_unique_names(reads: Iterable[Read], rename: bool) -> Iterator[Read]:
     """
     first_seen: dict[str, int] = {}  # id -> record number, counted from 1
     copies: dict[str, int] = {}
+    renamed = 0
     for number, read in enumerate(reads, start=1):
         name = read.name
         if name in first_seen:
@@ -233,5 +239,8 @@ def with_unique_names(reads: Iterable[Read], rename: bool) -> Iterator[Read]:
                 copies[read.name] = copies.get(read.name, 0) + 1
                 name = f"{read.name}_{copies[read.name]}"
             read = Read(name, read.sequence)
+            renamed += 1
         first_seen[name] = number
         yield read
+    if renamed:
+        log.warning("%d records of repeated ids were renamed.", renamed)

@@ -32,6 +32,12 @@ class Counts:
     contigs: int = 0
 
 
+def has_results(folder: Path, kind: str) -> bool:
+    """Whether all result files of a run are there."""
+    expected = (FRAMES_FILE, CHUNKS_FILE, CONTIGS_FILE, READS_FILE) if kind == "nucleotide" else (READS_FILE,)
+    return all((folder / name).is_file() for name in expected)
+
+
 def _row(*values: object) -> str:
     return "\t".join(map(str, values)) + "\n"
 

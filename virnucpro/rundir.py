@@ -68,8 +68,9 @@ class RunDirectory:
             raise BadRequest(f"Cannot make the output directory {self.root}: {error.strerror}.") from error
         try:
             with self._lock():
+                manifest = self._find_run()
                 self._remove_temporary()
-                yield self._find_run()
+                yield manifest
         finally:
             if made:
                 with suppress(OSError):  # not empty, as a rule
@@ -130,12 +131,6 @@ class RunDirectory:
     def _folders(self) -> list[Path]:
         return [self.nucleotide_parts, self.protein_parts, self.features, self.results]
 
-    def has_results(self, kind: str) -> bool:
-        """Whether the results of a complete run are still there."""
-        expected = [self.results / "sequences.tsv"]
-        expected.append(self.features if kind == "protein" else self.results / "prediction_results_highestscore.csv")
-        return all(path.exists() for path in expected)
-
     def remove_run(self, manifest: dict) -> None:
         """Remove what the run of `manifest` wrote, the manifest last."""
         for folder in self._folders():
@@ -146,8 +141,12 @@ class RunDirectory:
 
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
-        for path in self.root.glob(f".{glob.escape(self.stem)}_*.tmp"):
-            path.unlink(missing_ok=True)
+        for path in (*self._stage_files(), self.manifest_file):
+            for temporary in self.root.glob(f".{glob.escape(path.name)}.*.tmp"):
+                temporary.unlink(missing_ok=True)
+        for folder in (self.features, self.results):
+            for temporary in folder.glob(".*.tmp"):
+                temporary.unlink(missing_ok=True)
 
     def remove_intermediate(self) -> None:
         """Remove the stage files between the input and the features."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 
-from virnucpro.children import follow_the_parent
+from virnucpro.children import follow_the_parent, interrupts_held
 from virnucpro.chunks import chunks
 from virnucpro.errors import VirnucproError
 from virnucpro.files import whole_file
@@ -191,15 +191,18 @@ def _in_order(function: Callable, items: Iterator, processes: int) -> Iterator:
         return
     context = multiprocessing.get_context("spawn")
     under_way: deque = deque()
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=follow_the_parent)
     try:
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=follow_the_parent) as pool:
-            for item in chain(head, items):
+        for item in chain(head, items):
+            with interrupts_held():
                 under_way.append(pool.submit(function, item))
-                if len(under_way) > 2 * processes:
-                    yield under_way.popleft().result()
-            while under_way:
+            if len(under_way) > 2 * processes:
                 yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
     except BrokenProcessPool as error:
         raise VirnucproError(
             "A translating process was killed (out of memory?). Repeat with --num-workers 1."
         ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

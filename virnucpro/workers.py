@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from virnucpro.children import follow_the_parent
+from virnucpro.children import follow_the_parent, interrupts_held
 from virnucpro.errors import BadRequest, VirnucproError
 from virnucpro.parts import Part, read_part
 from virnucpro.weights import WeightPaths
@@ -66,7 +66,8 @@ def extract(
                 continue
             parent_end, child_end = context.Pipe(duplex=False)
             process = context.Process(target=_work, args=(child_end, device, share, work), daemon=True)
-            process.start()
+            with interrupts_held():
+                process.start()
             child_end.close()  # so that a worker's death is the end of its pipe
             workers.append(_Worker(process, parent_end, device, list(share)))
         running = {worker.pipe: worker for worker in workers}
