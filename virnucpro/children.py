@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
+_ENDING = {signal.SIGTERM, signal.SIGHUP}
+
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Start children in this context: Ctrl-C reaches the parent after it, and never the children."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Start children in this context: signals reach the parent after it, for a child half started cannot be ended.
+
+    The children inherit the hold, and keep it for Ctrl-C.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
     try:
         yield
     finally:
@@ -24,6 +29,7 @@ def interrupts_held() -> Iterator[None]:
 def follow_the_parent() -> None:
     """Ignore Ctrl-C, which the parent acts on, and end when the parent is gone, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def watch(sentinel: int) -> None:
         wait([sentinel])
