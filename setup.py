@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "virnucpro" / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
@@ -15,11 +15,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["virnucpro"],
+    packages=find_packages(include=["virnucpro", "virnucpro.*"]),
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.10",
-        "fair-esm>=2.0.0",
         "numpy>=1.26",
         "dnaio>=1.2.4",
         "xopen>=2.1",
@@ -27,9 +26,13 @@ setup(
         "safetensors>=0.4.5",
         "click>=8.1",
         "rich>=13.7",
+        "h5py>=3.10",
+        "nvidia-ml-py>=12.535",
     ],
     extras_require={
+        "flash": ["flash-attn>=2.6"],
         "test": [
+            "fair-esm>=2.0.0",
             "pytest>=8",
             "hypothesis>=6.100",
             "biopython>=1.83",
