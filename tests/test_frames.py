@@ -5,8 +5,16 @@ from Bio.Seq import Seq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.chunks import Chunk
-from virnucpro.frames import CODONS, chunk_name, open_frames, reverse_complement, translate
+from virnucpro.chunks import Chunk, chunk_spans
+from virnucpro.frames import (
+    CODONS,
+    FRAME_SUFFIXES,
+    Translation,
+    chunk_name,
+    open_frames,
+    reverse_complement,
+    translate,
+)
 
 
 def frames(sequence):
@@ -83,3 +91,48 @@ def test_the_code_has_64_codons_and_three_stops():
 
 def test_chunk_name():
     assert chunk_name("a_chunk_12R3") == "a_chunk_12"
+
+
+@pytest.mark.parametrize(
+    "start, end, expected",
+    [
+        # ATGGCCTAA: the stop counts only where the chunk holds it whole
+        (0, 9, [("F2", "WP", "TGGCCTA"), ("F3", "GL", "GGCCTAA"), ("R1", "LGH", "TTAGGCCAT"), ("R3", "RP", "AGGCCAT")]),
+        (0, 8, [("F1", "MA", "ATGGCCT"), ("F2", "WP", "TGGCCTA"), ("F3", "GL", "GGCCTA"),
+                ("R2", "RP", "AGGCCAT"), ("R3", "GH", "GGCCAT")]),
+        (3, 9, [("F2", "P", "CCTA"), ("F3", "L", "CTAA"), ("R1", "LG", "TTAGGC"), ("R3", "R", "AGGC")]),
+        (4, 7, [("F1", "P", "CCT"), ("R1", "R", "AGG")]),
+        (4, 6, []),
+        (0, 1, []),  # nor may a negative number of codons count from the end of the text
+        (9, 9, []),
+    ],
+)  # fmt: skip
+def test_chunks_of_one_translation(start, end, expected):
+    found = Translation("atgGCCTAA").open_frames(start, end)
+    assert [(FRAME_SUFFIXES[index], residues.decode(), dna) for index, residues, dna in found] == expected
+
+
+def frames_codon_by_codon(sequence):
+    """The definition, as version 1.0 computed it."""
+    forward = sequence.upper()
+    found = []
+    for strand, names in ((forward, ("F1", "F2", "F3")), (reverse_complement(forward), ("R1", "R2", "R3"))):
+        for offset, name in enumerate(names):
+            codons = [strand[i : i + 3] for i in range(offset, len(strand) - 2, 3)]
+            residues = "".join(CODONS.get(codon, "") for codon in codons)
+            if residues and "*" not in residues:
+                found.append((name, residues, strand[offset : offset + 3 * len(residues) + 1]))
+    return found
+
+
+# mostly plain letters, or hardly a codon would be translated
+ANY_DNA = st.text(st.sampled_from("ACGT" * 6 + "acgt" * 2 + "NnRYKMSWBDHVryU-."), max_size=40)
+
+
+@given(ANY_DNA, st.integers(1, 45))
+def test_every_chunk_has_the_frames_of_the_definition(sequence, chunk_size):
+    translation = Translation(sequence)
+    for start, end in chunk_spans(len(sequence), chunk_size):
+        found = translation.open_frames(start, end)
+        named = [(FRAME_SUFFIXES[index], residues.decode("ascii"), dna) for index, residues, dna in found]
+        assert named == frames_codon_by_codon(sequence[start:end])
