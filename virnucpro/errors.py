@@ -16,6 +16,10 @@ class BadInput(VirnucproError):
     exit_code = 1
 
 
+class InputChanged(BadInput):
+    """The sequences are not those that were there when the run began."""
+
+
 class BadRequest(VirnucproError):
     """The command line, the weights or the output directory do not fit together."""
 
@@ -24,3 +28,13 @@ class BadRequest(VirnucproError):
 
 class BadWeights(BadRequest):
     """A weights file is missing, broken, or not what its name promises."""
+
+
+class DeviceLost(VirnucproError):
+    """A device answers no more in this process; a new process may have it again."""
+
+
+class Interrupted(VirnucproError):
+    """The run was asked to stop, and has saved what was finished."""
+
+    exit_code = 130

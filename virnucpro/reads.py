@@ -61,17 +61,19 @@ def stem_of(path: str) -> str:
     return name
 
 
-def read_records(path: str) -> Iterator[Read]:
+def read_records(path: str, shown: str | None = None) -> Iterator[Read]:
     """Yield the records of a FASTA or FASTQ file in order.
 
     Args:
         path: A file (plain, gzip, bzip2, xz or zstandard) or ``-`` for standard input.
+        shown: What messages call the file; its path if not given.
     Yields:
         Read: sequences without blanks or line ends, case as in the file, possibly empty.
     Raises:
         BadInput: Not FASTA/FASTQ, cut off, not text, or a record without a name.
     """
-    with _readable(path) as file:
+    shown = path if shown is None else shown
+    with _readable(path, shown) as file:
         skipped = _skip_blank_lines(file)
         first = file.peek(1)[:1]
         if not first:
@@ -79,18 +81,18 @@ def read_records(path: str) -> Iterator[Read]:
         if first not in b">@":
             line = file.readline(60).decode("ascii", "replace").rstrip()
             raise BadInput(
-                f"{path}, line {skipped + 1}: expected '>' (FASTA) or '@' (FASTQ), found "
+                f"{shown}, line {skipped + 1}: expected '>' (FASTA) or '@' (FASTQ), found "
                 f"{line[:40]!r}. Give a FASTA or FASTQ file, plain or compressed."
             )
         number = 0
         try:
             for number, (name, sequence) in enumerate(_parse(file, first), start=1):
-                yield _read(path, number, name, sequence)
+                yield _read(shown, number, name, sequence)
         except dnaio.FileFormatError as error:
             # dnaio counts lines from 0 and from where it began to read.
             place = f"record {number + 1}" if error.line is None else f"line {error.line + 1 + skipped}"
             raise BadInput(
-                f"{path}, {place}: not valid {error.format}: {' '.join(error.message.split())} "
+                f"{shown}, {place}: not valid {error.format}: {' '.join(error.message.split())} "
                 "Mend or remove that record."
             ) from error
 
@@ -105,13 +107,14 @@ def _parse(file: io.BufferedReader, first: bytes) -> Iterator[tuple[str, str]]:
         yield from ((record.name, record.sequence) for record in dnaio.FastqReader(lines))
 
 
-def _read(path: str, number: int, name: str, sequence: str) -> Read:
+def _read(shown: str, number: int, name: str, sequence: str) -> Read:
     words = name.split(maxsplit=1)
-    if not words or name[0].isspace():
-        raise BadInput(f"{path}: record {number} has no id in its header. Give every record a name of its own.")
+    if not words or name[0].isspace() or not words[0].isprintable():
+        what = "no id" if not words or name[0].isspace() else "an id with control characters"
+        raise BadInput(f"{shown}: record {number} has {what} in its header. Give every record a name of its own.")
     if not sequence.isascii():
         found = next(letter for letter in sequence if not letter.isascii())
-        raise BadInput(f"{path}: record {number} ({words[0]}) has the letter {found!r} in its sequence. Remove it.")
+        raise BadInput(f"{shown}: record {number} ({words[0]}) has the letter {found!r} in its sequence. Remove it.")
     return Read(words[0], sequence.translate(_NO_LETTERS))
 
 
@@ -146,7 +149,7 @@ class _FastqLines(io.RawIOBase):
 
 
 @contextmanager
-def _readable(path: str) -> Iterator[io.BufferedReader]:
+def _readable(path: str, shown: str) -> Iterator[io.BufferedReader]:
     """Open `path` for reading bytes, uncompressed, and explain what goes wrong while it is read."""
     if path == STDIN and sys.stdin is None:
         raise BadRequest("Standard input is closed. Pipe the sequences in, or give a file.")
@@ -156,18 +159,19 @@ def _readable(path: str) -> Iterator[io.BufferedReader]:
             yield io.BufferedReader(file) if not hasattr(file, "peek") else file
     except (EOFError, zlib.error, lzma.LZMAError, ZstdError) as error:
         raise BadInput(
-            f"{path}: the compressed file is damaged or cut off ({error}). Fetch or compress it again."
+            f"{shown}: the compressed file is damaged or cut off ({error}). Fetch or compress it again."
         ) from error
     except UnicodeDecodeError as error:
         raise BadInput(
-            f"{path}: not a text file (byte {error.object[error.start]:#04x} is not UTF-8). Give a FASTA or FASTQ file."
+            f"{shown}: not a text file (byte {error.object[error.start]:#04x} is not UTF-8). "
+            "Give a FASTA or FASTQ file."
         ) from error
     except IsADirectoryError as error:
-        raise BadRequest(f"{path}: is a directory. Give a FASTA or FASTQ file.") from error
+        raise BadRequest(f"{shown}: is a directory. Give a FASTA or FASTQ file.") from error
     except FileNotFoundError as error:
-        raise BadRequest(f"{path}: no such file. Check the path.") from error
+        raise BadRequest(f"{shown}: no such file. Check the path.") from error
     except OSError as error:  # among them gzip.BadGzipFile and bz2's
-        raise BadInput(f"{path}: cannot be read ({error}). Check the file.") from error
+        raise BadInput(f"{shown}: cannot be read ({error}). Check the file.") from error
 
 
 def _skip_blank_lines(file: io.BufferedReader) -> int:
