@@ -1,0 +1,241 @@
+"""Attention over a pack: no sequence sees another. One interface, four implementations.
+
+Axes: T tokens of the pack, S sequences, H heads, K width of a head; L tokens of one sequence.
+
+    name        device  types       from
+    triton      CUDA    FP16, BF16  attention_kernel: turns queries and keys on the way, has ALiBi
+    varlen      CUDA    FP16, BF16  torch.nn.attention.varlen, FlashAttention-2 inside torch
+    flash-attn  CUDA    FP16, BF16  the package flash-attn, if installed; has ALiBi
+    sdpa        any     any         torch's scaled_dot_product_attention over neighbours of like length
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from virnucpro import fusion
+from virnucpro.errors import BadRequest
+from virnucpro.fusion import Ops
+from virnucpro.recipe import ATTENTIONS, AUTO
+
+# Sequences whose lengths differ by no more than this share are padded to the longest and attended to together.
+LIKE = 1 / 8
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Sequences end to end, on the device that computes.
+
+    token_ids_T: integers. cu_seqlens_S1: int32, sequence s owns tokens cu_seqlens_S1[s]:cu_seqlens_S1[s + 1].
+    lengths: tokens of each sequence, known to the host too, so that nobody waits for the device to ask.
+    """
+
+    token_ids_T: Tensor
+    cu_seqlens_S1: Tensor
+    lengths: tuple[int, ...]
+    _angles: Tables | None = field(default=None, init=False, repr=False)
+
+    @cached_property
+    def max_seqlen(self) -> int:
+        return max(self.lengths)
+
+    def split(self, first: int) -> tuple[Pack, Pack]:
+        """The first so many sequences, and the rest, as packs of their own."""
+        tokens = sum(self.lengths[:first])
+        ids_T, edges = self.token_ids_T, self.cu_seqlens_S1
+        return (
+            Pack(ids_T[:tokens], edges[: first + 1], self.lengths[:first]),
+            Pack(ids_T[tokens:], edges[first:] - tokens, self.lengths[first:]),
+        )
+
+    @cached_property
+    def sequence_T(self) -> Tensor:
+        """Which sequence a token belongs to: int64 (T,)."""
+        device, count = self.token_ids_T.device, len(self.lengths)
+        lengths_S = self.cu_seqlens_S1.diff()
+        return torch.arange(count, device=device).repeat_interleave(lengths_S, output_size=len(self.token_ids_T))
+
+    @cached_property
+    def positions_T(self) -> Tensor:
+        """Place of a token in its own sequence, from 0: int64 (T,)."""
+        return torch.arange(len(self.token_ids_T), device=self.token_ids_T.device) - self.starts_T
+
+    @cached_property
+    def starts_T(self) -> Tensor:
+        """Where the sequence of a token starts: int64 (T,)."""
+        return self.cu_seqlens_S1.long()[self.sequence_T]
+
+    def angles(self, tables: Tables) -> Tables:
+        """The tables' rows for every token; every layer asks with the same tables."""
+        if self._angles is None:
+            object.__setattr__(self, "_angles", tuple(table[self.positions_T] for table in tables))
+        return self._angles
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Neighbours of like length, to be attended to as one padded batch."""
+        groups, begin = [], 0
+        shortest = longest = self.lengths[0]
+        for place, length in enumerate(self.lengths):
+            shortest, longest = min(shortest, length), max(longest, length)
+            if shortest < (1 - LIKE) * longest:
+                groups.append(self._group(begin, place))
+                begin, shortest, longest = place, length, length
+        return [*groups, self._group(begin, len(self.lengths))]
+
+    def _group(self, begin: int, end: int) -> Group:
+        lengths = self.lengths[begin:end]
+        first, tokens = sum(self.lengths[:begin]), sum(lengths)
+        if len(set(lengths)) == 1:
+            return Group(first, tokens, len(lengths), lengths[0])
+        device, longest = self.token_ids_T.device, max(lengths)
+        starts_N = self.cu_seqlens_S1[begin:end].long()
+        ends_N = self.cu_seqlens_S1[begin + 1 : end + 1].long()
+        places_L = torch.arange(longest, device=device)
+        padding_NL = places_L >= (ends_N - starts_N)[:, None]
+        gather_NL = (starts_N[:, None] + places_L).minimum(ends_N[:, None] - 1)
+        own = slice(first, first + tokens)
+        scatter_T = (self.sequence_T[own] - begin) * longest + self.positions_T[own]
+        return Group(first, tokens, len(lengths), longest, padding_NL, gather_NL, scatter_T)
+
+
+@dataclass(frozen=True)
+class Group:
+    """N neighbours in a pack, as rows of a batch of the longest's length L; with padding only where lengths differ."""
+
+    first: int
+    tokens: int
+    count: int
+    longest: int
+    padding_NL: Tensor | None = None
+    gather_NL: Tensor | None = None  # the token of the pack that stands at each place
+    scatter_T: Tensor | None = None  # the place in the flattened batch of each token
+
+
+Tables = tuple[Tensor, Tensor]  # cosines and sines, float32 (places, K / 2), by place in the sequence
+# Queries, keys and values (T, 3, H, K); the pack; tables for rotary positions; ALiBi's slopes -> (T, H, K)
+Attend = Callable[[Tensor, Pack, Tables | None, Tensor | None], Tensor]
+
+
+def varlen(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
+    """torch's own variable-length kernel; it has no ALiBi, so with slopes `sdpa` takes over."""
+    if slopes_H is not None:
+        return sdpa(q_THK, k_THK, v_THK, pack, slopes_H)
+    from torch.nn.attention.varlen import varlen_attn
+
+    cu, longest = pack.cu_seqlens_S1, pack.max_seqlen
+    return varlen_attn(q_THK, k_THK, v_THK, cu, cu, longest, longest)
+
+
+def flash_attn(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
+    """The flash-attn package's variable-length kernel; its ALiBi is symmetric, as DNABERT-S's is."""
+    from flash_attn import flash_attn_varlen_func
+
+    cu, longest = pack.cu_seqlens_S1, pack.max_seqlen
+    return flash_attn_varlen_func(q_THK, k_THK, v_THK, cu, cu, longest, longest, alibi_slopes=slopes_H)
+
+
+def sdpa(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
+    """Softmax(q k^T / sqrt(K) - slope |i - j|) v, group by group.
+
+    Returns:
+        Tensor: (T, H, K), of the queries' type.
+    """
+    bias_HLL = None if slopes_H is None else alibi_bias(slopes_H, pack.max_seqlen).to(q_THK.dtype)
+    y_THK = torch.empty_like(v_THK)
+    for group in pack.groups:
+        own = slice(group.first, group.first + group.tokens)
+        shape = (group.count, group.longest)
+        bias = None if bias_HLL is None else bias_HLL[None, :, : group.longest, : group.longest]
+        if group.gather_NL is None:
+            q_NLHK, k_NLHK, v_NLHK = (part[own].unflatten(0, shape) for part in (q_THK, k_THK, v_THK))
+        else:
+            q_NLHK, k_NLHK, v_NLHK = (part[group.gather_NL] for part in (q_THK, k_THK, v_THK))
+            blank = torch.zeros((), dtype=q_THK.dtype, device=q_THK.device) if bias is None else bias
+            bias = blank.masked_fill(group.padding_NL[:, None, None], -torch.inf)
+        y_NHLK = F.scaled_dot_product_attention(
+            q_NLHK.transpose(1, 2), k_NLHK.transpose(1, 2), v_NLHK.transpose(1, 2), attn_mask=bias
+        )
+        y_RHK = y_NHLK.transpose(1, 2).flatten(0, 1)
+        y_THK[own] = y_RHK if group.scatter_T is None else y_RHK[group.scatter_T]
+    return y_THK
+
+
+def alibi_bias(slopes_H: Tensor, length: int) -> Tensor:
+    """Bias -slope |i - j| of each head: float32 (H, L, L)."""
+    places_L = torch.arange(length, device=slopes_H.device)
+    return -slopes_H[:, None, None] * (places_L[:, None] - places_L).abs()
+
+
+_PLAIN = {"varlen": varlen, "flash-attn": flash_attn, "sdpa": sdpa}
+
+
+def make(name: str, ops: Ops) -> Attend:
+    """The attention of a backend; those that cannot turn queries and keys have it done by `ops` first."""
+    if name == "triton":
+        from virnucpro.attention_kernel import packed_attention
+
+        return packed_attention
+    plain = _PLAIN[name]
+
+    def attend(qkv_T3HK: Tensor, pack: Pack, rotary: Tables | None, slopes_H: Tensor | None) -> Tensor:
+        parts = qkv_T3HK.unbind(1) if rotary is None else ops.rotate(qkv_T3HK, *pack.angles(rotary))
+        return plain(*parts, pack, slopes_H)
+
+    return attend
+
+
+def unusable(name: str, device: torch.device, dtype: torch.dtype, head_widths: Iterable[int] = ()) -> str | None:
+    """Why a backend cannot run with this device, type and widths of heads; None if it can."""
+    if name == "sdpa":
+        return None
+    if device.type != "cuda":
+        return "needs a CUDA GPU"
+    if dtype not in (torch.float16, torch.bfloat16):
+        return "computes in FP16 or BF16 only"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "needs compute capability 8.0 (Ampere) or later"
+    if name == "triton":
+        if reason := fusion.cannot_compile(device):
+            return f"Triton cannot compile here ({reason})"
+        from virnucpro.attention_kernel import supports
+
+        unfit = [width for width in head_widths if not supports(width)]
+        return f"has no heads of {unfit[0]}" if unfit else None
+    module = {"varlen": "torch.nn.attention.varlen", "flash-attn": "flash_attn"}[name]
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except ImportError:
+        found = False
+    return None if found else f"{module} is not installed"
+
+
+def choose(
+    name: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_widths: Iterable[int] = (),
+    failed: Iterable[str] = (),
+) -> str:
+    """The backend to use: the one asked for, or with "auto" the first usable one in the order of ATTENTIONS.
+
+    Args:
+        failed: Backends that have been tried in vain.
+    Raises:
+        BadRequest: The one asked for is unknown or cannot run here.
+    """
+    if name == AUTO:
+        tried = (each for each in ATTENTIONS if each not in failed)
+        return next(each for each in tried if unusable(each, device, dtype, head_widths) is None)
+    if name not in ATTENTIONS:
+        raise BadRequest(f"--attention {name} is unknown. Choose one of {', '.join((AUTO, *ATTENTIONS))}.")
+    if reason := unusable(name, device, dtype, head_widths):
+        raise BadRequest(f"--attention {name} cannot run here: {reason}. Leave it to --attention {AUTO}.")
+    return name
