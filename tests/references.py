@@ -28,29 +28,37 @@ def fair_esm_features(path: Path, proteins: list[str]) -> Tensor:
     return torch.stack(rows)
 
 
-def hugging_face_features(folder: Path, proteins: list[str]) -> Tensor:
-    """`transformers.EsmModel` in float32, each protein by itself: (proteins, D)."""
+def hugging_face_features(
+    folder: Path, proteins: list[str], dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> Tensor:
+    """`transformers.EsmModel`, weights and arithmetic in `dtype`, each protein by itself: float32 (proteins, D)."""
     from esm.data import Alphabet
     from transformers import EsmModel
 
-    model = EsmModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32).eval()
+    exact = EsmModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
+    frequencies = next(value for name, value in exact.named_buffers() if name.endswith("inv_freq"))
+    model = exact.eval().to(device, dtype)
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            module.inv_freq = frequencies.to(device)  # positions stay exact, or the bound would be a loose one
     alphabet = Alphabet.from_architecture("ESM-1b")
     rows = []
     with torch.no_grad():
         for protein in proteins:
-            tokens = torch.tensor([[0, *(alphabet.get_idx(residue) for residue in protein), 2]])
+            tokens = torch.tensor([[0, *(alphabet.get_idx(residue) for residue in protein), 2]], device=device)
             x = model(tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
-            rows.append(x[0, 1:-1].mean(dim=0))
+            rows.append(x[0, 1:-1].float().mean(dim=0).cpu())
     return torch.stack(rows)
 
 
 def dnabert_features(state: dict[str, Tensor], token_ids: list[int], layers: int, heads: int) -> Tensor:
-    """DNABERT-S from its description, head by head, on the published tensor names: (D,)."""
+    """DNABERT-S from its description, head by head, on the published tensor names, in their type: float32 (D,)."""
     x = state["embeddings.word_embeddings.weight"][token_ids] + state["embeddings.token_type_embeddings.weight"][0]
     width = x.shape[1]
     x = F.layer_norm(x, (width,), *_norm(state, "embeddings.LayerNorm"), eps=1e-12)
     size = width // heads
-    distance = torch.tensor([[abs(i - j) for j in range(len(x))] for i in range(len(x))], dtype=x.dtype)
+    places = torch.arange(len(x), device=x.device)
+    distance = (places[:, None] - places).abs().to(x.dtype)
     slopes = [2.0**-i for i in range(1, 9)] + [2.0 ** -(i + 0.5) for i in range(4)]
     for number in range(layers):
         name = f"encoder.layer.{number}"
@@ -66,7 +74,7 @@ def dnabert_features(state: dict[str, Tensor], token_ids: list[int], layers: int
         gelu = g[:, :half] * 0.5 * (1 + torch.erf(g[:, :half] / math.sqrt(2)))
         out = F.linear(gelu * g[:, half:], *_linear(state, f"{name}.mlp.wo"))
         x = F.layer_norm(x + out, (width,), *_norm(state, f"{name}.mlp.layernorm"), eps=1e-12)
-    return x.mean(dim=0)
+    return x.float().mean(dim=0).cpu()
 
 
 def _linear(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
@@ -80,5 +88,10 @@ def assert_equal_within_float32(found: Tensor, expected: Tensor) -> None:
     """Max |difference| <= 1e-4 and cosine > 0.99999 for every row."""
     assert found.dtype == torch.float32
     assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-4
+    assert worst(found - expected) <= 1e-4
     assert torch.cosine_similarity(found, expected).min() > 0.99999
+
+
+def worst(error: Tensor) -> float:
+    """The largest absolute value."""
+    return float(error.abs().max())

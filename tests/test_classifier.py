@@ -35,6 +35,15 @@ def test_scores_are_those_of_the_pickled_module(pth):
     assert scores(load_classifier(pth).model, x_SF[:0]).shape == (0, 2)
 
 
+def test_frames_scored_one_by_one_do_not_depend_on_each_other(pth):
+    model = load_classifier(pth).model
+    x_SF = torch.randn(50, 12, generator=torch.Generator().manual_seed(1))
+    found = scores(model, x_SF, 1)
+    assert torch.allclose(found, scores(model, x_SF), atol=1e-6)
+    assert all(torch.equal(found[i : i + 1], scores(model, x_SF[i : i + 1])) for i in range(50))
+    assert torch.equal(scores(model, x_SF.flip(0), 1), found.flip(0))
+
+
 def test_name_gives_chunk_size_and_file_says_synthetic(pth):
     classifier = load_classifier(pth)
     assert (classifier.chunk_size, classifier.features, classifier.synthetic) == (500, 12, True)

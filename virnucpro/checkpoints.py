@@ -9,19 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import BadWeights
 from virnucpro.weights import HUGGING_FACE_FILES
 
 State = dict[str, Tensor]
+COPIERS = 8  # threads
 
 
 def read_pickled(path: Path, allowed: list, mmap: bool = True) -> Any:
@@ -159,8 +161,8 @@ def check_sizes(sizes: dict[str, Any], source: Path) -> None:
         raise BadWeights(f"{source}: {sizes['heads']} heads do not divide a width of {sizes['width']}. Fetch it again.")
 
 
-def check_tensors(module: torch.nn.Module, state: State, source: Path) -> None:
-    """Check that `state` is what a module (made `Unfilled`, say) consists of.
+def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Path) -> None:
+    """Check that `state` holds the tensors of a model, and no others.
 
     Raises:
         BadWeights: Names or shapes on either side that the other lacks.
@@ -168,9 +170,8 @@ def check_tensors(module: torch.nn.Module, state: State, source: Path) -> None:
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strangers:
         raise BadWeights(f"{source}: {strangers[0]} is no tensor. Is it the right file?")
-    expected = module.state_dict()
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    wrong = sorted(name for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape)
+    wrong = sorted(name for name in expected.keys() & state.keys() if tuple(state[name].shape) != expected[name])
     if missing or extra or wrong:
         told = [
             f"{len(names)} {what} (such as {names[0]})"
@@ -180,18 +181,23 @@ def check_tensors(module: torch.nn.Module, state: State, source: Path) -> None:
         raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(told)}. Is it the right file?")
 
 
-def fill(module: torch.nn.Module, state: State, source: Path, device: torch.device) -> None:
-    """Put `state` into a module made `Unfilled`, in float32 on `device`.
+def to_device(state: State, device: torch.device, dtype: torch.dtype) -> State:
+    """Copy tensors to a device, then cast those of floating point there.
 
-    Half-precision tensors cross to the device as they are and widen there.
-
-    Raises:
-        BadWeights: As `check_tensors`.
+    Threads share the reading of mapped files; pageable memory would keep one thread busy for all of it.
     """
-    check_tensors(module, state, source)
-    on_device = {name: tensor.to(device) for name, tensor in state.items()}
-    widened = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in on_device.items()}
-    module.load_state_dict(widened, assign=True)
+
+    def copy(tensor: Tensor) -> Tensor:
+        there = tensor.to(device)
+        return there.to(dtype) if there.is_floating_point() else there
+
+    with ThreadPoolExecutor(COPIERS) as pool:
+        return dict(zip(state, pool.map(copy, state.values()), strict=True))
+
+
+def fill(module: nn.Module, state: State) -> None:
+    """Put tensors that have been checked into a module made `Unfilled`."""
+    module.load_state_dict(state, assign=True)
     module.eval().requires_grad_(False)
 
 

@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.checkpoints import State, Unfilled, fill, read_pickled, read_safetensors
+from virnucpro.checkpoints import State, Unfilled, check_shapes, fill, read_pickled, read_safetensors
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.files import whole_file
 
-BATCH_FRAMES = 256
 _NAMED_CHUNK_SIZE = re.compile(r"^(300|500)_model")  # as published
 MIN_CHUNK_SIZE = 3  # bp, a codon
 
@@ -79,10 +78,11 @@ def load_classifier(path: Path) -> Classifier:
         raise BadWeights(f"{path}: no classifier of VirNucPro (no matrix hidden_layer.weight). Is it the right file?")
     with Unfilled():
         model = MLPClassifier(weight.shape[1], weight.shape[0])
-    counted = state.pop("bn1.num_batches_tracked", torch.tensor(0))  # used in training only
+    state.setdefault("bn1.num_batches_tracked", torch.tensor(0))  # used in training only
+    check_shapes({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, state, path)
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise BadWeights(f"{path}: holds weights that are not finite. Fetch it again.")
-    fill(model, state | {"bn1.num_batches_tracked": counted}, path, torch.device("cpu"))
+    fill(model, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
     return Classifier(model, chunk_size, synthetic)
 
 
@@ -155,7 +155,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
 
 
 @torch.inference_mode()
-def scores(model: MLPClassifier, features_SF: Tensor) -> Tensor:
-    """Softmax scores (S, 2), float32: column 0 others, column 1 virus; batches of 256 frames."""
-    batches = features_SF.split(BATCH_FRAMES)
-    return torch.cat([model(batch).softmax(dim=1) for batch in batches]) if batches else torch.empty(0, 2)
+def scores(model: MLPClassifier, features_SF: Tensor, batch_frames: int | None = None) -> Tensor:
+    """Softmax scores (S, 2), float32: column 0 others, column 1 virus; all frames at once, or so many."""
+    batches = features_SF.split(batch_frames or max(1, len(features_SF)))
+    return torch.cat([model(batch).softmax(dim=1) for batch in batches])

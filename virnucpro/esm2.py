@@ -1,246 +1,123 @@
-"""ESM-2 features: one mean representation a protein, through fair-esm's own model.
+"""ESM-2 over packs: one mean representation a protein.
 
-Axes: B proteins in a padded batch, T tokens of its longest (<cls> and <eos> included), D width.
+Axes: T tokens of a pack, S proteins, D model width, H heads, K = D // H per head, F = 4 D of the MLP.
+Source: fair-esm 2.0.0 (token dropout, rotary positions, exact GELU, pre-LayerNorm).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import esm
 import torch
-from esm.rotary_embedding import RotaryEmbedding
 from torch import Tensor, nn
 
-from virnucpro.checkpoints import State, Unfilled, check_sizes, fill, read_fair_esm, read_hugging_face
+from virnucpro.attention import Attend, Pack, Tables
+from virnucpro.checkpoints import State, Unfilled, fill, to_device
 from virnucpro.errors import BadWeights
-from virnucpro.memory import run_within_memory
-from virnucpro.weights import ESM2_SIZES
+from virnucpro.esm2_weights import Esm2Shape, read_esm2
+from virnucpro.fusion import Ops
+from virnucpro.proteins import MAX_RESIDUES
+from virnucpro.tokens import VOCABULARY
 
-MAX_RESIDUES = 1024
-
-# Hugging Face's names -> fair-esm's, within a layer
-_LAYER_NAMES = {
-    "attention.self.query.": "self_attn.q_proj.",
-    "attention.self.key.": "self_attn.k_proj.",
-    "attention.self.value.": "self_attn.v_proj.",
-    "attention.self.rotary_embeddings.": "self_attn.rot_emb.",
-    "attention.output.dense.": "self_attn.out_proj.",
-    "attention.LayerNorm.": "self_attn_layer_norm.",
-    "intermediate.dense.": "fc1.",
-    "output.dense.": "fc2.",
-    "LayerNorm.": "final_layer_norm.",
-}
-# Parts of checkpoints that the representation does not need
-_UNUSED = (
-    "lm_head.", "contact_head.", "pooler.", "classifier.",
-    "embeddings.position_ids", "embeddings.position_embeddings.",
-)  # fmt: skip
+# Trained with 15 % of the tokens masked, 80 % of these blanked out; at inference all embeddings are scaled likewise.
+TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8
 
 
-@dataclass(frozen=True)
-class Esm2Shape:
-    """Size of an ESM-2 and whether it was trained with token dropout (all published ones were)."""
+class Layer(nn.Module):
+    """Attention and MLP, each with a LayerNorm before and its residual sum left to the next LayerNorm."""
 
-    layers: int
-    width: int
-    heads: int
-    token_dropout: bool = True
-    synthetic: bool = False
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
-
-def read_esm2(path: Path) -> tuple[Esm2Shape, State]:
-    """Read a checkpoint of either format into fair-esm's tensor names (still on disk).
-
-    Raises:
-        BadWeights: Broken, or not an ESM-2.
-    """
-    return _read_hugging_face(path) if path.is_dir() else _read_fair_esm(path)
-
-
-def _read_fair_esm(path: Path) -> tuple[Esm2Shape, State]:
-    options, state = read_fair_esm(path)
-    try:
-        shape = Esm2Shape(
-            options.encoder_layers,
-            options.encoder_embed_dim,
-            options.encoder_attention_heads,
-            bool(options.token_dropout),
-            bool(getattr(options, "virnucpro_synthetic", False)),
-        )
-    except AttributeError as error:
-        raise BadWeights(f"{path}: not an ESM-2 checkpoint ({error}). Fetch the published .pt file.") from error
-    check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, path)
-    return shape, _with_rotary(_used(state), shape)
+    def forward(
+        self, x_TD: Tensor, delta_TD: Tensor | None, rotary: Tables, pack: Pack, attend: Attend, ops: Ops
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream without this layer's MLP, and what the MLP adds to it."""
+        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.attention_norm)
+        qkv_T3HK = self.qkv(h_TD).unflatten(-1, (3, self.heads, -1))
+        delta_TD = self.out(attend(qkv_T3HK, pack, rotary, None).flatten(1))
+        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.mlp_norm)
+        return x_TD, self.fc2(ops.gelu(self.fc1(h_TD)))
 
 
-def _read_hugging_face(folder: Path) -> tuple[Esm2Shape, State]:
-    config, tensors = read_hugging_face(folder)
-    try:
-        shape = Esm2Shape(
-            config["num_hidden_layers"],
-            config["hidden_size"],
-            config["num_attention_heads"],
-            bool(config["token_dropout"]),
-            bool(config.get("virnucpro_synthetic", False)),
-        )
-        is_esm2 = config["model_type"] == "esm" and config["position_embedding_type"] == "rotary"
-    except KeyError as error:
-        raise BadWeights(f"{folder}/config.json: no {error}; expected an ESM-2's. Fetch the folder again.") from error
-    is_esm2 &= config.get("layer_norm_eps", 1e-5) == 1e-5 and not config.get("emb_layer_norm_before")
-    if not is_esm2 or config.get("vocab_size") != 33:
-        raise BadWeights(
-            f"{folder}/config.json: not an ESM-2 (expected model_type esm, rotary positions, "
-            "33 tokens, layer_norm_eps 1e-5, no emb_layer_norm_before)."
-        )
-    check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, folder / "config.json")
-    state = {}
-    for name, tensor in _used({name.removeprefix("esm."): tensors[name] for name in tensors}).items():
-        state[_fair_esm_name(name)] = tensor
-    return shape, _with_rotary(state, shape)
+class Esm2(nn.Module):
+    """Encoder without language-model and contact heads."""
+
+    def __init__(self, shape: Esm2Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(VOCABULARY, shape.width)
+        self.layers = nn.ModuleList(Layer(shape.width, shape.heads) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.width)
+        places = MAX_RESIDUES + 2
+        self.register_buffer("cos", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
+        self.register_buffer("sin", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
+
+    def forward(self, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
+        """Representations after the final LayerNorm: (T, D)."""
+        # float32, so that positions stay exact: float16 cannot tell 2049 from 2048, bfloat16 257 from 256
+        rotary = self.cos, self.sin
+        x_TD, delta_TD = self.embedding(pack.token_ids_T.int()), None
+        if self.shape.token_dropout:
+            x_TD = x_TD * TOKEN_DROPOUT_SCALE
+        for layer in self.layers:
+            x_TD, delta_TD = layer(x_TD, delta_TD, rotary, pack, attend, ops)
+        return ops.add_norm(x_TD, delta_TD, self.norm)[1]
 
 
-def _used(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith(_UNUSED)}
+def protein_means(x_TD: Tensor, pack: Pack) -> Tensor:
+    """Mean of each protein's residues, <cls> and <eos> left out: float32 (S, D)."""
+    # Every second segment is the <eos> of a protein and the <cls> of the next: [1, L-1), [L-1, L+1), ...
+    cu_S1 = pack.cu_seqlens_S1.long()
+    edges = torch.stack([cu_S1[:-1] + 1, cu_S1[1:] - 1], dim=1).flatten()
+    means = torch.segment_reduce(x_TD.float(), "mean", offsets=edges, axis=0, unsafe=True)
+    return means[::2]
 
 
-def _fair_esm_name(name: str) -> str:
-    """Hugging Face's tensor name as fair-esm's; a name of neither comes back as it is."""
-    if name.startswith("encoder.layer."):
-        number, _, rest = name.removeprefix("encoder.layer.").partition(".")
-        for theirs, ours in _LAYER_NAMES.items():
-            if rest.startswith(theirs):
-                return f"layers.{number}.{ours}{rest.removeprefix(theirs)}"
-    return name.replace("embeddings.word_embeddings.", "embed_tokens.").replace(
-        "encoder.emb_layer_norm_after.", "emb_layer_norm_after."
-    )
-
-
-def _with_rotary(state: State, shape: Esm2Shape) -> State:
-    """Give each layer its rotary frequencies: the file's own, else the exact ones.
-
-    The published files hold them rounded to half precision, and fair-esm computes with those, so
-    they are part of the weights. Newer Hugging Face files hold them once for all layers.
-    """
-    shared = state.pop("rotary_embeddings.inv_freq", None)
-    if shared is None:
-        dims = torch.arange(0, shape.width // shape.heads, 2).float()
-        shared = 1.0 / 10000 ** (dims / (shape.width // shape.heads))
-    for layer in range(shape.layers):
-        state.setdefault(f"layers.{layer}.self_attn.rot_emb.inv_freq", shared)
-    return state
-
-
-def check_size(shape: Esm2Shape, name: str, path: Path) -> None:
-    """Refuse a checkpoint that is not of the size its name says.
+def load_esm2(path: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Esm2:
+    """Load an ESM-2 with weights of `dtype` on `device`.
 
     Raises:
-        BadWeights: Layers, width or heads differ from ESM2_SIZES[name].
-    """
-    found = (shape.layers, shape.width, shape.heads)
-    if found != ESM2_SIZES[name]:
-        raise BadWeights(
-            f"{path}: {found[0]} layers x {found[1]} with {found[2]} heads, but {name} has "
-            "{} layers x {} with {} heads. Is it the right file?".format(*ESM2_SIZES[name])
-        )
-
-
-class Rotary(RotaryEmbedding):
-    """fair-esm's rotary embedding, with positions that stay exact under autocast.
-
-    On CUDA autocast takes the product of positions and frequencies to bfloat16, which cannot tell
-    position 257 from 256. Here the tables are made in float32, then rounded to the queries' type.
-    """
-
-    def _update_cos_sin_tables(self, x: Tensor, seq_dimension: int = 1) -> tuple[Tensor, Tensor]:
-        if self._cos_cached is not None and self._cos_cached.dtype != x.dtype:
-            self._seq_len_cached = None  # made for another type: do not widen what was rounded
-        with torch.autocast(x.device.type, enabled=False):
-            cos_1TK, sin_1TK = super()._update_cos_sin_tables(x, seq_dimension)
-        return cos_1TK.to(x.dtype), sin_1TK.to(x.dtype)
-
-
-def make_esm2(shape: Esm2Shape) -> esm.ESM2:
-    """fair-esm's `ESM2`, unfilled, without its language-model and contact heads."""
-    with Unfilled():
-        model = esm.ESM2(shape.layers, shape.width, shape.heads, "ESM-1b", shape.token_dropout)
-        for layer in model.layers:
-            layer.self_attn.rot_emb = Rotary(shape.width // shape.heads)
-    model.lm_head, model.contact_head = nn.Identity(), None  # logits and contacts are not asked for
-    return model
-
-
-def load_esm2(path: Path, device: torch.device) -> esm.ESM2:
-    """Load an ESM-2 in float32 on `device`.
-
-    Raises:
-        BadWeights: As `read_esm2`, or tensors that do not fit.
+        BadWeights: As `read_esm2`.
     """
     shape, state = read_esm2(path)
-    model = make_esm2(shape)
-    fill(model, state, path, device)
+    frequencies = [state.pop(f"layers.{number}.self_attn.rot_emb.inv_freq") for number in range(shape.layers)]
+    if not all(torch.equal(frequencies[0], other) for other in frequencies):
+        raise BadWeights(f"{path}: the layers' rotary frequencies differ. Is it an ESM-2?")
+    with Unfilled():
+        model = Esm2(shape)
+    fill(model, _joined(to_device(state, device, dtype), shape.layers))
+    # The published frequencies are rounded to half precision and belong to the weights.
+    angles = torch.outer(torch.arange(MAX_RESIDUES + 2, dtype=torch.float32), frequencies[0].float())
+    model.cos, model.sin = angles.cos().to(device), angles.sin().to(device)
     return model
 
 
-def batches(proteins: Sequence[str], batch_residues: int) -> Iterator[range]:
-    """Yield runs of consecutive proteins whose residues sum up to `batch_residues` at most.
-
-    A protein longer than that is a batch of its own.
-
-    >>> list(batches(["MA", "MKV", "M"], 5))
-    [range(0, 2), range(2, 3)]
-    """
-    start = residues = 0
-    for i, protein in enumerate(proteins):
-        if i > start and residues + len(protein) > batch_residues:
-            yield range(start, i)
-            start, residues = i, 0
-        residues += len(protein)
-    if start < len(proteins):
-        yield range(start, len(proteins))
+_NAMES = {
+    "embed_tokens.": "embedding.",
+    "emb_layer_norm_after.": "norm.",
+    ".self_attn_layer_norm.": ".attention_norm.",
+    ".self_attn.out_proj.": ".out.",
+    ".final_layer_norm.": ".mlp_norm.",
+}
 
 
-@torch.no_grad()
-def esm2_features(
-    model: esm.ESM2,
-    proteins: Sequence[str],
-    batch_residues: int,
-    bf16: bool = False,
-    keep_casts: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Tensor:
-    """Mean representation of each protein after the final LayerNorm.
-
-    Args:
-        model: From `load_esm2`.
-        proteins: Residues in ESM-2's alphabet; only the first 1,024 count.
-        batch_residues: Residues summed up in a padded batch, in the order given.
-        bf16: Autocast to bfloat16; float32 otherwise.
-        keep_casts: Cast each weight once in this call instead of once a batch: 2 bytes a parameter
-            for 2-5 % of the time (H200, 3B).
-        progress: Called with the number of proteins done since the last call.
-    Returns:
-        Tensor: float32 (proteins, D) on the host; <cls>, <eos> and padding are left out of the means.
-    """
-    device = model.embed_tokens.weight.device
-    to_tokens = model.alphabet.get_batch_converter()
-    features_PD = torch.empty(len(proteins), model.embed_dim)
-    proteins = [protein[:MAX_RESIDUES] for protein in proteins]
-
-    def run(indices: Sequence[int]) -> None:
-        _, _, tokens_BT = to_tokens([("", proteins[i]) for i in indices])
-        output = model(tokens_BT.to(device), repr_layers=[model.num_layers])
-        x_BTD = output["representations"][model.num_layers]
-        for x_TD, i in zip(x_BTD, indices, strict=True):
-            # Residue positions start after <cls>.
-            features_PD[i] = x_TD[1 : len(proteins[i]) + 1].float().mean(dim=0).cpu()
-
-    # Autocast keeps its copies of leaves that require gradients, and of no others.
-    model.requires_grad_(keep_casts)
-    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for batch in batches(proteins, batch_residues):
-            run_within_memory(run, batch)
-            progress(len(batch))
-    return features_PD
+def _joined(state: State, layers: int) -> State:
+    """Our names; the queries', keys' and values' projections as one."""
+    for number in range(layers):
+        for kind in ("weight", "bias"):
+            parts = [state.pop(f"layers.{number}.self_attn.{name}_proj.{kind}") for name in "qkv"]
+            state[f"layers.{number}.qkv.{kind}"] = torch.cat(parts)
+    renamed = {}
+    for name, tensor in state.items():
+        for theirs, ours in _NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = tensor
+    return renamed

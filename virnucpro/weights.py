@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,6 @@ ESM2_SIZES = {
     "esm2_t48_15B_UR50D": (48, 5120, 40),
 }
 DNABERT_S = "DNABERT-S"
-_ENDS = 65_536  # bytes
 HUGGING_FACE_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -42,12 +40,11 @@ class WeightPaths:
     dnabert: Path | None
     classifier: Path | None
 
-    def identity(self) -> dict[str, str]:
-        """What tells these weights from others without reading gigabytes: size, first and last 64 KiB."""
+    def files(self) -> dict[str, Path]:
+        """Every file that is read, by a name without the directory's: weights that were moved are the same weights."""
         paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
-        files = [(path, file) for path in paths for file in _files(path)]
-        # Not the directory's name: weights that were moved are the same weights.
-        return {file.name if file == path else f"{path.name}/{file.name}": _identity(file) for path, file in files}
+        pairs = [(path, file) for path in paths for file in _files(path)]
+        return {file.name if file == path else f"{path.name}/{file.name}": file for path, file in pairs}
 
 
 def _files(path: Path) -> list[Path]:
@@ -56,15 +53,6 @@ def _files(path: Path) -> list[Path]:
         return [path]
     names = ("*.json", "*.safetensors", "*.bin")
     return sorted(file for name in names for file in path.glob(name) if file.is_file())
-
-
-def _identity(file: Path) -> str:
-    size = file.stat().st_size
-    with open(file, "rb") as content:
-        digest = hashlib.sha256(content.read(_ENDS))
-        content.seek(max(0, size - _ENDS))
-        digest.update(content.read(_ENDS))
-    return f"{size} bytes, {digest.hexdigest()[:16]}"
 
 
 def find_weights(

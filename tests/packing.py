@@ -1,0 +1,87 @@
+"""Sequences through a model in packs, and recipes and windows for tests of the engine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import torch
+from conftest import ESM_8M
+from torch import Tensor
+
+from virnucpro import attention, fusion
+from virnucpro.attention import Pack
+from virnucpro.dnabert import Dnabert, dna_means
+from virnucpro.esm2 import Esm2, protein_means
+from virnucpro.packs import pack
+from virnucpro.reads import Read
+from virnucpro.recipe import Recipe
+from virnucpro.tokens import esm2_tokens
+from virnucpro.weights import find_weights
+from virnucpro.windows import Window, windows
+
+
+def random_proteins(lengths: Iterable[int], seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return ["".join(rng.choices("LAGVSERTIDPKQNFYMHWCXBUZO", k=length)) for length in lengths]
+
+
+def random_dna(lengths: Iterable[int], seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return ["".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=length)) for length in lengths]
+
+
+def pack_of(tokens: list[list[int]], device: str | torch.device = "cpu") -> Pack:
+    """One pack of these sequences, in this order."""
+    lengths = tuple(map(len, tokens))
+    edges = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+    return Pack(torch.tensor([token for ids in tokens for token in ids], device=device), edges, lengths)
+
+
+@torch.inference_mode()
+def run(
+    model: Esm2 | Dnabert, tokens: list[list[int]], budget: int, backend: str = "sdpa", ops: fusion.Ops | None = None
+) -> Tensor:
+    """Mean representations of all sequences in their order, on the CPU: float32 (sequences, width)."""
+    ops = ops or fusion.Plain()
+    attend = attention.make(backend, ops)
+    device = next(model.parameters()).device
+    means = protein_means if isinstance(model, Esm2) else dna_means
+    plan = pack(np.array([len(ids) for ids in tokens]), budget)
+    features_SD = torch.empty(len(tokens), model.shape.width)
+    begin = 0
+    for size in plan.sizes_P:
+        order = plan.order_S[begin : begin + size]
+        one = pack_of([tokens[i] for i in order], device)
+        x_TD = model(one, attend, ops)
+        features_SD[torch.from_numpy(order)] = means(x_TD, one).cpu()
+        begin += size
+    return features_SD
+
+
+def run_esm2(model: Esm2, proteins: list[str], budget: int = 2048, **options: object) -> Tensor:
+    """`run` for residues."""
+    return run(model, [list(esm2_tokens([protein.encode()])) for protein in proteins], budget, **options)
+
+
+def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> Recipe:
+    """The small weights, float32, packs of 2,048 tokens, features wanted."""
+    settled = {
+        "kind": kind,
+        "weights": find_weights(weights, ESM_8M, "500", None, kind),
+        "esm_model": ESM_8M,
+        "chunk_size": 500,
+        "precision": "fp32",
+        "attention": "auto",
+        "token_budget": 2048,
+        "keep_features": True,
+    }
+    return Recipe(**settled | changes)
+
+
+def windows_of(sequences: dict[str, str], kind: str = "nucleotide", buffer_size: int = 64) -> list[Window]:
+    reads = [Read(name, sequence) for name, sequence in sequences.items()]
+    return list(windows(reads, kind, 500, buffer_size, 2048))
