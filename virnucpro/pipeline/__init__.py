@@ -1,0 +1,1 @@
+"""The pipeline, from reads to report."""

@@ -1,0 +1,1 @@
+"""Measuring a run: telemetry, hardware, and the report on both."""
