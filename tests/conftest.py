@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package
-sys.path.insert(0, str(Path(__file__).parent))  # for references.py
+sys.path.insert(0, str(Path(__file__).parent))  # for references.py and packing.py
 
 from benchmarks import synthetic_weights  # noqa: E402
 
@@ -53,6 +53,19 @@ def environment(weights: Path) -> dict[str, str]:
     return os.environ | {"VIRNUCPRO_WEIGHTS": str(weights), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """How many threads share a sum decides its last bits; here all processes have one (and do not fight for cores)."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def main(weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable:
     """The command line in this process: returns (exit code, standard error)."""
@@ -66,6 +79,13 @@ def main(weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return code, capfd.readouterr().err
 
     return run
+
+
+def assert_one_message(said: str, message: str) -> None:
+    """One line of error, with the message, and no traceback (other lines are warnings of the log)."""
+    (line,) = [line for line in said.splitlines() if line.startswith("virnucpro: error: ")]
+    assert message in line
+    assert "Traceback" not in said
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,16 +1,16 @@
 """The command line: help, versions, and one clear message with the right exit code for every bad request."""
 
 import gzip
-import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
-from conftest import DATA, ESM_8M, ROOT, command
+from conftest import DATA, ESM_8M, ROOT, assert_one_message, command, environment
 
-from benchmarks.synthetic_weights import classifier, write_classifier
 from virnucpro import __version__
 
 SMALL = ("--esm-model", ESM_8M)
@@ -20,12 +20,22 @@ def test_version_and_help():
     for arguments, expected in (
         (("--version",), f"virnucpro, version {__version__}"),
         (("--help",), "Exit codes: 0 done, 1 bad data, 2 bad request"),
-        (("predict", "--help"), "--batch-tokens N"),
         (("convert", "--help"), "--chunk-size BP"),
+        (("doctor", "--help"), "which attention backends can run here"),
     ):
         done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0
         assert expected in done.stdout
+
+
+def test_help_lists_every_option():
+    done = subprocess.run(command("predict", "--help"), capture_output=True, text=True, cwd=ROOT)
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.lstrip().startswith("--")]
+    assert " ".join(listed) == (
+        "--output-dir --weights-dir --model-type --model-path --esm-model --input-type --gpus --parallel "
+        "--workers-per-gpu --batch-tokens --num-workers --precision --attention --deterministic --save-embeddings "
+        "--keep-intermediate --set --resume --force --rename-duplicates --no-progress"
+    )
 
 
 def test_help_never_imports_torch():
@@ -34,6 +44,40 @@ def test_help_never_imports_torch():
         "assert code == 0 and 'torch' not in sys.modules and 'dnaio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def test_a_parent_that_only_coordinates_never_imports_torch(weights, tmp_path):
+    (tmp_path / "x.fa").write_text(">a\nATGGCCAAAGTTCTGGAC\n")
+    options = (*SMALL, "--parallel", "--save-embeddings", "--keep-intermediate")
+    run = ["predict", str(tmp_path / "x.fa"), "--output-dir", str(tmp_path / "out"), *options]
+    script = (
+        f"import sys; from virnucpro.cli import main; code = main({run})\n"
+        "assert code == 0 and 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(weights), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a_chunk_1F1" in (tmp_path / "out" / "x_merged" / "prediction_results.txt").read_text()
+
+
+def test_doctor():
+    done = subprocess.run(
+        command("doctor"), capture_output=True, text=True, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert done.returncode == 0
+    first, packages, *device = done.stdout.splitlines()
+    assert re.fullmatch(rf"virnucpro {re.escape(__version__)}, Python 3\.\d+\.\d+, \d+ CPUs", first)
+    assert packages.startswith(f"Packages: torch {torch.__version__}, triton ")
+    assert device == [
+        "cpu",
+        "  precision auto: fp32",
+        "  attention triton: needs a CUDA GPU",
+        "  attention varlen: needs a CUDA GPU",
+        "  attention flash-attn: needs a CUDA GPU",
+        "  attention sdpa: chosen",
+        "  between matrix products: PyTorch's own steps (fused ones are for CUDA)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +116,20 @@ def test_a_cut_off_file_is_exit_1(main, tmp_path):
         (("--gpus", "0,0"), "indices are 0 or more, each named once"),
         (("--gpus", ""), "is not a list of GPU indices"),
         (("--batch-tokens", "0"), "--batch-tokens must be 1 or more, not 0"),
-        (("--num-workers", "-1"), "--num-workers must be 1 or more, not -1"),
+        (("--num-workers", "-1"), "--num-workers must be 0 or more, not -1"),
         (("--workers-per-gpu", "2"), "has a meaning with --parallel only"),
         (("--workers-per-gpu", "0"), "--workers-per-gpu must be 1 or more, not 0"),
         (("--resume", "--force"), "Give one of them"),
+        (("--precision", "fp8"), "'fp8' is not one of 'auto', 'fp32', 'bf16', 'fp16'"),
+        (("--attention", "flash"), "'flash' is not one of 'auto', 'triton', 'varlen', 'flash-attn', 'sdpa'"),
+        (("--attention", "varlen"), "--attention varlen cannot run here: needs a CUDA GPU"),
+        (("--attention", "flash-attn", "--parallel"), "--attention flash-attn cannot run here: needs a CUDA GPU"),
+        (("--deterministic", "--batch-tokens", "9"), "Leave --batch-tokens out"),
+        (("--set", "buffer_size"), "--set buffer_size has no '='"),
+        (("--set", "buffer=9"), "--set buffer=9 names an unknown key: choose one of enable_checkpointing,"),
+        (("--set", "buffer_size=0"), "buffer_size is 0 (int), but must be a whole number of 1 or more"),
+        (("--set", "buffer_size=x"), "has the value 'x', but buffer_size must be a whole number"),
+        (("--set", "buffer_size=8", "--set", "buffer_size=9"), "gives buffer_size a second time"),
         (("--bogus",), "No such option"),
         (("--weights-dir", "nowhere"), "Missing weights in nowhere"),
         (("--model-path", "nowhere.pth"), "nowhere.pth, the classifier of --model-path"),
@@ -87,6 +141,7 @@ def test_bad_requests_are_exit_2(main, tmp_path, options, message):
     code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *given)
     assert code == 2
     assert message in said
+    assert len([line for line in said.splitlines() if "rror: " in line]) == 1
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
 
@@ -170,96 +225,6 @@ def test_force_keeps_the_old_results_until_the_new_input_is_read(main, tmp_path)
     assert "\nb\t27\t1\t0\tno open frame\n" in (out / "x_merged" / "sequences.tsv").read_text()
 
 
-@pytest.fixture
-def own_weights(weights, tmp_path):
-    """A copy of the weights that a test may break."""
-    return shutil.copytree(weights, tmp_path / "weights")
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-500])
-
-
-def swap_json(path):
-    path.write_text("[1, 2")
-
-
-def set_json(path, **values):
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def spoil_classifier(path):
-    model = classifier(344)
-    model.hidden_layer.bias.data[0] = float("nan")
-    torch.save(model.state_dict(), path)
-
-
-BROKEN = {
-    "a web page": (lambda w: (w / f"{ESM_8M}.pt").write_text("<html>"), "a web page? a git-lfs pointer?"),
-    "text as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", hidden_size="24"), "width is '24', not a"),
-    "null as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=None), "layers is None"),
-    "odd heads": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_attention_heads=5), "5 heads do not divide"),
-    "classifier with nan": (lambda w: spoil_classifier(w / "500_model.pth"), "weights that are not finite"),
-    "esm cut off": (lambda w: cut(w / f"{ESM_8M}.pt"), "damaged or not a PyTorch weights file"),
-    "esm empty": (lambda w: (w / f"{ESM_8M}.pt").write_bytes(b""), "Fetch it again"),
-    "esm of another kind": (lambda w: torch.save({"x": 1}, w / f"{ESM_8M}.pt"), "no ESM-2 checkpoint of fair-esm"),
-    "dnabert cut off": (lambda w: cut(w / "DNABERT-S" / "pytorch_model.bin"), "damaged or not a PyTorch"),
-    "dnabert config": (lambda w: swap_json(w / "DNABERT-S" / "config.json"), "cannot be read as JSON"),
-    "dnabert tokenizer": (lambda w: swap_json(w / "DNABERT-S" / "tokenizer.json"), "cannot be read as a tokenizer"),
-    "no dnabert tokenizer": (
-        lambda w: (w / "DNABERT-S" / "tokenizer.json").unlink(),
-        "config.json, tokenizer.json and",
-    ),
-    "no dnabert weights": (lambda w: (w / "DNABERT-S" / "pytorch_model.bin").unlink(), "DNABERT-S/ with config.json"),
-    "classifier cut off": (lambda w: cut(w / "500_model.pth"), "damaged or not a PyTorch weights file"),
-    "classifier of another width": (
-        lambda w: shutil.copy(w / "wide.pth", w / "500_model.pth"),
-        "takes 3328 features, but esm2_t6_8M_UR50D (320) and DNABERT-S (24) give 344",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_weights_are_exit_2(main, own_weights, tmp_path, name):
-    write_classifier(own_weights / "wide.pth", 3328)
-    damage, message = BROKEN[name]
-    damage(own_weights)
-    options = ("--weights-dir", own_weights, *SMALL)
-    code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *options)
-    assert code == 2
-    assert message in said
-    assert "Traceback" not in said
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_chunk_size_goes_with_the_classifier(main, weights, tmp_path):
-    run = ("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *SMALL)
-    code, said = main(*run, "--model-type", 300, "--model-path", weights / "500_model.pth")
-    assert code == 2
-    assert "trained on chunks of 500 bp, but --model-type 300 asks for 300 bp" in said
-    unnamed = shutil.copy(weights / "500_model.pth", tmp_path / "mine.pth")
-    code, said = main(*run, "--model-type", "custom", "--model-path", unnamed)
-    assert code == 2
-    assert f"virnucpro convert {unnamed} mine.safetensors --chunk-size BP" in said
-
-
-def test_convert(main, weights, tmp_path):
-    target = tmp_path / "mine.safetensors"
-    code, said = main("convert", weights / "500_model.pth", target)
-    assert code == 0
-    assert "chunk size 500 bp" in said
-    for source, goal, options, message in (
-        (weights / "500_model.pth", target, (), "exists"),
-        (weights / "500_model.pth", tmp_path / "x.pth", (), "must end in .safetensors"),
-        (weights / "500_model.pth", tmp_path / "x.safetensors", ("--chunk-size", 300), "trained on chunks of 500 bp"),
-        (weights / f"{ESM_8M}.pt", tmp_path / "x.safetensors", (), "refused, for it holds more than weights"),
-        (tmp_path / "none.pth", tmp_path / "x.safetensors", (), "does not exist"),
-    ):
-        code, said = main("convert", source, goal, *options)
-        assert code == 2
-        assert message in said
-
-
 def test_quiet_and_verbose_work_on_either_side(main, tmp_path):
     (tmp_path / "none.fa").write_text("")
     for i, (before, after, info) in enumerate(
@@ -276,10 +241,3 @@ def test_verbose_shows_the_traceback_of_an_error(main, tmp_path):
     code, said = main("-v", "predict", tmp_path / "bad.fa", "--output-dir", tmp_path / "out", *SMALL)
     assert code == 1
     assert "Traceback" in said
-
-
-def assert_one_message(said, message):
-    """One line of error, with the message, and no traceback (other lines are warnings of the log)."""
-    (line,) = [line for line in said.splitlines() if line.startswith("virnucpro: error: ")]
-    assert message in line
-    assert "Traceback" not in said

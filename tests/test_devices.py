@@ -1,71 +1,114 @@
 """Devices: which worker runs where, on hosts this one is not."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from virnucpro.devices import place, worker_memory, workers_that_fit
+from virnucpro import devices
+from virnucpro.devices import LOADERS, Placement, place, visible_gpus
 from virnucpro.errors import BadRequest
-
-ESM_3B, ESM_8M = "esm2_t36_3B_UR50D", "esm2_t6_8M_UR50D"
 
 
 @pytest.fixture
 def host(monkeypatch):
-    """A host with the given GPUs: (memory in GB, compute capability) each."""
+    """A host with so many GPUs."""
 
-    def make(*gpus):
+    def make(gpus):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(gpus))
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
-        monkeypatch.setattr(
-            torch.cuda, "get_device_properties", lambda i: SimpleNamespace(total_memory=int(gpus[i][0] * 1e9))
-        )
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda i: gpus[i][1])
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
 
     return make
 
 
-H200, RTX4090, T4 = (150.0, (9, 0)), (25.3, (8, 9)), (15.8, (7, 5))
-
-
 @pytest.mark.parametrize(
-    "gpus, asked, parallel, per_gpu, workers, bf16, keep_casts",
+    "gpus, asked, parallel, per_gpu, workers",
     [
-        ([], (0,), False, None, ["cpu"], False, False),
-        ([], (0,), True, None, ["cpu", "cpu"], False, False),
-        ([], None, True, 3, ["cpu"] * 3, False, False),
-        ([H200], (0,), False, None, ["cuda:0"], True, True),
-        ([H200], (0,), True, None, ["cuda:0", "cuda:0"], True, True),
-        ([H200], (0,), True, 4, ["cuda:0"] * 4, True, True),
-        ([H200, H200], None, True, None, ["cuda:0", "cuda:0", "cuda:1", "cuda:1"], True, True),
-        ([H200, H200], (1,), True, 1, ["cuda:1"], True, True),
-        ([H200, H200], (0, 1), False, None, ["cuda:0"], True, True),  # --parallel is needed for more
-        ([RTX4090], (0,), True, None, ["cuda:0"], True, True),
-        ([RTX4090], (0,), True, 2, ["cuda:0"] * 2, True, False),  # as asked, without the copies
-        ([T4], (0,), True, None, ["cuda:0"], False, False),
-        ([H200, T4], None, True, None, ["cuda:0", "cuda:0", "cuda:1"], False, False),
+        (0, (0,), False, None, ["cpu"]),
+        (0, (0,), True, None, ["cpu", "cpu"]),
+        (0, None, True, 3, ["cpu"] * 3),
+        (0, (7,), False, None, ["cpu"]),  # no GPU at all is no error
+        (1, None, False, None, ["cuda:0"]),
+        (1, (0,), True, None, ["cuda:0"]),
+        (1, (0,), True, 4, ["cuda:0"]),  # a GPU has one worker, which packs as much as four would
+        (2, None, True, None, ["cuda:0", "cuda:1"]),
+        (2, (1,), True, 1, ["cuda:1"]),
+        (2, (1, 0), True, None, ["cuda:1", "cuda:0"]),
+        (2, (0, 1), False, None, ["cuda:0"]),  # --parallel is needed for more
+        (2, None, False, None, ["cuda:0"]),
     ],
 )
-def test_place(host, gpus, asked, parallel, per_gpu, workers, bf16, keep_casts):
-    host(*gpus)
-    found = place(asked, parallel, per_gpu, ESM_3B)
-    assert (found.workers, found.bf16, found.keep_casts) == (workers, bf16, keep_casts)
+def test_place(host, gpus, asked, parallel, per_gpu, workers):
+    host(gpus)
+    assert place(asked, parallel, per_gpu) == Placement(tuple(workers))
 
 
-def test_a_gpu_that_is_not_there(host):
-    host(H200)
-    with pytest.raises(BadRequest, match=r"asks for GPU 3, but 1 GPU is visible \(0\)"):
-        place((0, 3), True, None, ESM_3B)
-
-
-def test_memory_of_a_worker():
-    assert worker_memory(ESM_3B) == pytest.approx(14.0e9, rel=0.01)
-    assert worker_memory(ESM_3B, keep_casts=True) == pytest.approx(19.7e9, rel=0.01)
+def test_what_place_says(host, caplog):
+    host(2)
+    place(None, False, None)
+    place((0,), True, 2)
+    host(0)
+    place(None, True, 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Using GPU 0 alone. Add --parallel to use all of (0, 1).",
+        "One process a GPU is the fastest: --workers-per-gpu 2 counts on the CPU only.",
+        "Running on the CPU: no CUDA GPU is visible. Workers: 3.",
+    ]
 
 
 @pytest.mark.parametrize(
-    "memory, esm_model, workers", [(80e9, ESM_3B, 2), (25e9, ESM_3B, 1), (12e9, ESM_3B, 1), (8e9, ESM_8M, 2)]
+    "gpus, asked, message",
+    [(1, (0, 3), r"asks for GPU 3, but 1 GPU is visible \(0\)"), (2, (2,), r"but 2 GPUs are visible \(0 to 1\)")],
 )
-def test_workers_that_fit(memory, esm_model, workers):
-    assert workers_that_fit(int(memory), esm_model) == workers
+def test_a_gpu_that_is_not_there(host, gpus, asked, message):
+    host(gpus)
+    with pytest.raises(BadRequest, match=message):
+        place(asked, True, None)
+
+
+@pytest.mark.parametrize(
+    "workers, cpus, precision, loaders",  # loader processes of each worker
+    [
+        (["cpu"], 64, "fp32", 0),
+        (["cpu", "cpu"], 64, "fp32", 0),
+        (["cuda:0"], 64, "fp16", LOADERS),
+        (["cuda:0"], 2, "fp16", 1),
+        (["cuda:0", "cuda:1"], 2 * LOADERS + 2, "fp16", LOADERS),
+        (["cuda:0", "cuda:1"], 2, "fp16", 1),  # never none: translation would hold the GPU up
+    ],
+)
+def test_what_devices_settle(monkeypatch, workers, cpus, precision, loaders):
+    monkeypatch.setattr(devices, "usable_cpus", lambda: cpus)
+    found = Placement(tuple(workers))
+    assert (found.precision, found.loaders) == (precision, loaders)
+
+
+@pytest.mark.parametrize(
+    "driver, listed, visible",
+    [
+        (4, None, 4),
+        (4, "", 0),
+        (4, " ", 0),
+        (4, "0,2", 2),
+        (4, "3,9,1", 1),  # CUDA stops at the first that does not exist
+        (4, "-1", 0),
+        (4, "1,-1,2", 1),
+        (4, "GPU-5a3f,GPU-77", 2),
+        (None, "0", 0),  # no driver
+        (0, None, 0),
+    ],
+)
+def test_gpus_are_counted_without_torch(monkeypatch, driver, listed, visible):
+    def start():
+        if driver is None:
+            raise OSError("libnvidia-ml.so.1: cannot open shared object file")
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=start, nvmlDeviceGetCount=lambda: driver))
+    monkeypatch.delitem(sys.modules, "torch")
+    if listed is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_gpus() == visible
+    assert "torch" not in sys.modules

@@ -1,108 +1,271 @@
-"""What only a GPU can show. Run on a GPU host with: python -m pytest tests/test_gpu.py"""
+"""What only a GPU can show. Run on a GPU host with: python -m pytest tests/test_gpu.py
 
-import random
+Axes: T tokens of a pack, D model width, H heads, K width of a head, J = K / 2.
+"""
 
+import logging
+
+import packing
 import pytest
+import references
 import torch
-from references import assert_equal_within_float32
+from conftest import DATA, ESM_8M
+from packing import random_dna, random_proteins
+from references import assert_equal_within_float32, worst
+from torch import nn
 
-from benchmarks import synthetic_weights
-from virnucpro.dnabert import dnabert_features, load_dnabert, load_tokenizer
-from virnucpro.esm2 import esm2_features, load_esm2
+from benchmarks import synthetic_weights, workloads
+from virnucpro import attention, fusion
+from virnucpro.cli import main
+from virnucpro.dnabert import load_dnabert
+from virnucpro.engine import Engine
+from virnucpro.esm2 import load_esm2
+from virnucpro.loader import FrontEnd
+from virnucpro.outcomes import finish
+from virnucpro.tokens import dnabert_tokens, load_tokenizer
 
 pytestmark = pytest.mark.gpu
-SHAPE = (6, 320, 20)
+CUDA = torch.device("cuda", 0)
+PROTEINS = random_proteins([1, 7, 300, 2, 166, 1024, 50] * 3, seed=3)
+LOW = [torch.float16, torch.bfloat16]
+
+
+def backend_or_skip(name: str, dtype: torch.dtype) -> str:
+    if reason := attention.unusable(name, CUDA, dtype):
+        pytest.skip(f"--attention {name} {reason}")
+    return name
+
+
+def fused_or_skip() -> fusion.Ops:
+    ops, what = fusion.choose(CUDA)
+    if isinstance(ops, fusion.Plain):
+        pytest.skip(what)
+    return ops
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("esm2") / "esm2.pt"
-    synthetic_weights.write_fair_esm(path, *SHAPE)
-    return path
+def esm2_8m(tmp_path_factory):
+    """A fair-esm file and a Hugging Face folder with the same values, and the features in float32 on the CPU."""
+    folder = tmp_path_factory.mktemp("esm2")
+    synthetic_weights.write_fair_esm(folder / "esm2.pt", 6, 320, 20)
+    synthetic_weights.write_hugging_face_esm(folder / "esm2", 6, 320, 20)
+    return folder, packing.run_esm2(load_esm2(folder / "esm2.pt", torch.device("cpu")), PROTEINS)
 
 
 @pytest.fixture(scope="module")
-def proteins():
-    rng = random.Random(3)
-    return ["".join(rng.choices("LAGVSERTIDPKQNFYMHWC", k=length)) for length in [1, 7, 300, 2, 166, 1024, 50] * 3]
+def dnabert(tmp_path_factory):
+    """A folder with two layers of the published width, tokens, and their features in float32 on the CPU."""
+    folder = tmp_path_factory.mktemp("dnabert")
+    synthetic_weights.write_dnabert(folder, num_hidden_layers=2)
+    token_ids = dnabert_tokens(load_tokenizer(folder), random_dna([3, 500, 61, 1, 199, 500, 480] * 3, seed=4))
+    return folder, token_ids, packing.run(load_dnabert(folder, torch.device("cpu")), token_ids, 2048)
 
 
-def test_float32_on_the_gpu_equals_float32_on_the_cpu(checkpoint, proteins):
-    on_cpu = esm2_features(load_esm2(checkpoint, torch.device("cpu")), proteins[:7], 2048)
-    on_gpu = esm2_features(load_esm2(checkpoint, torch.device("cuda")), proteins, 2048)
-    assert_equal_within_float32(on_gpu[:7], on_cpu)
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A weights directory whose heads all attention backends take: DNABERT-S has the published width, in two layers."""
+    folder = tmp_path_factory.mktemp("wide")
+    synthetic_weights.write_fair_esm(folder / f"{ESM_8M}.pt", 6, 320, 20)
+    synthetic_weights.write_dnabert(folder / "DNABERT-S", num_hidden_layers=2)
+    synthetic_weights.write_classifier(folder / "500_model.pth", 320 + 768)
+    return folder
 
 
-def test_bf16_autocast_errs_no_more_than_plain_bf16(checkpoint, proteins):
-    """The bound is the error of the plainest low-precision run: weights and all in BF16, one by one."""
-    device = torch.device("cuda")
-    exact = esm2_features(load_esm2(checkpoint, device), proteins, 2048)
-    plain_model = load_esm2(checkpoint, device)
-    frequencies = plain_model.layers[0].self_attn.rot_emb.inv_freq
-    plain_model.bfloat16()
-    for layer in plain_model.layers:
-        layer.self_attn.rot_emb.inv_freq = frequencies  # the positions are exact in either
-    plain = esm2_features(plain_model, proteins, 1)
-    found = esm2_features(load_esm2(checkpoint, device), proteins, 3072, bf16=True)
-    assert (found - exact).abs().max() <= 2 * (plain - exact).abs().max()
-    assert (found - exact).square().mean() <= (plain - exact).square().mean()
+@pytest.mark.parametrize("budget, ops", [(1, "plain"), (2048, "plain"), (8192, "plain"), (8192, "fused")])
+def test_float32_on_the_gpu_equals_float32_on_the_cpu(esm2_8m, budget, ops):
+    folder, on_cpu = esm2_8m
+    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA), PROTEINS, budget, ops=chosen)
+    assert_equal_within_float32(found, on_cpu)
 
 
-def test_kept_casts_change_nothing(checkpoint, proteins):
-    model = load_esm2(checkpoint, torch.device("cuda"))
-    kept, made_anew = (esm2_features(model, proteins, 3072, bf16=True, keep_casts=keep) for keep in (True, False))
-    assert torch.equal(kept, made_anew)
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("backend", ["triton", "varlen", "sdpa"])
+@pytest.mark.parametrize("ops", ["plain", "fused"])
+def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backend, ops):
+    """Which is transformers' model with weights and all in that type, one protein at a time."""
+    folder, exact = esm2_8m
+    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    backend_or_skip(backend, dtype)
+    plain = references.hugging_face_features(folder / "esm2", PROTEINS, dtype, "cuda")
+    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA, dtype), PROTEINS, 8192, backend=backend, ops=chosen)
+    assert worst(found - exact) <= 2 * worst(plain - exact)
 
 
-def test_positions_stay_exact_under_autocast(checkpoint):
-    """fair-esm's own table comes out of autocast in bfloat16, where position 257 is position 256."""
-    rotary = load_esm2(checkpoint, torch.device("cuda")).layers[0].self_attn.rot_emb
-    with torch.autocast("cuda", torch.bfloat16):
-        cos_1TK, _ = rotary._update_cos_sin_tables(torch.empty(1, 1026, 2, device="cuda", dtype=torch.float32), 1)
-    angles = torch.outer(torch.arange(1026.0), rotary.inv_freq.cpu())
-    assert torch.allclose(cos_1TK[0].cpu(), torch.cat([angles, angles], dim=1).cos(), atol=1e-4)
+def test_dnabert_in_float32_on_the_gpu_equals_the_cpu(dnabert):
+    folder, token_ids, on_cpu = dnabert
+    assert_equal_within_float32(packing.run(load_dnabert(folder, CUDA), token_ids, 8192), on_cpu)
 
 
-def test_dnabert_on_the_gpu_equals_the_cpu(tmp_path):
-    synthetic_weights.write_dnabert(tmp_path, num_hidden_layers=2)
-    rng = random.Random(4)
-    sequences = ["".join(rng.choices("ACGTN", k=length)) for length in [3, 500, 61, 1, 199] * 60]
-    tokenizer = load_tokenizer(tmp_path)
-    on_cpu, on_gpu = (
-        dnabert_features(load_dnabert(tmp_path, torch.device(device)), tokenizer, sequences)
-        for device in ("cpu", "cuda")
-    )
-    assert_equal_within_float32(on_gpu, on_cpu)
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("backend", ["triton", "sdpa"])
+@pytest.mark.parametrize("ops", ["plain", "fused"])
+def test_dnabert_errs_little_more_than_the_plainest(dnabert, dtype, backend, ops):
+    folder, token_ids, exact = dnabert
+    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    backend_or_skip(backend, dtype)
+    found = packing.run(load_dnabert(folder, CUDA, dtype), token_ids, 8192, backend=backend, ops=chosen)
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    state = {name: tensor.to(CUDA, dtype) for name, tensor in state.items()}
+    plain = torch.stack([references.dnabert_features(state, ids, 2, 12) for ids in token_ids])
+    assert worst(found - exact) <= 2 * worst(plain - exact)
 
 
-def test_a_batch_that_does_not_fit_is_halved(checkpoint):
-    """One long protein among many short ones pads a batch to far more than its residues."""
-    device = torch.device("cuda")
-    model = load_esm2(checkpoint, device)
-    proteins = ["M"] * 1500 + ["M" * 1024] + ["MK"] * 100
-    whole = esm2_features(model, proteins, 2048)
-    torch.cuda.empty_cache()
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("width", [320, 768, 2560])
+@pytest.mark.parametrize("with_delta", [False, True])
+def test_the_fused_norm_errs_little_more_than_the_plain_one(dtype, width, with_delta):
+    fused, generator = fused_or_skip(), torch.Generator("cuda").manual_seed(0)
+    norm = nn.LayerNorm(width, device=CUDA, dtype=dtype).requires_grad_(False)
+    x_TD, delta_TD, weight, bias = torch.randn(4, 70, width, generator=generator, device=CUDA).to(dtype)
+    norm.weight.data, norm.bias.data = weight[0].clone(), bias[0].clone()
+    x_TD = 3 * x_TD + 2
+    exact = fusion.Plain.add_norm(x_TD.double(), delta_TD.double() if with_delta else None, norm.to(torch.double))
+    norm = norm.to(dtype)
+    plain = fusion.Plain.add_norm(x_TD, delta_TD if with_delta else None, norm)
+    found = fused.add_norm(x_TD.clone(), delta_TD.clone() if with_delta else None, norm)
+    for one, other, right in zip(found, plain, exact, strict=True):
+        assert one.dtype == dtype
+        assert worst(one - right) <= 2 * worst(other - right)
+
+
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("heads, size", [(20, 16), (20, 24), (40, 64)])
+def test_the_fused_rotation_errs_little_more_than_the_plain_one(dtype, heads, size):
+    fused, generator = fused_or_skip(), torch.Generator("cuda").manual_seed(0)
+    qkv_T3HK = torch.randn(70, 3, heads, size, generator=generator, device=CUDA).to(dtype)
+    angles_TJ = torch.outer(torch.arange(70.0), 1 / 10000 ** (torch.arange(0, size, 2) / size)).cuda()
+    cos_TJ, sin_TJ = angles_TJ.cos(), angles_TJ.sin()
+    a, b = qkv_T3HK[:, :2].double().chunk(2, dim=-1)
+    cos, sin = cos_TJ[:, None, None].double(), sin_TJ[:, None, None].double()
+    exact = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).unbind(1)
+    plain = fusion.Plain.rotate(qkv_T3HK, cos_TJ, sin_TJ)
+    found = fused.rotate(qkv_T3HK.clone(), cos_TJ, sin_TJ)
+    for one, other, right in zip(found, plain, exact):
+        assert one.dtype == dtype
+        assert worst(one - right) <= 2 * worst(other - right)
+    assert torch.equal(found[2], qkv_T3HK[:, 2])
+
+
+@pytest.mark.parametrize("dtype", LOW)
+@pytest.mark.parametrize("width", [40, 1280, 6144])
+def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width):
+    fused, generator = fused_or_skip(), torch.Generator("cuda").manual_seed(0)
+    x_TF = (3 * torch.randn(71, width, generator=generator, device=CUDA)).to(dtype)
+    for name in ("gelu", "gated_gelu"):
+        exact, plain = (getattr(fusion.Plain, name)(x) for x in (x_TF.double(), x_TF))
+        found = getattr(fused, name)(x_TF.clone())
+        assert found.dtype == dtype
+        assert worst(found - exact) <= 2 * worst(plain - exact)
+
+
+@pytest.mark.parametrize("backend", ["triton", "varlen", "sdpa"])
+def test_no_protein_sees_another(esm2_8m, backend):
+    folder, _ = esm2_8m
+    ops, _ = fusion.choose(CUDA)
+    model = load_esm2(folder / "esm2.pt", CUDA, torch.float16)
+    options = {"backend": backend_or_skip(backend, torch.float16), "ops": ops}
+    before = packing.run_esm2(model, PROTEINS, 8192, **options)
+    assert torch.equal(packing.run_esm2(model, PROTEINS, 8192, **options), before)
+    for changed in (2, 5, 20):
+        other = "W" * len(PROTEINS[changed])
+        after = packing.run_esm2(model, [*PROTEINS[:changed], other, *PROTEINS[changed + 1 :]], 8192, **options)
+        others = [i for i in range(len(PROTEINS)) if i != changed]
+        assert torch.equal(after[others], before[others])
+        assert not torch.equal(after[changed], before[changed])
+
+
+@pytest.mark.parametrize("backend", ["triton", "sdpa"])
+def test_no_dna_sees_another(dnabert, backend):
+    folder, token_ids, _ = dnabert
+    model = load_dnabert(folder, CUDA, torch.float16)
+    backend_or_skip(backend, torch.float16)
+    before = packing.run(model, token_ids, 8192, backend=backend)
+    for changed in (0, 1, 6):
+        other = [token + 1 for token in token_ids[changed]]
+        after = packing.run(model, [*token_ids[:changed], other, *token_ids[changed + 1 :]], 8192, backend=backend)
+        others = [i for i in range(len(token_ids)) if i != changed]
+        assert torch.equal(after[others], before[others])
+        assert not torch.equal(after[changed], before[changed])
+
+
+def numbers(engine, reads, buffer_size):
+    """Features and scores of every frame by its name."""
+    found = {}
+    for window in packing.windows_of(reads, buffer_size=buffer_size):
+        done = finish(window, [engine.submit(FrontEnd(engine.recipe)[window]).outcome()])
+        rows = zip(done.esm2_SD, done.dnabert_SE, done.scores_S2, strict=True)
+        found |= dict(zip(done.sequence_names("nucleotide"), rows, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(wide, precision):
+    changes = {"deterministic": True, "token_budget": 1, "precision": precision}
+    engine = Engine(packing.recipe(wide, **changes), CUDA)
+    reads = dict(workloads.reads(20))
+    expected = numbers(engine, reads, 64)
+    assert len(expected) > len(reads)
+    for others, buffer_size in ((dict(reversed(reads.items())), 64), (reads, 3), (reads | {"new": "ATGGCC" * 9}, 1000)):
+        found = numbers(engine, others, buffer_size)
+        for name, rows in expected.items():
+            assert all((one == other).all() for one, other in zip(found[name], rows, strict=True))
+
+
+def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
+    engine = Engine(packing.recipe(wide, "protein", token_budget=100_000), CUDA)
+    proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS * 5)}
+    first, *_ = packing.windows_of(proteins, "protein", buffer_size=10_000)
+    prepared = FrontEnd(engine.recipe)[first]  # one pack
     torch.cuda.reset_peak_memory_stats()
+    whole = engine.submit(prepared).outcome()
+    assert whole.packs == 1
+    peak = torch.cuda.max_memory_allocated()
+    assert "Out of GPU memory" not in caplog.text
+    torch.cuda.empty_cache()
     _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction(2e9 / total)
-    try:
-        halved = esm2_features(model, proteins, 4096)
-        assert torch.cuda.max_memory_allocated() < 2e9
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    assert_equal_within_float32(halved, whole)
+    with caplog.at_level(logging.WARNING):
+        torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+        try:
+            halved = engine.submit(prepared).outcome()
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+    assert "Out of GPU memory on a pack of" in caplog.text
+    assert not halved.failures
+    assert_equal_within_float32(*(torch.from_numpy(each.esm2_SD) for each in (halved, whole)))
 
 
-def test_predict_runs_on_the_gpu(tmp_path, weights, monkeypatch, capfd):
-    from conftest import DATA, ESM_8M
+@pytest.fixture
+def predict(wide, monkeypatch, tmp_path, capfd):
+    """The command line on the GPU: returns (exit code, result files, standard error)."""
+    monkeypatch.setenv("VIRNUCPRO_WEIGHTS", str(wide))
 
-    from virnucpro.cli import main
+    def run(name, *options):
+        out = tmp_path / name
+        given = ("--esm-model", ESM_8M, "--output-dir", str(out), *options)
+        code = main(["predict", str(DATA / "small.fa"), *given])
+        files = {path.name: path.read_bytes() for path in (out / "small_merged").glob("*")}
+        return code, files, capfd.readouterr().err
 
-    monkeypatch.setenv("VIRNUCPRO_WEIGHTS", str(weights))
-    run = ("predict", str(DATA / "small.fa"), "--esm-model", ESM_8M, "--gpus", "0", "--parallel")
-    assert main([*run, "--output-dir", str(tmp_path / "out")]) == 0
-    said = capfd.readouterr().err
-    assert "Workers: cuda:0, cuda:0; ESM-2 in BF16 autocast." in said
-    assert "Peak GPU memory of a worker on cuda:0" in said
-    assert main([*run, "--gpus", "99", "--output-dir", str(tmp_path / "none")]) == 2
-    assert "--gpus asks for GPU 99" in capfd.readouterr().err
+    return run
+
+
+def test_predict_runs_on_the_gpu(predict):
+    code, files, said = predict("out", "--gpus", "0")
+    assert code == 0
+    assert "cuda:0 (" in said
+    assert "FP16, attention " in said
+    assert "Peak GPU memory on cuda:0" in said
+    assert len(files["prediction_results.txt"].splitlines()) > 2
+    code, files, said = predict("none", "--gpus", "99")
+    assert code == 2
+    assert not files
+    assert "--gpus asks for GPU 99" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--num-workers", "2"), ("--precision", "fp32"), ("--parallel",)])
+def test_two_runs_give_the_same_bytes(predict, options):
+    (one, first, _), (other, second, _) = (predict(name, "--gpus", "0", *options) for name in ("one", "other"))
+    assert one == other == 0
+    assert len(first) == 4
+    assert first == second

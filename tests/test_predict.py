@@ -2,17 +2,20 @@
 
 import csv
 import gzip
+import hashlib
 import json
 
+import h5py
 import pytest
 import references
 import torch
 from conftest import DATA, ESM_8M
 from references import assert_equal_within_float32
 
-from benchmarks import synthetic_weights
+from benchmarks import synthetic_weights, workloads
+from virnucpro import __version__
 from virnucpro.classifier import load_classifier, scores
-from virnucpro.dnabert import load_tokenizer, tokenize
+from virnucpro.tokens import dnabert_tokens, load_tokenizer
 
 SMALL = ("--esm-model", ESM_8M, "--no-progress")
 
@@ -26,7 +29,7 @@ def rows(path):
 def small(request, program, tmp_path_factory):
     """A run on tests/data/small.fa with all files kept, in parallel on the CPU."""
     out = tmp_path_factory.mktemp("small") / "out"
-    options = ("--model-type", request.param, "--keep-intermediate", "--parallel")
+    options = ("--model-type", request.param, "--keep-intermediate", "--save-embeddings", "--parallel")
     done = program("predict", DATA / "small.fa", "--output-dir", out, *SMALL, *options)
     assert done.returncode == 0, done.stderr
     return request.param, out, done
@@ -44,22 +47,27 @@ def test_intermediate_files_byte_by_byte(small):
         assert (out / made).read_bytes() == (DATA / expected).read_bytes(), made
 
 
-def test_scores_are_those_of_plain_references(small, weights):
-    chunk_size, out, _ = small
-    names, *proteins = _fasta(DATA / f"small_protein_{chunk_size}.faa")
-    _, *dna = _fasta(DATA / f"small_nucleotide_{chunk_size}.fa")
+@pytest.fixture(scope="module")
+def expected(small, weights):
+    """Names of the frames, and their features by plain references: (names, DNABERT-S, ESM-2)."""
+    chunk_size, _, _ = small
+    names, proteins = _fasta(DATA / f"small_protein_{chunk_size}.faa")
+    _, dna = _fasta(DATA / f"small_nucleotide_{chunk_size}.fa")
     tokenizer = load_tokenizer(weights / "DNABERT-S")
     state = torch.load(weights / "DNABERT-S" / "pytorch_model.bin", weights_only=True)
-    dnabert = [references.dnabert_features(state, ids, 2, 12) for ids in tokenize(tokenizer, dna[0])]
-    esm2 = references.fair_esm_features(weights / f"{ESM_8M}.pt", proteins[0])
-    model = load_classifier(weights / f"{chunk_size}_model.pth").model
-    expected = scores(model, torch.cat([torch.stack(dnabert), esm2], dim=1))
+    dnabert = [references.dnabert_features(state, ids, 2, 12) for ids in dnabert_tokens(tokenizer, dna)]
+    return names, torch.stack(dnabert), references.fair_esm_features(weights / f"{ESM_8M}.pt", proteins)
 
+
+def test_scores_are_those_of_plain_references(small, expected, weights):
+    chunk_size, out, _ = small
+    names, dnabert, esm2 = expected
+    wanted = scores(load_classifier(weights / f"{chunk_size}_model.pth").model, torch.cat([dnabert, esm2], dim=1))
     table = rows(out / "small_merged" / "prediction_results.txt")
     assert table[0] == ["Sequence_ID", "Prediction", "score1", "score2"]
     assert [row[0] for row in table[1:]] == names
     found = torch.tensor([[float(row[2]), float(row[3])] for row in table[1:]])
-    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(found, wanted, atol=1e-5)
     assert [row[1] for row in table[1:]] == [("others", "virus")[i] for i in found.argmax(dim=1)]
 
 
@@ -76,19 +84,19 @@ def test_chunks_get_the_maxima_of_their_frames(small):
     assert all(row[1] == str(float(row[3]) >= float(row[2])) for row in table[1:])
 
 
-def test_features_are_kept_on_request(small):
-    _, out, _ = small
-    names, ids = [], []
-    for file in sorted((out / "small_features").glob("*.pt")):
-        content = torch.load(file, weights_only=True)
-        assert content["esm2"].dtype == content["dnabert_s"].dtype == torch.float32
-        assert content["esm2"].shape == (len(content["ids"]), 320)
-        assert content["dnabert_s"].shape == (len(content["ids"]), 24)
-        marker = json.loads(file.with_suffix(".done").read_text())
-        assert marker["sequences"] == len(content["ids"])
-        ids += content["ids"]
-    names, _ = _fasta(out / "small_protein.faa")
-    assert ids == names
+def test_features_are_saved_on_request(small, expected, weights):
+    chunk_size, out, _ = small
+    names, dnabert, esm2 = expected
+    with h5py.File(out / "small_merged" / "embeddings.h5") as file:
+        assert file["ids"].asstr()[:].tolist() == names
+        assert_equal_within_float32(torch.from_numpy(file["dnabert_s"][:]), dnabert)
+        assert_equal_within_float32(torch.from_numpy(file["embeddings"][:]), esm2)
+        attributes = dict(file.attrs)
+    assert (attributes["virnucpro"], attributes["model"]) == (__version__, ESM_8M)
+    assert (attributes["precision"], attributes["attention"], attributes["device"]) == ("fp32", "sdpa", "CPU")
+    checksums = json.loads(attributes["weights_sha256"])
+    assert checksums[f"{ESM_8M}.pt"] == hashlib.sha256((weights / f"{ESM_8M}.pt").read_bytes()).hexdigest()
+    assert f"{chunk_size}_model.pth" in checksums
 
 
 def test_what_it_says(small):
@@ -147,13 +155,14 @@ def test_proteins_are_embedded_only(program, weights, tmp_path):
         ["p4", "4", "0", "1", "embedded"],
         ["p5", "1200", "0", "1", "embedded: first 1024 residues"],
     ]
-    parts = [torch.load(file, weights_only=True) for file in sorted((tmp_path / "out" / "some_features").glob("*.pt"))]
-    assert [name for part in parts for name in part["ids"]] == ["p1", "p2", "p4", "p5"]
-    assert all(set(part) == {"ids", "esm2"} for part in parts)
+    with h5py.File(tmp_path / "out" / "some_merged" / "embeddings.h5") as file:
+        assert set(file) == {"ids", "embeddings"}
+        assert file["ids"].asstr()[:].tolist() == ["p1", "p2", "p4", "p5"]
+        found = torch.from_numpy(file["embeddings"][:])
     expected = references.fair_esm_features(
         weights / f"{ESM_8M}.pt", ["MKVLAAGIVGLCAKAYEQ", "MKVLAA", "MXXK", ("MK" * 600)[:1024]]
     )
-    assert_equal_within_float32(torch.cat([part["esm2"] for part in parts]), expected)
+    assert_equal_within_float32(found, expected)
     assert not (tmp_path / "out" / "some_merged" / "prediction_results.txt").exists()
 
 
@@ -198,6 +207,42 @@ def test_input_without_frames_gives_headers_only(main, tmp_path, text, warning):
     )
     assert len(rows(merged / "contigs.tsv")) == 1
     assert len(rows(merged / "sequences.tsv")) == 1 + text.count(">")
+
+
+def lines_of(out):
+    """Every frame's line, whatever the order."""
+    return set((out / "x_merged" / "prediction_results.txt").read_text().splitlines())
+
+
+def test_deterministic_lines_do_not_depend_on_order_or_window(main, tmp_path):
+    reads = [f">{name}\n{sequence[:120]}\n" for name, sequence in workloads.reads(4)]
+    for name, order in (("one", reads), ("other", reads[::-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.fa").write_text("".join(order))
+    lines = []
+    for name, options in (("one", ()), ("other", ("--set", "buffer_size=2", "--num-workers", "2"))):
+        out = tmp_path / name / "out"
+        given = (*SMALL, "--deterministic", *options)
+        assert main("predict", tmp_path / name / "x.fa", "--output-dir", out, *given)[0] == 0
+        settings = json.loads((out / "x_run.json").read_text())["settings"]
+        assert (settings["deterministic"], settings["batch_tokens"]) == (True, 1)  # so every sequence is alone
+        lines.append(lines_of(out))
+    assert len(lines[0]) > len(reads)
+    assert lines[0] == lines[1]
+
+
+def test_precision_is_as_asked(main, tmp_path):
+    (tmp_path / "x.faa").write_text(">p\nMKVLAAGIVGLCAKAYEQ\n")
+    found = {}
+    for precision in ("auto", "fp32", "bf16", "fp16"):
+        out = tmp_path / precision
+        code, _ = main("predict", tmp_path / "x.faa", "--output-dir", out, *SMALL, "--precision", precision)
+        assert code == 0
+        with h5py.File(out / "x_merged" / "embeddings.h5") as file:
+            found[file.attrs["precision"], precision] = file["embeddings"][:].tobytes()
+    assert list(found) == [("fp32", "auto"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")]
+    assert found["fp32", "auto"] == found["fp32", "fp32"]
+    assert len(set(found.values())) == 3
 
 
 def _fasta(path):

@@ -8,18 +8,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
-_ENDING = {signal.SIGTERM, signal.SIGHUP}
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
     """Start children in this context: signals reach the parent after it, for a child half started cannot be ended.
 
-    The children inherit the hold, and keep it for Ctrl-C.
+    The children inherit the hold, until they `follow_the_parent`.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *_ENDING})
+    resource_tracker.ensure_running()  # started with the first child, it would unblock the signals again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
     try:
         yield
     finally:
@@ -27,9 +29,14 @@ def interrupts_held() -> Iterator[None]:
 
 
 def follow_the_parent() -> None:
-    """Ignore Ctrl-C, which the parent acts on, and end when the parent is gone, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    """Leave all signals to the parent, and end when it is gone, even if it was killed.
+
+    A terminal sends Ctrl-C and its own end to every process, some batch systems SIGTERM too; the windows in hand
+    are to be finished all the same.
+    """
+    for number in _INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
 
     def watch(sentinel: int) -> None:
         wait([sentinel])

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from virnucpro import __version__
-from virnucpro.errors import BadRequest, VirnucproError
+from virnucpro import __version__, interrupts
+from virnucpro.errors import BadRequest, Interrupted, VirnucproError
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
 from virnucpro.settings import INPUT_TYPES, MODEL_TYPES, Settings
 from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
 
 PARTIAL, INTERRUPTED = 3, 130
-# A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 log = logging.getLogger("virnucpro")
 EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data, 2 bad request or missing weights, "
@@ -104,40 +103,71 @@ def cli() -> None:
     "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
 )
 @click.option(
-    "--parallel", is_flag=True, help="Several worker processes on every GPU (or on the CPU) instead of one in all."
+    "--parallel", is_flag=True, help="All GPUs named by --gpus, a process each (or several processes on the CPU)."
 )
 @click.option(
     "--workers-per-gpu",
     type=int,
     metavar="N",
-    help="Workers with --parallel.  [default: 2 where memory allows (14 GB each with the 3B model), else 1; 2 on CPU]",
+    help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]",
 )
 @click.option(
     "--batch-tokens",
     type=int,
     metavar="N",
-    help="Residues summed up in a batch of ESM-2.  [default: 2048, with BF16 3072]",
+    help="Tokens in a pack: residues and two for each sequence.  [default: 16384 on a GPU, 2048 on the CPU]",
 )
-@click.option("--num-workers", type=int, metavar="N", help="Processes that chunk and translate.  [default: up to 4]")
 @click.option(
-    "--keep-intermediate", is_flag=True, help="Keep the chunk, frame and protein FASTA files and the features."
+    "--num-workers",
+    type=int,
+    metavar="N",
+    help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice((AUTO, *PRECISIONS)),
+    default=AUTO,
+    show_default=True,
+    help="Of weights and arithmetic: auto is fp16 on a GPU, fp32 on the CPU.",
+)
+@click.option(
+    "--attention",
+    type=click.Choice((AUTO, *ATTENTIONS)),
+    default=AUTO,
+    show_default=True,
+    help="Implementation; `virnucpro doctor` shows which can run here.",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Every sequence by itself: its numbers do not depend, to the last bit, on its neighbours. Slower.",
+)
+@click.option("--save-embeddings", is_flag=True, help="Write the features too, to embeddings.h5.")
+@click.option("--keep-intermediate", is_flag=True, help="Keep the chunk, frame and protein FASTA files.")
+@click.option(
+    "--set",
+    "runtime",
+    multiple=True,
+    callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
+    metavar="KEY=VALUE",
+    help="Fine tuning, such as buffer_size=1000 (sequences packed together); all keys are in docs/architecture.md.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output directory.")
 @click.option("--force", is_flag=True, help="Start the run in the output directory over.")
 @click.option("--rename-duplicates", is_flag=True, help="Append _1, _2, ... to repeated ids instead of refusing them.")
 @click.option("--no-progress", is_flag=True, help="No progress bar (there is none without a terminal).")
 @_verbosity
-def predict(no_progress: bool, **options: object) -> int:
+def predict(input: str, no_progress: bool, **options: object) -> int:
     """Classify the sequences of INPUT: FASTA or FASTQ, plain, .gz, .bz2, .xz or .zst; - is standard input.
 
     Writes prediction_results.txt (frames), prediction_results_highestscore.csv (chunks), contigs.tsv and
     sequences.tsv (the fate of every record) to DIR/{name of INPUT}_merged/.
     """
-    settings = Settings(show_progress=not no_progress, **options)
-    from virnucpro.pipeline import predict as run_pipeline  # imports torch
+    settings = Settings((input,), show_progress=not no_progress, **options)
+    from virnucpro.pipeline.run import run
 
-    fates = run_pipeline(settings)
-    return PARTIAL if "failed" in fates else 0
+    summary = run(settings, started=lambda computation: interrupts.stop_with(computation.stop))
+    return PARTIAL if "failed" in summary.fates else 0
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -165,11 +195,14 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
     return 0
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """End the run tidily; a second signal must not disturb that."""
-    for other in INTERRUPTS:
-        signal.signal(other, signal.SIG_IGN)
-    raise KeyboardInterrupt
+@cli.command(epilog=EXIT_CODES)
+@_verbosity
+def doctor() -> int:
+    """Show versions, devices, and which attention backends can run here."""
+    from virnucpro.doctor import report  # imports torch
+
+    click.echo(report())
+    return 0
 
 
 class _StderrHandler(logging.StreamHandler):
@@ -188,20 +221,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for number in INTERRUPTS:
-        signal.signal(number, _interrupt)
+    interrupts.heed()
     try:
         return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except (KeyboardInterrupt, click.Abort, Interrupted):
+        click.echo("virnucpro: interrupted. Finished parts are kept; repeat the command with --resume.", err=True)
+        return INTERRUPTED
     except VirnucproError as error:
         click.echo(f"virnucpro: error: {error}", err=True)
         log.debug("Raised at", exc_info=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("virnucpro: interrupted. Finished parts are kept; repeat the command with --resume.", err=True)
-        return INTERRUPTED
     except OSError as error:
         click.echo(f"virnucpro: error: {error}. Check the disk and the permissions.", err=True)
         log.debug("Raised at", exc_info=True)

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 from virnucpro import __version__
-from virnucpro.devices import Placement
 from virnucpro.errors import BadRequest
-from virnucpro.models import Models
+from virnucpro.recipe import Recipe
 from virnucpro.settings import Settings
-from virnucpro.translation import InputDigest
+from virnucpro.survey import Survey
 
 
-def describe_request(settings: Settings, kind: str, models: Models, placement: Placement) -> dict:
-    """What is known before the input is read."""
+def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: int) -> dict:
+    """What decides the results, as far as it is known before the models are loaded."""
     return {
         "virnucpro": __version__,
-        "synthetic_weights": models.synthetic,
         "settings": {
-            "input_type": kind,
-            "chunk_size": models.chunk_size,
-            "esm_model": settings.esm_model,
-            "precision": placement.precision,
-            "batch_residues": placement.batch_residues(settings.batch_tokens),
+            "input_type": recipe.kind,
+            "esm_model": recipe.esm_model,
+            "precision": recipe.precision,
+            "batch_tokens": recipe.token_budget,
+            "buffer_size": buffer_size,
+            "deterministic": recipe.deterministic,
+            "save_embeddings": recipe.keep_features,
             "rename_duplicates": settings.rename_duplicates,
         },
-        "weights": models.weights.identity(),
+        "input": {"records": survey.records, "sha256": survey.sha256},
     }
-
-
-def describe_input(digest: InputDigest) -> dict:
-    """What is known of the input once it is read."""
-    return {"input": digest.describe()}
 
 
 def check_same(earlier: dict, now: dict, place: object) -> None:
@@ -43,12 +38,17 @@ def check_same(earlier: dict, now: dict, place: object) -> None:
     """
     for group, values in now.items():
         was = earlier.get(group)
-        if was == values:
+        if not isinstance(was, dict) or not isinstance(values, dict):
+            _check(group, was, values, place)
             continue
-        if isinstance(was, dict) and isinstance(values, dict):
-            name = next(name for name in [*values, *was] if was.get(name) != values.get(name))
-            group, was, values = f"{group}: {name}", was.get(name), values.get(name)
+        # Of weights also a file that is gone: without it, another may be read.
+        for name in {**values, **was} if group == "weights" else values:
+            _check(f"{group}: {name}", was.get(name), values.get(name), place)
+
+
+def _check(what: str, was: object, now: object, place: object) -> None:
+    if was != now:
         raise BadRequest(
-            f"{place} holds a run with other {group} ({was} then, {values} now). "
+            f"{place} holds a run with other {what} ({was} then, {now} now). "
             "Repeat that run's options to resume it, or start over with --force."
         )

@@ -12,9 +12,11 @@ from itertools import groupby
 from pathlib import Path
 
 from virnucpro.chunks import read_name
+from virnucpro.embeddings import EMBEDDINGS_FILE
 from virnucpro.files import whole_file
 from virnucpro.frames import chunk_name
-from virnucpro.translation import MAX_RESIDUES
+from virnucpro.outcomes import Finished
+from virnucpro.proteins import MAX_RESIDUES
 from virnucpro.verdicts import ContigCall, FrameScore, chunk_verdict, contig_call
 
 FRAMES_FILE = "prediction_results.txt"
@@ -32,10 +34,24 @@ class Counts:
     contigs: int = 0
 
 
-def has_results(folder: Path, kind: str) -> bool:
+def has_results(folder: Path, kind: str, with_features: bool) -> bool:
     """Whether all result files of a run are there."""
     expected = (FRAMES_FILE, CHUNKS_FILE, CONTIGS_FILE, READS_FILE) if kind == "nucleotide" else (READS_FILE,)
+    if with_features:
+        expected = (*expected, EMBEDDINGS_FILE)
     return all((folder / name).is_file() for name in expected)
+
+
+def scored(windows: Iterable[Finished]) -> Iterator[FrameScore]:
+    """The score of every open frame, or the reason why it has none, in order of the input."""
+    for window in windows:
+        for place, name in enumerate(window.sequence_names("nucleotide")):
+            if place in window.failures:
+                yield FrameScore(name, failure=window.failures[place])
+            else:
+                # through the shortest text of the float32, the number that the tables show
+                others, virus = (float(str(score)) for score in window.scores_S2[place])
+                yield FrameScore(name, others, virus)
 
 
 def _row(*values: object) -> str:
@@ -88,27 +104,35 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
     return counts
 
 
-def write_fates(folder: Path, reads_table: Path, kind: str, failures: dict[str, str]) -> dict[str, int]:
+def write_fates(folder: Path, windows: Iterable[Finished], kind: str, failures: dict[str, str]) -> dict[str, int]:
     """Write sequences.tsv: every input record and what became of it.
 
     Args:
         folder: Where to write.
-        reads_table: Rows of id, length, chunks, frames, in order of the input.
+        windows: All of the run, in order of the input.
         kind: "nucleotide" or "protein".
         failures: Reason for each read that could not be fully scored.
     Returns:
         How many reads met each fate (``failed`` without its reasons).
     """
     fates: dict[str, int] = {}
-    with whole_file(folder / READS_FILE) as file, open(reads_table, encoding="utf-8") as table:
+    with whole_file(folder / READS_FILE) as file:
         file.write(_row("Sequence_ID", "Length", "Chunks", "Frames", "Fate"))
-        for line in table:
-            name, length, chunks, frames = line.rstrip("\n").split("\t")
-            fate = _fate(int(length), int(frames), kind, failures.get(name))
-            file.write(_row(name, length, chunks, frames, fate))
+        for (name, length), pieces in groupby(_pieces(windows), key=lambda piece: piece[:2]):
+            counts = [piece[2:] for piece in pieces]
+            chunks, frames = (sum(column) for column in zip(*counts, strict=True))
+            fate = _fate(length, frames, kind, failures.get(name))
+            file.write(_row(name, length, chunks if kind == "nucleotide" else 0, frames, fate))
             counted = fate.split(":")[0]
             fates[counted] = fates.get(counted, 0) + 1
     return fates
+
+
+def _pieces(windows: Iterable[Finished]) -> Iterator[tuple[str, int, int, int]]:
+    """Name, length, chunks and sequences of every piece of a read; a long read has several, in a row."""
+    for window in windows:
+        columns = (window.lengths_R, window.chunks_R, window.frames_R())
+        yield from zip(window.names, *(column.tolist() for column in columns), strict=True)
 
 
 def _fate(length: int, frames: int, kind: str, failure: str | None) -> str:

@@ -1,27 +1,40 @@
 """Run directory: every path a run writes, and the manifest that says that they are its own.
 
 DIR/{stem}_merged/       the results
-DIR/{stem}_features/     a feature file (.pt) and a .done marker for each part
-DIR/{stem}_nucleotide/   parts: the open frames' DNA, at most 10,000 a file
-DIR/{stem}_protein/      parts: the open frames' residues, or the proteins given
+DIR/{stem}_windows/      finished windows, until the run is complete (elsewhere with checkpoint_dir)
 DIR/{stem}_run.json      the manifest
+DIR/{stem}_chunked{c}.fa, {stem}_nucleotide.fa, {stem}_protein.faa   with --keep-intermediate
 """
 
 from __future__ import annotations
 
 import fcntl
 import glob
+import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
 
 log = logging.getLogger(__name__)
+_ENTRIES = {"virnucpro": str, "status": str, "settings": dict, "weights": dict, "input": dict, "checkpoints": list}
+_locks: set[IO] = set()
+
+
+def _let_go() -> None:
+    """A forked child would hold its parent's locks until its own end, after the parent's."""
+    for file in _locks:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunDirectory:
@@ -30,17 +43,22 @@ class RunDirectory:
     Nothing is removed or written over unless a manifest says that a run made it.
     """
 
-    def __init__(self, root: Path, stem: str, chunk_size: int) -> None:
+    def __init__(self, root: Path, stem: str, checkpoints: Path | None = None) -> None:
         self.root, self.stem = root, stem
-        self.chunk_fasta = root / f"{stem}_chunked{chunk_size}.fa"
         self.nucleotide_fasta = root / f"{stem}_nucleotide.fa"
         self.protein_fasta = root / f"{stem}_protein.faa"
-        self.reads_table = root / f"{stem}_reads.tsv"
         self.manifest_file = root / f"{stem}_run.json"
-        self.nucleotide_parts = root / f"{stem}_nucleotide"
-        self.protein_parts = root / f"{stem}_protein"
-        self.features = root / f"{stem}_features"
+        self.windows = root / f"{stem}_windows"
+        if checkpoints is not None:
+            # Runs of other directories may keep theirs there too, of input with the same name.
+            own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+            self.windows = checkpoints / f"{stem}_{own}_windows"
         self.results = root / f"{stem}_merged"
+        self.copy_prefix = f".{stem}-input-"  # see `survey.spooled`
+
+    def chunk_fasta(self, chunk_size: int) -> Path:
+        """Where chunks of so many bp are kept."""
+        return self.root / f"{self.stem}_chunked{chunk_size}.fa"
 
     @contextmanager
     def opened(self, resume: bool, force: bool) -> Iterator[dict | None]:
@@ -80,20 +98,32 @@ class RunDirectory:
     def _lock(self) -> Iterator[None]:
         """Hold the run's lock file; the system lets go of it however this process ends."""
         path = self.root / f".{self.stem}.lock"
-        with open(path, "w") as file:
+        with self._locked(path) as file:
+            _locks.add(file)
+            try:
+                yield
+            finally:
+                _locks.remove(file)
+                path.unlink(missing_ok=True)
+
+    def _locked(self, path: Path) -> IO:
+        """The open lock file. One that its last holder removed between our opening and locking it locks nobody out."""
+        while True:
+            file = open(path, "w")  # noqa: SIM115
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                file.close()
                 raise BadRequest(
                     f"Another process is at work on this run in {self.root}. "
                     "Wait for it, or choose another --output-dir."
                 ) from None
             except OSError as error:  # a file system without locks
                 log.debug("No lock on %s: %s", path, error)
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+                return file
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+            file.close()
 
     def _find_run(self) -> dict | None:
         """The manifest of the run that is there; None if none of the run's files is."""
@@ -110,7 +140,7 @@ class RunDirectory:
     def _read_manifest(self) -> dict:
         try:
             manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-            if {"virnucpro", "status", "settings", "weights", "input", "parts"} <= manifest.keys():
+            if all(isinstance(manifest.get(name), kind) for name, kind in _ENTRIES.items()):
                 return manifest
             reason = "it lacks entries"
         except (OSError, ValueError, AttributeError) as error:
@@ -126,42 +156,38 @@ class RunDirectory:
             file.write("\n")
 
     def _stage_files(self) -> list[Path]:
-        return [self.chunk_fasta, self.nucleotide_fasta, self.protein_fasta, self.reads_table]
+        chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked*.fa"))
+        return [*chunked, self.nucleotide_fasta, self.protein_fasta]
 
     def _folders(self) -> list[Path]:
-        return [self.nucleotide_parts, self.protein_parts, self.features, self.results]
+        return [self.windows, self.results]
 
     def remove_run(self, manifest: dict) -> None:
         """Remove what the run of `manifest` wrote, the manifest last."""
         for folder in self._folders():
             _remove_folder(folder)
-        earlier_chunks = self.root / f"{self.stem}_chunked{manifest['settings'].get('chunk_size')}.fa"
-        for path in (*self._stage_files(), earlier_chunks, self.manifest_file):
-            path.unlink(missing_ok=True)
+        if manifest.get("kept"):
+            chunked = self.chunk_fasta(manifest["settings"].get("chunk_size"))
+            for path in (chunked, self.nucleotide_fasta, self.protein_fasta):
+                path.unlink(missing_ok=True)
+        self.manifest_file.unlink(missing_ok=True)
 
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
-        for path in (*self._stage_files(), self.manifest_file):
-            for temporary in self.root.glob(f".{glob.escape(path.name)}.*.tmp"):
+        stem = glob.escape(self.stem)
+        names = (f"{stem}_chunked*.fa", f"{stem}_nucleotide.fa", f"{stem}_protein.faa", f"{stem}_run.json")
+        for name in names:
+            for temporary in self.root.glob(f".{name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
-        for folder in (self.features, self.results):
+        for copy in self.root.glob(f"{glob.escape(self.copy_prefix)}????????.tmp"):
+            copy.unlink(missing_ok=True)
+        for folder in self._folders():
             for temporary in folder.glob(".*.tmp"):
                 temporary.unlink(missing_ok=True)
 
-    def remove_intermediate(self) -> None:
-        """Remove the stage files between the input and the features."""
-        for path in (self.chunk_fasta, self.nucleotide_fasta, self.protein_fasta):
-            path.unlink(missing_ok=True)
-        self.remove_parts()
-
-    def remove_parts(self) -> None:
-        """Remove the split files and the table of reads, which no one asked to keep."""
-        self.reads_table.unlink(missing_ok=True)
-        _remove_folder(self.nucleotide_parts)
-        _remove_folder(self.protein_parts)
-
-    def remove_features(self) -> None:
-        _remove_folder(self.features)
+    def remove_windows(self) -> None:
+        """Remove what a complete run does not need any more."""
+        _remove_folder(self.windows)
 
 
 def _remove_folder(folder: Path) -> None:

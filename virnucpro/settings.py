@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from virnucpro.errors import BadRequest
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
 from virnucpro.weights import ESM2_SIZES
 
 MODEL_TYPES = ("300", "500", "custom")
 INPUT_TYPES = ("auto", "nucleotide", "protein")
+_CHOICES = {
+    "model_type": MODEL_TYPES,
+    "input_type": INPUT_TYPES,
+    "esm_model": tuple(ESM2_SIZES),
+    "precision": (AUTO, *PRECISIONS),
+    "attention": (AUTO, *ATTENTIONS),
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +29,7 @@ class Settings:
         BadRequest: Settings that do not go together.
     """
 
-    input: str
+    inputs: tuple[str, ...]
     output_dir: Path
     weights_dir: Path | None = None
     model_type: str = "500"
@@ -32,30 +41,45 @@ class Settings:
     workers_per_gpu: int | None = None
     batch_tokens: int | None = None
     num_workers: int | None = None
+    precision: str = AUTO
+    attention: str = AUTO
+    deterministic: bool = False
+    save_embeddings: bool = False
     keep_intermediate: bool = False
     resume: bool = False
     force: bool = False
     rename_duplicates: bool = False
     show_progress: bool = True
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (("model_type", MODEL_TYPES), ("input_type", INPUT_TYPES), ("esm_model", ESM2_SIZES)):
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise BadRequest(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}."
-                )
+                raise BadRequest(f"{_flag(name)} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}.")
         for name in ("workers_per_gpu", "batch_tokens", "num_workers"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadRequest(f"--{name.replace('_', '-')} must be 1 or more, not {value}.")
+            if value is not None and value < (0 if name == "num_workers" else 1):
+                least = 0 if name == "num_workers" else 1
+                raise BadRequest(f"{_flag(name)} must be {least} or more, not {value}.")
+        if self.runtime.force_restart:
+            object.__setattr__(self, "force", True)
+            object.__setattr__(self, "resume", False)
         if self.model_type == "custom" and self.model_path is None:
             raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
         if self.workers_per_gpu is not None and not self.parallel:
             raise BadRequest("--workers-per-gpu has a meaning with --parallel only. Add --parallel.")
         if self.resume and self.force:
             raise BadRequest("--resume goes on with a run and --force starts it over. Give one of them.")
+        if self.deterministic and self.batch_tokens:
+            raise BadRequest("--deterministic runs every sequence by itself. Leave --batch-tokens out.")
+        if not self.inputs or len(set(self.inputs)) < len(self.inputs):
+            raise BadRequest("Give at least one input file, and each once.")
 
     @property
     def chunk_size(self) -> int | None:
         """bp; None if the custom classifier decides."""
         return None if self.model_type == "custom" else int(self.model_type)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

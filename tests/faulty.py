@@ -1,0 +1,69 @@
+"""Workers with a fault, for test_faults.py. Spawned processes import this module, so it must not import much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from virnucpro.work import Work
+from virnucpro.worker import work_for
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, and when.
+
+    how: "kill", "exit", "hang" or "raise". where: "start" of the process, "front end" or "engine". poison: sequences
+    that bring it about, as (window, place); None for any. ranks: of the workers that have it; None for all. once: a
+    file that is made when it happens, and it does not happen again.
+    """
+
+    how: str
+    where: str = "engine"
+    poison: frozenset[tuple[int, int]] | None = None
+    ranks: frozenset[int] | None = None
+    once: Path | None = None
+    seconds: float = 1000.0
+
+    def strike(self, index: int = -1, only: tuple[int, int] | None = None) -> None:
+        first, end = only or (0, 10**9)
+        if self.poison is not None and not any(index == at and first <= place < end for at, place in self.poison):
+            return
+        if self.once is not None:
+            try:
+                self.once.touch(exist_ok=False)
+            except FileExistsError:
+                return
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.how == "exit":
+            os._exit(3)
+        elif self.how == "hang":
+            time.sleep(self.seconds)
+        else:
+            raise RuntimeError("a bad sequence")
+
+
+def faulty_work_for(pipe: Connection, work: Work, device: str, rank: int, fault: Fault) -> None:
+    """`worker.work_for` with a fault."""
+    if fault.ranks is None or rank in fault.ranks:
+        if fault.where == "start":
+            fault.strike()
+        from virnucpro.engine import Engine
+        from virnucpro.loader import FrontEnd
+
+        if fault.where == "engine":
+            submit = Engine.submit
+            Engine.submit = lambda self, prepared, *rest: (
+                fault.strike(prepared.index, prepared.only) or submit(self, prepared, *rest)
+            )
+        if fault.where == "front end":
+            get = FrontEnd.__getitem__
+            FrontEnd.__getitem__ = lambda self, window: (
+                (window and fault.strike(window.index, window.only)) or get(self, window)
+            )
+    work_for(pipe, work, device, rank)

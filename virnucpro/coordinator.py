@@ -1,0 +1,249 @@
+"""Coordinator: several devices, a worker process each, windows handed out from one queue. No torch here.
+
+A worker that is slow, or lost, costs time and nothing else: what it had in hand goes to the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+
+from virnucpro.children import interrupts_held
+from virnucpro.errors import BadRequest, Interrupted, VirnucproError
+from virnucpro.recipe import Facts
+from virnucpro.tasks import Key, Task, Tasks
+from virnucpro.windows import Window
+from virnucpro.work import Cost, Deliver, Work
+from virnucpro.worker import STOP, work_for
+
+log = logging.getLogger(__name__)
+TICK = 1.0  # s, between looks at the clock and at a request to stop
+PATIENCE = 30.0  # s, for a worker to end by itself
+
+
+@dataclass
+class _Worker:
+    """A process and the tasks it has been handed; `begun` are those it is computing."""
+
+    rank: int
+    device: str
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    deaths: int | None = None  # in its place, since a window was last finished there; None for the first
+    loaded: bool = False  # has its models, and reads what it is sent
+    in_hand: dict[Key, Task] = field(default_factory=dict)
+    begun: set[Key] = field(default_factory=set)
+    since: float = 0.0  # when it last got on
+    why: str = ""  # it ended, or was ended
+
+    def end(self) -> str:
+        """See that it is gone, and say why."""
+        self.pipe.close()
+        self.process.join(PATIENCE)
+        self.process.kill()  # it may hang on its way out
+        self.process.join()
+        code = self.process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return f"worker on {self.device} {self.why or how}"
+
+
+class Coordinator:
+    """A `work.Crew` of several.
+
+    Args:
+        devices: One a worker.
+        body: What a process runs; tests put in one that fails.
+    """
+
+    def __init__(self, work: Work, devices: tuple[str, ...], body: Callable = work_for) -> None:
+        self._work, self._devices, self._body = work, devices, body
+        self._workers: dict[Connection, _Worker] = {}
+        self._stopping = False
+        self.failed_ranks: list[int] = []
+        self._ready: Callable[[dict[str, str]], None] = lambda backends: None
+
+    def check(self) -> Facts:
+        """Start the workers; the first that has checked the weights answers for all."""
+        for rank, device in enumerate(self._devices):
+            self._start(rank, device)
+        while self._workers:
+            if self._stopping:
+                raise Interrupted("interrupted")
+            for pipe in wait(list(self._workers), timeout=TICK):
+                worker = self._workers[pipe]
+                message = self._receive(worker)
+                if message is None:
+                    del self._workers[pipe]
+                    log.error("Worker %d: %s while it started.", worker.rank, worker.end())
+                    self.failed_ranks.append(worker.rank)
+                elif message[0] == "ready":
+                    return message[1]
+        raise VirnucproError("No worker process could be started. Repeat with -v for the reason.")
+
+    def run(self, windows: Iterator[Window], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
+        self._ready = ready
+        tasks = Tasks(windows, self._work.recipe.kind, self._work.config.max_retries_poison)
+        try:
+            while self._hand_out(tasks):
+                for pipe in wait(list(self._workers), timeout=TICK):
+                    worker = self._workers[pipe]
+                    message = self._receive(worker)
+                    if message is None or message[0] in ("lost", "refused"):
+                        self._bury(worker, tasks, deliver)
+                    else:
+                        self._act(worker, message, tasks, deliver)
+                self._kill_the_late()
+            self._finish_in_hand(tasks, deliver)
+            if not self._workers and not self._stopping:
+                self._give_up_the_rest(tasks, deliver)
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers.values():
+            worker.process.kill()
+        for worker in self._workers.values():
+            worker.end()
+        self._workers = {}
+
+    def _start(self, rank: int, device: str, deaths: int | None = None) -> None:
+        context = multiprocessing.get_context("spawn")
+        parent_end, child_end = context.Pipe()
+        # Not a daemon, which could have no loader processes; it follows its parent all the same.
+        process = context.Process(target=self._body, args=(child_end, self._work, device, rank))
+        with interrupts_held():
+            process.start()
+            self._workers[parent_end] = _Worker(rank, device, process, parent_end, deaths)
+        child_end.close()  # so that a worker's death is the end of its pipe
+
+    def _hand_out(self, tasks: Tasks) -> bool:
+        """Give every worker as much as it can prepare ahead, in turn; whether anything is left to wait for.
+
+        One that is still loading gets nothing yet: a large window does not fit into a pipe that nobody reads.
+        """
+        loaded = [worker for worker in self._workers.values() if worker.loaded]
+        if self._stopping or not loaded:
+            return bool(self._workers) and not self._stopping
+        ranks = {worker.rank for worker in self._workers.values()}
+        most = 2 + self._work.num_workers * self._work.config.prefetch_factor
+        given = True
+        while given:
+            given = False
+            for worker in sorted(loaded, key=lambda worker: len(worker.in_hand)):
+                if len(worker.in_hand) >= most or any(task.failures for task in worker.in_hand.values()):
+                    continue  # a suspect stays alone
+                task = tasks.next(worker.rank, not worker.in_hand, ranks)
+                if task is None:
+                    continue
+                if not worker.in_hand:
+                    worker.since = time.monotonic()
+                worker.in_hand[task.key] = task
+                with suppress(BrokenPipeError, ConnectionResetError):  # its end is read next, and this task put back
+                    worker.pipe.send(task.window)
+                given = True
+        # What is left then is for one that is loading.
+        return any(worker.in_hand for worker in loaded) or (tasks.left and len(loaded) < len(self._workers))
+
+    def _receive(self, worker: _Worker) -> tuple | None:
+        """A worker's message; None at its end. Log records are passed on, refusals raised."""
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        match message:
+            case ("log", record):
+                logging.getLogger(record.name).handle(record)
+            case ("refused", text) if worker.deaths is None:
+                raise BadRequest(text)
+            case ("backends", backends):
+                worker.loaded = True
+                self._ready(backends)
+            case ("lost" | "refused", text):
+                worker.why = f"gave up: {text}"
+        return message
+
+    def _act(self, worker: _Worker, message: tuple, tasks: Tasks, deliver: Deliver) -> None:
+        match message:
+            case ("began", index, only):
+                worker.begun.add((index, only))
+                worker.since = time.monotonic()
+            case ("finished", index, only, outcomes, cost):
+                worker.begun.discard((index, only))
+                worker.since = time.monotonic()
+                worker.deaths = 0  # it was not the machine that failed the one before
+                finished = tasks.done(worker.in_hand.pop((index, only)), outcomes)
+                if finished is not None:
+                    deliver(finished, cost)
+
+    def _bury(self, worker: _Worker, tasks: Tasks, deliver: Deliver) -> None:
+        """Take back what a dead worker had in hand, and start another in its place."""
+        del self._workers[worker.pipe]
+        reason = worker.end()
+        log.error("Worker %d: %s; it had %d windows in hand.", worker.rank, reason, len(worker.in_hand))
+        config = self._work.config
+        elastic = config.enable_elastic_redistribution
+        # Of those it was computing, or else of the one it was preparing, each may have been the death of it.
+        suspects = worker.begun or set(list(worker.in_hand)[:1])
+        deaths, limit = (worker.deaths or 0) + 1, config.max_retries_transient
+        if any(worker.in_hand[key].failures for key in suspects):
+            limit += config.max_retries_poison  # it is the window rather than the machine
+        cost = Cost(worker.rank, worker.device, 0, 0, 0, 0.0, 0.0)
+        for key, task in reversed(worker.in_hand.items()):
+            if elastic and key not in suspects:
+                tasks.put_back(task)
+                continue
+            finished = tasks.failed(task, reason, worker.rank) if elastic else tasks.give_up(task, reason)
+            if finished is not None:
+                deliver(finished, cost)
+        if self._stopping or (elastic and not tasks.left):
+            return
+        if elastic and deaths <= limit:
+            self._start(worker.rank, worker.device, deaths)
+        else:
+            self.failed_ranks.append(worker.rank)
+
+    def _kill_the_late(self) -> None:
+        limit = self._work.config.timeout_per_attempt
+        for worker in self._workers.values():
+            if limit is not None and worker.in_hand and time.monotonic() - worker.since > limit:
+                worker.why = f"was ended after {limit:g} s on one window"
+                worker.process.kill()
+
+    def _finish_in_hand(self, tasks: Tasks, deliver: Deliver) -> None:
+        """Tell the workers to stop, and take in what they were computing."""
+        for worker in self._workers.values():
+            with suppress(BrokenPipeError, ConnectionResetError):  # gone already
+                worker.pipe.send(STOP)
+            if not worker.loaded:
+                worker.process.kill()  # it would listen only when its models are loaded
+        deadline = time.monotonic() + PATIENCE
+        while any(worker.begun for worker in self._workers.values()) or time.monotonic() < deadline:
+            for pipe in wait(list(self._workers), timeout=TICK):
+                worker = self._workers[pipe]
+                message = self._receive(worker)
+                if message is None:
+                    del self._workers[pipe]
+                    worker.end()
+                else:
+                    self._act(worker, message, tasks, deliver)
+            if not self._workers:
+                return
+            self._kill_the_late()
+
+    def _give_up_the_rest(self, tasks: Tasks, deliver: Deliver) -> None:
+        """No worker is left: list what nobody computed."""
+        reason = f"no worker is left ({', '.join(f'worker {rank} failed' for rank in self.failed_ranks)})"
+        while (task := tasks.next(-1, alone=True, ranks=set())) is not None:
+            finished = tasks.give_up(task, reason)
+            if finished is not None:
+                deliver(finished, Cost(self.failed_ranks[-1], "none", 0, 0, 0, 0.0, 0.0))

@@ -1,0 +1,215 @@
+"""Engine: both language models and the classifier on one device; packs in, features and scores out.
+
+Work is queued on the device and never waited for pack by pack: copies to it, packs, and copies back run in three
+streams, and the host meets the device once a window, when that window's numbers are needed.
+
+Axes: S sequences of a window, D width of ESM-2, E of DNABERT-S, F = E + D.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from virnucpro import attention
+from virnucpro.attention import Pack
+from virnucpro.classifier import load_classifier, scores
+from virnucpro.dnabert import dna_means, load_dnabert
+from virnucpro.esm2 import load_esm2, protein_means
+from virnucpro.loader import Packs, Prepared
+from virnucpro.outcomes import Outcome
+from virnucpro.recipe import Recipe
+from virnucpro.warmup import warm_up
+
+log = logging.getLogger(__name__)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Pending:
+    """A window under way on the device."""
+
+    def __init__(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], timing=None) -> None:
+        self._prepared, self._arrays, self._failures = prepared, arrays, failures
+        self._begun, self._ended, self._arrived, self._earlier = timing or (None,) * 4
+
+    def ready(self) -> bool:
+        """Whether `outcome` would not have to wait."""
+        return self._arrived is None or self._arrived.query()
+
+    def outcome(self) -> Outcome:
+        """Wait for the device and take the numbers."""
+        made = self._prepared
+        outcome = Outcome(made.index, made.only, made.open_C, made.sequences, made.cut, made.unknown)
+        if made.esm2 is not None:
+            outcome.tokens, outcome.packs = made.esm2.tokens, len(made.esm2.lengths)
+        if self._arrived is not None:
+            self._arrived.synchronize()
+            outcome.seconds = self._begun.elapsed_time(self._ended) / 1000
+            if self._earlier is not None:
+                outcome.idle_seconds = max(0.0, self._earlier.elapsed_time(self._begun) / 1000)
+        arrays = {name: array.numpy() for name, array in self._arrays.items()}
+        if (finite_S := arrays.pop("finite_S", None)) is not None:
+            for place in np.flatnonzero(~finite_S).tolist():
+                self._failures.setdefault(place, "features are not finite")
+        return replace(outcome, failures=self._failures, **arrays)
+
+
+class Engine:
+    """Models on one device.
+
+    Raises:
+        BadWeights: As their loaders. BadRequest: The device cannot do what the recipe says.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        dtype = DTYPES[recipe.precision]
+        with ThreadPoolExecutor(1) as aside:
+            # Compiling takes as long as loading, and both leave most cores idle.
+            compiling = aside.submit(warm_up, recipe, device, dtype)
+            self.esm2 = load_esm2(recipe.weights.esm, device, dtype)
+            self.dnabert = self.classifier = None
+            if recipe.weights.dnabert is not None:
+                self.dnabert = load_dnabert(recipe.weights.dnabert, device, dtype)
+                self.classifier = load_classifier(recipe.weights.classifier).model.to(device)
+            self.ops, self.fusion, failed = compiling.result()
+        models = [model for model in (self.esm2, self.dnabert) if model is not None]
+        widths = [model.shape.width // model.shape.heads for model in models]
+        self.attention = attention.choose(recipe.attention, device, dtype, widths, failed)
+        self._attend = attention.make(self.attention, self.ops)
+        self._streams = None
+        if device.type == "cuda":
+            self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host
+        self._ended = None
+
+    @torch.inference_mode()
+    def submit(self, prepared: Prepared, between: Callable[[], None] = lambda: None) -> Pending:
+        """Queue a window on the device.
+
+        Args:
+            between: Called after each pack is queued, when the host has a moment.
+        """
+        failures: dict[int, str] = {}
+        if prepared.sequences == 0:
+            return Pending(prepared, {}, failures)
+        with torch.cuda.device(self.device) if self._streams else nullcontext():
+            esm2_packs, dnabert_packs = self._copied(prepared)
+            begun = self._event()
+            arrays = {"esm2_SD": self._features(self.esm2, protein_means, esm2_packs, failures, between)}
+            features_SF = arrays["esm2_SD"]
+            if self.dnabert is not None:
+                arrays["dnabert_SE"] = self._features(self.dnabert, dna_means, dnabert_packs, failures, between)
+                features_SF = torch.cat([arrays["dnabert_SE"], arrays["esm2_SD"]], dim=1)
+                arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.recipe.deterministic else None)
+            arrays["finite_S"] = features_SF.isfinite().all(dim=1)
+            if not self.recipe.keep_features:
+                arrays = {name: array for name, array in arrays.items() if name in ("scores_S2", "finite_S")}
+            return self._returned(prepared, arrays, failures, begun)
+
+    def failed(self, prepared: Prepared, reason: str) -> Outcome:
+        """The outcome of a window of which nothing could be computed."""
+        count = prepared.sequences
+        outcome = Outcome(prepared.index, prepared.only, prepared.open_C, count, prepared.cut, prepared.unknown)
+        outcome.failures = dict.fromkeys(range(count), reason)
+        widths = {}
+        if self.dnabert is not None:
+            widths["scores_S2"] = 2
+        if self.recipe.keep_features:
+            widths["esm2_SD"] = self.esm2.shape.width
+            if self.dnabert is not None:
+                widths["dnabert_SE"] = self.dnabert.shape.width
+        blank = {name: np.full((count, width), np.nan, np.float32) for name, width in widths.items()}
+        return replace(outcome, **blank)
+
+    def _features(
+        self, model: nn.Module, means: Callable, packs: Packs, failures: dict[int, str], between: Callable
+    ) -> Tensor:
+        """Means of all sequences of a window, in the window's order: float32 (S, width)."""
+        features_SD = torch.empty(len(packs.order_S), model.shape.width, device=self.device)
+        token = sequence = edge = 0
+        for lengths in packs.lengths:
+            pack = Pack(
+                packs.token_ids_T[token : token + sum(lengths)],
+                packs.cu_seqlens[edge : edge + len(lengths) + 1],
+                lengths,
+            )
+            self._run(model, means, pack, packs.order_S[sequence : sequence + len(lengths)], features_SD, failures)
+            token, sequence, edge = token + sum(lengths), sequence + len(lengths), edge + len(lengths) + 1
+            between()
+        return features_SD
+
+    def _run(
+        self,
+        model: nn.Module,
+        means: Callable,
+        pack: Pack,
+        order_N: Tensor,
+        features_SD: Tensor,
+        failures: dict[int, str],
+    ) -> None:
+        """Run a pack; where memory does not suffice for it, its halves."""
+        try:
+            features_SD.index_copy_(0, order_N, means(model(pack, self._attend, self.ops), pack))
+            return
+        except torch.OutOfMemoryError:
+            if len(pack.lengths) == 1:
+                features_SD[order_N] = torch.nan
+                failures[int(order_N)] = f"too little GPU memory for a sequence of {pack.lengths[0]} tokens"
+                return
+        # Outside the except clause, so that the failed attempt's tensors are no longer held by it.
+        log.warning("Out of GPU memory on a pack of %d tokens: going on with its halves.", len(pack.token_ids_T))
+        torch.cuda.empty_cache()
+        half = len(pack.lengths) // 2
+        for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
+            self._run(model, means, part, order, features_SD, failures)
+
+    def _copied(self, prepared: Prepared) -> tuple[Packs, Packs | None]:
+        """The packs on the device; copied while it still computes the window before."""
+        both = prepared.esm2, prepared.dnabert
+        if self._streams is None:
+            return both
+        compute, copy = torch.cuda.current_stream(), self._streams[0]
+
+        def to_device(tensor: Tensor) -> Tensor:
+            there = tensor.pin_memory().to(self.device, non_blocking=True)  # page-locked, or the copy would wait
+            there.record_stream(compute)
+            return there
+
+        with torch.cuda.stream(copy):
+            both = tuple(packs and packs.map(to_device) for packs in both)
+        compute.wait_stream(copy)
+        return both
+
+    def _returned(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], begun) -> Pending:
+        """Start the copies to the host, which the next window's packs need not wait for."""
+        if self._streams is None:
+            return Pending(prepared, arrays, failures)
+        compute, copy = torch.cuda.current_stream(), self._streams[1]
+        ended = self._event()
+        copy.wait_stream(compute)
+        with torch.cuda.stream(copy):
+            there = {
+                name: torch.empty(array.shape, dtype=array.dtype, pin_memory=True) for name, array in arrays.items()
+            }
+            for name, array in arrays.items():
+                there[name].copy_(array, non_blocking=True)
+                array.record_stream(copy)
+        arrived = torch.cuda.Event()
+        arrived.record(copy)
+        timing, self._ended = (begun, ended, arrived, self._ended), ended
+        return Pending(prepared, there, failures, timing)
+
+    def _event(self) -> torch.cuda.Event | None:
+        """A point in the device's work, with its time."""
+        if self._streams is None:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event

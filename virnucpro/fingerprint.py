@@ -1,0 +1,43 @@
+"""Fingerprint: the sha256 of the weights, taken while something else is at work."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from virnucpro.files import sha256_of
+from virnucpro.weights import WeightPaths
+
+
+class Fingerprint:
+    """The sha256 of each weight file, by `WeightPaths.files`' names.
+
+    The 3B checkpoint takes some seconds of one core, so the digests are begun in threads (hashing lets Python go on)
+    and waited for only where they are needed.
+    """
+
+    def __init__(self, weights: WeightPaths) -> None:
+        self._files = weights.files()
+        self._futures: dict[str, Future] = {}
+
+    def begin(self) -> None:
+        """Start, unless that was done."""
+        if self._futures:
+            return
+        self._futures = {name: Future() for name in self._files}
+        for name, path in self._files.items():
+            # Not an executor, whose threads a program waits for when it is interrupted.
+            threading.Thread(target=_digest, args=(path, self._futures[name]), daemon=True).start()
+
+    def result(self) -> dict[str, str]:
+        """Wait for the digests."""
+        self.begin()
+        return {name: future.result() for name, future in self._futures.items()}
+
+
+def _digest(path: Path, future: Future) -> None:
+    try:
+        future.set_result(sha256_of(path))
+    except Exception as error:
+        future.set_exception(error)

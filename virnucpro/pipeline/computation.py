@@ -1,0 +1,244 @@
+"""Computation: every window of a run that is not finished yet, finished and kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+
+from virnucpro.devices import Placement, usable_cpus
+from virnucpro.errors import BadRequest, DeviceLost, InputChanged, Interrupted
+from virnucpro.fingerprint import Fingerprint
+from virnucpro.intermediate import keeping
+from virnucpro.manifest import check_same
+from virnucpro.outcomes import Finished
+from virnucpro.pipeline.meter import Meter
+from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
+from virnucpro.recipe import Facts, Recipe
+from virnucpro.rundir import RunDirectory
+from virnucpro.settings import Settings
+from virnucpro.store import Store
+from virnucpro.survey import Survey, reread
+from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.windows import Window, windows
+from virnucpro.work import Cost, Crew, Deliver, Work
+
+log = logging.getLogger(__name__)
+
+
+class Computation:
+    """The middle of a run: input and request are known to be good, the report is yet to be written.
+
+    Args:
+        paths: Of the input, readable twice.
+        earlier: The manifest of the run to go on with (`resume`) or to replace.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: RunDirectory,
+        paths: list[str],
+        survey: Survey,
+        recipe: Recipe,
+        placement: Placement,
+        buffer_size: int,
+        earlier: dict | None,
+        telemetry: TelemetryLogger,
+    ) -> None:
+        self._settings, self._config, self._directory = settings, settings.runtime, directory
+        self._paths, self._survey, self._recipe, self._placement = paths, survey, recipe, placement
+        self._buffer_size, self._earlier, self.telemetry = buffer_size, earlier, telemetry
+        self._fingerprint = Fingerprint(recipe.weights)
+        self._crew: Crew | None = None
+        self._begun = self._stopped = False
+        self.manifest: dict = {"weights": {}}
+        self.facts: Facts | None = None
+        self.store = Store(
+            directory.windows, self._record, self._config.checkpoint_seq_threshold,
+            self._config.checkpoint_time_threshold, durable=self._config.enable_checkpointing,
+        )  # fmt: skip
+
+    @property
+    def failed_ranks(self) -> list[int]:
+        """Workers that were given up."""
+        return self._crew.failed_ranks if self._crew else []
+
+    def settle(self, known: dict) -> None:
+        """Put on record what decides the results.
+
+        Raises:
+            BadRequest: The run to go on with has it otherwise.
+        """
+        if self._settings.resume and self._earlier is not None:
+            check_same(self._earlier, known, self._directory.root)
+        for group, values in known.items():
+            self.manifest[group] = self.manifest.get(group, {}) | values if isinstance(values, dict) else values
+
+    def take_up(self) -> None:
+        """Go on from the finished windows of the earlier run."""
+        if self._earlier["checkpoints"] or self._earlier["status"] != "running":
+            self.settle({"weights": self._fingerprint.result()})
+        self.store.take_up(self._earlier["checkpoints"])
+        if self.store.done:
+            log.info("Resuming: %d windows are done.", len(self.store.done))
+
+    def run(self) -> None:
+        """Finish every window.
+
+        Raises:
+            Interrupted: `stop` was called; what was finished is saved.
+        """
+        try:
+            self._finish_all()
+            self._end_if_stopped()
+        except BaseException:
+            if self._begun and not self._config.enable_checkpointing and not self._settings.resume:
+                self.store.forget()  # no manifest would ever list them
+            raise
+        finally:
+            if self._crew is not None:
+                self._crew.close()  # whatever went wrong, no process is left
+
+    def _finish_all(self) -> None:
+        self._crew = self._make_crew(apart=False)
+        self._end_if_stopped()  # a signal may have come while torch was imported
+        self.facts = self._crew.check()
+        self._end_if_stopped()
+        self.settle({"settings": {"chunk_size": self.facts.chunk_size}})
+        self.manifest["synthetic_weights"] = self.facts.synthetic
+        if self.facts.synthetic:
+            results = "verdicts" if self._recipe.kind == "nucleotide" else "features"
+            log.warning("These weights are synthetic (random): the %s mean nothing.", results)
+        with InferenceProgressReporter(self._survey.records, self._settings.show_progress, "Records") as bar:
+            bar.update(self.store.records)
+            meter = Meter(bar, self.telemetry, self._recipe.token_budget)
+
+            def deliver(window: Finished, cost: Cost) -> None:
+                meter.count(window, cost, self.store.add(window))
+
+            try:
+                if self._survey.records:
+                    self._run(deliver)
+                else:
+                    self._begin()
+            finally:
+                self.store.flush()
+
+    def _run(self, deliver: Deliver) -> None:
+        try:
+            self._compute(deliver)
+            return
+        except DeviceLost as error:
+            log.error("%s. Going on in a new process.", error)
+        # Outside the except clause, so that the models of this process are no longer held by it.
+        self._crew = self._make_crew(apart=True)
+        self._end_if_stopped()
+        self._crew.check()
+        self._compute(deliver)
+
+    def _compute(self, deliver: Deliver) -> None:
+        source = self._windows()
+        try:
+            self._crew.run(source, deliver, self._ready)
+        except InputChanged:
+            if self._begun:
+                self.store.forget()  # made of input that is not what the survey saw
+                self.write("running")
+            raise
+        finally:
+            source.close()  # which removes intermediate files that are not whole
+
+    def _end_if_stopped(self) -> None:
+        if self._stopped:
+            raise Interrupted("interrupted")
+
+    def stop(self) -> None:
+        """Finish the windows in hand, save, and end."""
+        self._stopped = True
+        if self._crew is not None:
+            self._crew.stop()
+
+    def _make_crew(self, apart: bool) -> Crew:
+        """One device is used by this process itself, unless it must be `apart`, or watched by the clock."""
+        devices, asked = self._placement.workers, (self._settings.num_workers, self._config.num_workers)
+        loaders = next((number for number in asked if number is not None), self._placement.loaders)
+        threads = None
+        if not self._placement.on_gpu and (len(devices) > 1 or self._recipe.deterministic):
+            # How many threads share a sum decides its last bits.
+            threads = 1 if self._recipe.deterministic else max(1, usable_cpus() // len(devices))
+        work = Work(self._recipe, self._config, loaders, threads, logging.getLogger().level)
+        if len(devices) == 1 and not apart and self._config.timeout_per_attempt is None:
+            from virnucpro.inline import Inline  # imports torch
+
+            return Inline(work, devices[0])
+        from virnucpro.coordinator import Coordinator
+
+        return Coordinator(work, devices)
+
+    def _windows(self) -> Generator[Window | None]:
+        """The windows that are not finished, in order."""
+        settings, recipe, chunk_size = self._settings, self._recipe, self.facts.chunk_size
+        reads = reread(self._paths, self._survey, settings.rename_duplicates, settings.inputs)
+        if settings.keep_intermediate:
+            run = self._directory
+            files = run.chunk_fasta(chunk_size), run.nucleotide_fasta, run.protein_fasta
+            foreign = [path for path in files if path.exists() and not (self._earlier or {}).get("kept")]
+            if foreign:
+                raise BadRequest(f"{foreign[0]} exists, and this run did not write it. Move it away.")
+            # Loader processes ask for windows while the models are loaded; after a few of them the files might be whole
+            # and take their names, in a directory that is not this run's yet.
+            while not self._begun:
+                yield None
+            reads = keeping(reads, *files, recipe.kind, chunk_size)
+        done = self.store.done
+        for window in windows(reads, recipe.kind, chunk_size, self._buffer_size, recipe.token_budget):
+            if window.index not in done:
+                yield window
+
+    def _ready(self, backends: dict[str, str]) -> None:
+        """The models are loaded: from here on the directory is this run's."""
+        known = {name: backends.pop(name) for name in ("attention", "steps")}
+        if self._begun and known != {name: self.manifest["settings"].get(name) for name in known}:
+            raise BadRequest(
+                f"The GPUs of this run would compute differently ({known}, and {self.manifest['settings']}). "
+                "Choose --attention sdpa, or --gpus of one kind."
+            )
+        self.settle({"settings": known})
+        was = (self._earlier or {}).get("backends", backends) if self._settings.resume else backends
+        if was != backends:
+            log.warning("The run began on %s: the last digits of what is computed now may differ.", was)
+        self.manifest["backends"] = backends
+        if not self._begun and not self._stopped:
+            self._begin()
+        self._fingerprint.begin()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._earlier is not None and not self._settings.resume:
+            self._directory.remove_run(self._earlier)
+        self.manifest["kept"] = self._settings.keep_intermediate or self._has_kept
+        self.write("running")
+        self.store.remove_unlisted()
+
+    @property
+    def _has_kept(self) -> bool:
+        """Whether the run that is gone on with has written intermediate files."""
+        return bool(self._settings.resume and (self._earlier or {}).get("kept"))
+
+    def write(self, status: str, **more: object) -> None:
+        """Write the manifest. A complete run lists no checkpoints, for they are about to go."""
+        if status != "running":
+            self.manifest["weights"] = self._fingerprint.result()
+        listed = [] if status == "complete" else self.store.entries
+        self.manifest |= {"status": status, "checkpoints": listed} | more
+        self._directory.write_manifest(self.manifest)
+
+    def weights_sha256(self) -> dict[str, str]:
+        """Of each weight file; waits for it."""
+        return self._fingerprint.result()
+
+    def _record(self) -> None:
+        """Called by the store before its first file and after each: the manifest says what counts."""
+        if self._config.enable_checkpointing:
+            self.manifest["weights"] = self._fingerprint.result()
+            self.write("running")

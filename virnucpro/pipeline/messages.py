@@ -1,0 +1,71 @@
+"""Messages: what a run tells its user, before and after the computation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from virnucpro.outcomes import Finished
+from virnucpro.report import Counts
+from virnucpro.survey import Survey
+
+log = logging.getLogger(__name__)
+
+
+def say_what_was_read(survey: Survey) -> None:
+    """Before any model is loaded."""
+    if survey.kind == "protein":
+        log.warning("The input is protein: features are written, no verdicts.")
+    if survey.records == 0:
+        log.warning("The input holds no records: the result files have headers only.")
+    if survey.empty:
+        log.warning("%d of %d records are empty; they are listed in sequences.tsv.", survey.empty, survey.records)
+    if survey.rna:
+        log.warning(
+            "The sequences have U and no T: codons with U are left out. Convert U to T to have RNA read as DNA."
+        )
+    unit = "bp" if survey.kind == "nucleotide" else "residues"
+    log.info("Read %d records: %d %s.", survey.records, survey.letters, unit)
+
+
+@dataclass
+class Oddities:
+    """What a user should know of the sequences, summed up over windows."""
+
+    sequences: int = 0
+    failed: int = 0
+    cut: int = 0
+    unknown: int = 0
+    reason: str = ""  # of one failure
+
+    @classmethod
+    def of(cls, windows: Iterable[Finished]) -> Oddities:
+        sums = cls()
+        for window in windows:
+            sums.sequences += window.sequences
+            sums.failed += len(window.failures)
+            sums.cut += window.cut
+            sums.unknown += window.unknown
+            sums.reason = sums.reason or next(iter(window.failures.values()), "")
+        return sums
+
+
+def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: Oddities, synthetic: bool) -> None:
+    """When the result files are written."""
+    if odd.cut:
+        log.warning("%d proteins are longer than 1,024 residues: only their first 1,024 count.", odd.cut)
+    if odd.unknown:
+        log.warning("%d residues are not in ESM-2's alphabet and are read as X.", odd.unknown)
+    log.info("Records: %s.", ", ".join(f"{count} {fate}" for fate, count in fates.items()) or "none")
+    if counts is not None:
+        log.info(
+            "Chunks called viral: %d of %d; contigs called: %d.", counts.viral_chunks, counts.chunks, counts.contigs
+        )
+    if synthetic:
+        log.warning("Remember: the weights were synthetic, the results mean nothing.")
+    if odd.failed:
+        log.error(
+            "Partial result: %d of %d sequences failed (%s). Repeat the command with --resume to try them again.",
+            odd.failed, odd.sequences, odd.reason,
+        )  # fmt: skip

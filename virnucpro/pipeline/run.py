@@ -1,0 +1,150 @@
+"""One run, from input to report.
+
+reads -> chunks -> frames -> windows -> packs -> features -> scores -> verdicts -> report
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+
+from virnucpro import __version__
+from virnucpro.devices import Placement, place
+from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
+from virnucpro.manifest import describe
+from virnucpro.pipeline.computation import Computation
+from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
+from virnucpro.reads import STDIN, stem_of
+from virnucpro.recipe import AUTO, Recipe
+from virnucpro.report import Counts, has_results, scored, write_fates, write_verdicts
+from virnucpro.rundir import RunDirectory
+from virnucpro.settings import Settings
+from virnucpro.survey import kind_of, spooled, survey
+from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.weights import WeightPaths, find_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Summary:
+    """What a run came to.
+
+    results: the folder with the tables. embeddings: the HDF5 file, if one was asked for. fates: how many records met
+    each; a key "failed" means a partial result. performance: totals and rates, see `utils.telemetry`.
+    """
+
+    results: Path
+    embeddings: Path | None
+    fates: dict[str, int]
+    counts: Counts | None = None
+    failed_ranks: list[int] = field(default_factory=list)
+    performance: dict = field(default_factory=dict)
+
+
+def run(
+    settings: Settings,
+    telemetry: TelemetryLogger | None = None,
+    started: Callable[[Computation], None] = lambda computation: None,
+) -> Summary:
+    """Run the pipeline and write its result files.
+
+    Args:
+        telemetry: Collects the figures of the run, if the caller wants more than the summary.
+        started: Told about the computation when it begins; its `stop` ends it early, with all work kept.
+    Raises:
+        BadInput: The sequences cannot be used. BadRequest: The request cannot be met. Interrupted: It was stopped.
+    """
+    # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
+    at_hand = takewhile(lambda path: path != STDIN and Path(path).is_file(), settings.inputs)
+    kind_of(list(at_hand), settings.input_type)
+    directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
+    with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
+        paths = [stack.enter_context(spooled(path, directory.root, directory.copy_prefix)) for path in settings.inputs]
+        kind = kind_of(paths, settings.input_type, settings.inputs)
+        weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+        placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
+        seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
+        say_what_was_read(seen)
+        recipe = _recipe(settings, kind, weights, placement)
+        buffer_size = settings.runtime.buffer_size or placement.buffer_size
+        known = describe(settings, recipe, seen, buffer_size)
+        computation = Computation(
+            settings, directory, paths, seen, recipe, placement, buffer_size, earlier,
+            telemetry or TelemetryLogger(directory.root, "run"),
+        )  # fmt: skip
+        computation.settle(known)
+        if settings.resume and earlier is not None:
+            computation.take_up()
+            if earlier["status"] == "complete" and has_results(directory.results, kind, recipe.keep_features):
+                directory.remove_windows()  # left if the end came just before
+                log.info("Nothing to do: the run in %s is complete.", directory.root)
+                return _summary(directory, recipe, earlier["fates"])
+        started(computation)
+        computation.run()
+        return _report(directory, computation, recipe, computation.facts.synthetic)
+
+
+def _recipe(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
+    """What `settings` leave open is decided by the devices."""
+    budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
+    return Recipe(
+        kind=kind,
+        weights=weights,
+        esm_model=settings.esm_model,
+        chunk_size=settings.chunk_size,
+        precision=placement.precision if settings.precision == AUTO else settings.precision,
+        attention=settings.attention,
+        token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
+        keep_features=settings.save_embeddings or kind == "protein",
+        deterministic=settings.deterministic,
+    )
+
+
+def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, synthetic: bool) -> Summary:
+    """Write the result files from the finished windows, then the manifest, and clean up."""
+    store, kind = computation.store, recipe.kind
+    directory.results.mkdir(exist_ok=True)
+    counts, failures = None, {}
+    if kind == "nucleotide":
+        counts = write_verdicts(directory.results, scored(store.finished()), failures)
+    else:
+        for window in store.finished():
+            names = list(window.sequence_names(kind))
+            failures |= {names[place]: reason for place, reason in window.failures.items()}
+    fates = write_fates(directory.results, store.finished(), kind, failures)
+    if recipe.keep_features:
+        settings = computation.manifest["settings"]
+        attributes = {
+            "virnucpro": __version__,
+            "model": recipe.esm_model,
+            "precision": recipe.precision,
+            "attention": settings.get("attention", ""),
+            "weights_sha256": json.dumps(computation.weights_sha256()),
+            "torch": computation.manifest.get("backends", {}).get("torch", ""),
+            "device": computation.manifest.get("backends", {}).get("device", ""),
+        }
+        write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
+    odd = Oddities.of(store.finished())
+    performance = computation.telemetry.get_summary()
+    computation.write("partial" if odd.failed else "complete", fates=fates, performance=performance)
+    if not odd.failed:
+        directory.remove_windows()
+    say_what_came_out(fates, counts, odd, synthetic)
+    log.info("Results: %s", directory.results)
+    return replace(
+        _summary(directory, recipe, fates),
+        counts=counts,
+        failed_ranks=computation.failed_ranks,
+        performance=performance,
+    )
+
+
+def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:
+    embeddings = directory.results / EMBEDDINGS_FILE if recipe.keep_features else None
+    return Summary(directory.results, embeddings, fates)

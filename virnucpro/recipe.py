@@ -1,0 +1,39 @@
+"""Recipe: all that decides the numbers, and nothing else; every process of a run is told the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from virnucpro.weights import WeightPaths
+
+AUTO = "auto"
+PRECISIONS = ("fp32", "bf16", "fp16")
+ATTENTIONS = ("triton", "varlen", "flash-attn", "sdpa")  # in order of preference; see `attention`
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How sequences become features and scores.
+
+    kind: "nucleotide" or "protein". chunk_size: bp that was asked for; None where the classifier decides. token_budget:
+    most tokens in a pack. keep_features: whether the features themselves are wanted, beside the scores.
+    deterministic: every sequence by itself, so that its bits do not depend on its neighbours.
+    """
+
+    kind: str
+    weights: WeightPaths
+    esm_model: str
+    chunk_size: int | None
+    precision: str
+    attention: str
+    token_budget: int
+    keep_features: bool
+    deterministic: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of weight files that are whole and fit each other; chunk_size in bp, 0 for a protein input."""
+
+    chunk_size: int
+    synthetic: bool

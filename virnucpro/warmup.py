@@ -1,0 +1,62 @@
+"""Warm-up: the kernels that the first pack will need, compiled while the weights are loading."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro import fusion
+from virnucpro.attention import Pack
+from virnucpro.dnabert_weights import read_dnabert
+from virnucpro.fusion import Ops
+from virnucpro.recipe import AUTO, Recipe
+from virnucpro.weights import ESM2_SIZES
+
+log = logging.getLogger(__name__)
+TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
+
+
+def warm_up(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> tuple[Ops, str, tuple[str, ...]]:
+    """Choose the steps between matrix products and compile them for the models' widths.
+
+    Returns:
+        The steps, what to tell the user about them, and the attention backends that turned out not to compile.
+    """
+    ops, told = fusion.choose(device)
+    if isinstance(ops, fusion.Plain) or dtype == torch.float32:
+        return ops, told, ()
+    models = [(*ESM2_SIZES[recipe.esm_model][1:], True)]
+    if recipe.weights.dnabert is not None:
+        shape, _ = read_dnabert(recipe.weights.dnabert)
+        models.append((shape.width, shape.heads, False))
+    failed: tuple[str, ...] = ()
+    with torch.cuda.device(device), torch.inference_mode():
+        for width, heads, turned in models:
+            x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
+            norm = nn.LayerNorm(width, device=device, dtype=dtype)
+            for delta_TD in (None, torch.zeros_like(x_TD)):
+                ops.add_norm(x_TD, delta_TD, norm)
+            ops.gelu(x_TD) if turned else ops.gated_gelu(x_TD)
+            if recipe.attention in (AUTO, "triton"):
+                try:
+                    _attend(x_TD, heads, turned)
+                except Exception as error:  # Triton raises all kinds
+                    log.debug("The attention kernel", exc_info=error)
+                    failed = ("triton",)
+    return ops, told, failed
+
+
+def _attend(x_TD: Tensor, heads: int, turned: bool) -> None:
+    """One call of the attention kernel, as a layer of this width makes it."""
+    from virnucpro.attention_kernel import packed_attention, supports
+
+    size, device = x_TD.shape[1] // heads, x_TD.device
+    if supports(size):
+        pack = Pack(x_TD[:, 0], torch.tensor([0, TOKENS], device=device, dtype=torch.int32), (TOKENS,))
+        qkv_T3HK = torch.zeros(TOKENS, 3, heads, size, device=device, dtype=x_TD.dtype)
+        table = torch.zeros(TOKENS, size // 2, device=device)
+        packed_attention(
+            qkv_T3HK, pack, (table, table) if turned else None, None if turned else torch.ones(heads, device=device)
+        )

@@ -1,0 +1,69 @@
+"""Work: what a run asks of whoever computes it, and what it is told in return. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from virnucpro.outcomes import Finished
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.recipe import Facts, Recipe
+from virnucpro.windows import Window
+
+
+@dataclass(frozen=True)
+class Work:
+    """The same for every worker of a run. num_workers: loader processes of each. threads: of a CPU worker."""
+
+    recipe: Recipe
+    config: RuntimeConfig
+    num_workers: int
+    threads: int | None
+    log_level: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a window cost. seconds: since the same worker's window before. wait: of these, for the loader.
+
+    device_seconds, idle_seconds: by the device's own clock, from first to last kernel of the window, and from the last
+    one of the window before. utilization: percent, by NVML, or None.
+    """
+
+    rank: int
+    device: str
+    tokens: int
+    packs: int
+    sequences: int
+    seconds: float
+    wait: float
+    device_seconds: float = 0.0
+    idle_seconds: float = 0.0
+    utilization: float | None = None
+    queue_depth: int = 0
+
+
+Deliver = Callable[[Finished, Cost], None]
+
+
+class Crew(Protocol):
+    """One device in this process, or several in processes of their own."""
+
+    failed_ranks: list[int]
+
+    def check(self) -> Facts:
+        """Check the weights, before anything is written or loaded."""
+
+    def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
+        """Compute all windows. `ready` is told about the backends before the first is delivered.
+
+        Args:
+            windows: None stands for "none at the moment"; there are none such once `ready` was called.
+        """
+
+    def stop(self) -> None:
+        """Finish the windows in hand and begin no other."""
+
+    def close(self) -> None:
+        """End what processes there are."""
