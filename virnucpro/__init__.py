@@ -1,3 +1,109 @@
-"""virnucpro: tells viral from non-viral DNA with ESM-2 and DNABERT-S features."""
+"""virnucpro: tells viral from non-viral DNA with ESM-2 and DNABERT-S features.
 
-__version__ = "1.0.0"
+import virnucpro
+summary = virnucpro.predict("contigs.fa", "out", weights_dir="weights")
+path = virnucpro.embed("proteins.faa", "features", weights_dir="weights")
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virnucpro.pipeline.run import Summary
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+
+__version__ = "2.0.0.dev0"
+__all__ = ["embed", "predict"]
+
+
+def predict(
+    input: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    *,
+    weights_dir: str | os.PathLike | None = None,
+    model_type: str = "500",
+    esm_model: str = "esm2_t36_3B_UR50D",
+    precision: str = "auto",
+    gpus: tuple[int, ...] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    save_embeddings: bool = False,
+    runtime_config: RuntimeConfig | None = None,
+) -> Summary:
+    """Classify the sequences of a file, as `virnucpro predict` does.
+
+    Args:
+        input: FASTA or FASTQ, plain or compressed.
+        output_dir: For the result files; made if missing.
+        weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS.
+        model_type: "300" or "500", the chunk size in bp that the classifier was trained on.
+        esm_model: A key of `virnucpro.weights.ESM2_SIZES`.
+        precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
+        gpus: Indices; None for all. Without a GPU one process runs on the CPU.
+        resume: Go on with the run in `output_dir`. force: Start it over.
+        save_embeddings: Write the features, too.
+        runtime_config: Checkpoints, retries, loader and packing.
+    Returns:
+        Summary: where the results are, and how many records met each fate.
+    Raises:
+        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: One sentence each.
+    """
+    from virnucpro.devices import visible_gpus
+    from virnucpro.pipeline.run import run
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.settings import Settings
+    from virnucpro.weights import ENVIRONMENT_VARIABLE
+
+    place = weights_dir or os.environ.get(ENVIRONMENT_VARIABLE)
+    return run(
+        Settings(
+            inputs=(os.fspath(input),),
+            output_dir=Path(output_dir),
+            weights_dir=Path(place) if place else None,
+            model_type=model_type,
+            esm_model=esm_model,
+            precision=precision,
+            gpus=gpus,
+            parallel=visible_gpus() > 0,
+            resume=resume,
+            force=force,
+            save_embeddings=save_embeddings,
+            show_progress=False,
+            runtime=runtime_config or RuntimeConfig(),
+        )
+    )
+
+
+def embed(
+    input: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    *,
+    weights_dir: str | os.PathLike | None = None,
+    esm_model: str = "esm2_t36_3B_UR50D",
+    enable_fp16: bool | None = None,
+    world_size: int | None = None,
+    runtime_config: RuntimeConfig | None = None,
+) -> Path:
+    """Embed the proteins of a file with ESM-2.
+
+    Args:
+        input: Protein FASTA, plain or compressed.
+        output_dir: For embeddings.h5; an unfinished run of the same input in it is gone on with.
+        enable_fp16: None is FP16 on a GPU, FP32 on the CPU.
+        world_size: GPUs; None for all.
+        weights_dir, esm_model, runtime_config: As in `predict`.
+    Returns:
+        Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input.
+    Raises:
+        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: One sentence each.
+    """
+    from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
+    from virnucpro.weights import ENVIRONMENT_VARIABLE
+
+    place = weights_dir or os.environ.get(ENVIRONMENT_VARIABLE)
+    model = {"model_type": "esm2", "model_name": esm_model, "enable_fp16": enable_fp16, "weights_dir": place}
+    path, _ = run_multi_gpu_inference([os.fspath(input)], output_dir, model, world_size, runtime_config=runtime_config)
+    return path
