@@ -31,7 +31,7 @@ class Meter:
             tokens=cost.tokens,
             seconds=cost.seconds,
             packs=cost.packs,
-            token_budget=capacity // max(1, cost.packs),
+            token_budget=-(-capacity // max(1, cost.packs)),
             loader_wait_ms=1000 * cost.wait,
             queue_depth=cost.queue_depth,
             gpu_utilization=cost.utilization,

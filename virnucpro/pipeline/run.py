@@ -132,6 +132,7 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
     odd = Oddities.of(store.finished())
     performance = computation.telemetry.get_summary()
+    del performance["per_rank"]  # for the telemetry's own file
     computation.write("partial" if odd.failed else "complete", fates=fates, performance=performance)
     if not odd.failed:
         directory.remove_windows()
