@@ -222,17 +222,17 @@ def test_nothing_outlives_a_killed_run(weights, reads, tmp_path):
     loaders = [loader for worker in workers for loader in children_of(worker)]
     assert len(loaders) == 2
     process.kill()
-    process.wait()  # its loader processes hold standard error open for some seconds
+    process.wait()  # its loader processes may hold standard error open for a moment
     process.stderr.close()
     wait_for(lambda: not any(runs(pid) for pid in (*workers, *loaders)), seconds=30)
 
 
 def test_a_killed_run_does_not_lock_its_directory(main, weights, reads, whole, tmp_path):
-    """Its loader processes live on for some seconds, but they hold no lock."""
+    """Its loader processes may live on for a moment, but they hold no lock."""
     out = tmp_path / "out"
     process = start(weights, reads, out, "--num-workers", 1)
     process.kill()
-    process.wait()  # its loader processes hold standard error open for some seconds
+    process.wait()  # its loader processes may hold standard error open for a moment
     process.stderr.close()
     code, said = main("predict", reads, *options(out), "--resume")
     assert code == 0, said
