@@ -147,13 +147,14 @@ class Echo:
 
 
 def test_a_loader_process_that_dies_is_replaced(weights, several, caplog):
+    others = set(multiprocessing.active_children())  # of tests before, on their way out
     stream = Stream(several, FrontEnd(packing.recipe(weights)), Echo, RuntimeConfig(), num_workers=1)
     seen = []
 
     def deliver(step):
         seen.append((step.window.index, step.outcomes[0].sequences))
         if len(seen) == 1:
-            (loader,) = multiprocessing.active_children()
+            (loader,) = set(multiprocessing.active_children()) - others
             loader.kill()
             loader.join()
 
