@@ -120,8 +120,14 @@ def test_a_backend_that_cannot_run_here_is_refused(weights):
         Engine(packing.recipe(weights, attention="varlen"), CPU)
 
 
-def test_features_that_are_not_finite_are_failures(engine, monkeypatch):
+@pytest.mark.parametrize(
+    "precision, reason",
+    [("fp32", "features are not finite"), ("fp16", "features are not finite in fp16 (try --precision bf16)")],
+)
+def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precision, reason):
     from virnucpro.engine import protein_means
+
+    monkeypatch.setattr(engine, "recipe", dataclasses.replace(engine.recipe, precision=precision))
 
     def spoilt(x_TD, pack: Pack):
         means_SD = protein_means(x_TD, pack)
@@ -131,7 +137,7 @@ def test_features_that_are_not_finite_are_failures(engine, monkeypatch):
     monkeypatch.setattr("virnucpro.engine.protein_means", spoilt)
     (window,) = packing.windows_of({"r": "ATGGCC"})  # MA W G GH A P
     outcome = outcome_of(engine, window)
-    assert outcome.failures == dict.fromkeys((0, 3), "features are not finite")
+    assert outcome.failures == dict.fromkeys((0, 3), reason)
     assert np.isfinite(outcome.scores_S2).all(axis=1).tolist() == [False, True, True, False, True, True]
 
 

@@ -33,11 +33,16 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Pending:
-    """A window under way on the device."""
+    """A window under way on the device. `timing`: events of its begin, its end, its arrival, and the end before."""
 
-    def __init__(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], timing=None) -> None:
+    def __init__(
+        self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], timing=None, precision="fp32"
+    ) -> None:
         self._prepared, self._arrays, self._failures = prepared, arrays, failures
         self._begun, self._ended, self._arrived, self._earlier = timing or (None,) * 4
+        self._not_finite = "features are not finite"
+        if precision == "fp16":
+            self._not_finite += " in fp16 (try --precision bf16)"  # whose range is that of fp32
 
     def ready(self) -> bool:
         """Whether `outcome` would not have to wait."""
@@ -57,7 +62,7 @@ class Pending:
         arrays = {name: array.numpy() for name, array in self._arrays.items()}
         if (finite_S := arrays.pop("finite_S", None)) is not None:
             for place in np.flatnonzero(~finite_S).tolist():
-                self._failures.setdefault(place, "features are not finite")
+                self._failures.setdefault(place, self._not_finite)
         return replace(outcome, failures=self._failures, **arrays)
 
 
@@ -190,7 +195,7 @@ class Engine:
     def _returned(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], begun) -> Pending:
         """Start the copies to the host, which the next window's packs need not wait for."""
         if self._streams is None:
-            return Pending(prepared, arrays, failures)
+            return Pending(prepared, arrays, failures, precision=self.recipe.precision)
         compute, copy = torch.cuda.current_stream(), self._streams[1]
         ended = self._event()
         copy.wait_stream(compute)
@@ -204,7 +209,7 @@ class Engine:
         arrived = torch.cuda.Event()
         arrived.record(copy)
         timing, self._ended = (begun, ended, arrived, self._ended), ended
-        return Pending(prepared, there, failures, timing)
+        return Pending(prepared, there, failures, timing, self.recipe.precision)
 
     def _event(self) -> torch.cuda.Event | None:
         """A point in the device's work, with its time."""
