@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package
-sys.path.insert(0, str(Path(__file__).parent))  # for references.py and packing.py
+sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py and runs.py
 
 from benchmarks import synthetic_weights  # noqa: E402
 
+pytest_plugins = ["runs"]
 ESM_8M = "esm2_t6_8M_UR50D"
 TINY_DNABERT = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 12, "intermediate_size": 40}
 

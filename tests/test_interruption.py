@@ -1,0 +1,221 @@
+"""Runs ended by signals, by kill, or beside another run; and going on from there."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import ESM_8M, command, environment
+from runs import WINDOWS, children_of, files_of, finished, options, runs, start, stop_after, times, wait_for
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize(
+    "how, more, send",
+    [
+        (signal.SIGINT, ("--parallel",), os.killpg),  # to all processes, as a terminal does
+        (signal.SIGTERM, ("--parallel",), os.killpg),  # as some batch systems do
+        (signal.SIGHUP, (), os.kill),
+    ],
+)
+def test_an_interrupted_run_goes_on(program, weights, reads, whole, tmp_path, how, more, send):
+    out = tmp_path / "out"
+    process = start(weights, reads, out, *more)
+    workers = children_of(process.pid)
+    assert len(workers) == (2 if more else 0)
+    send(process.pid, how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Stopping when the window in hand is finished" in said
+    assert "interrupted. Finished parts are kept; repeat the command with --resume." in said
+    assert "Traceback" not in said
+    assert "ERROR" not in said
+    assert not any(runs(worker) for worker in workers)
+    kept = finished(out)
+    assert 1 <= len(kept) < WINDOWS
+    assert not list(out.rglob("*.tmp"))
+    assert not (out / "reads_merged").exists()
+
+    done = program("predict", reads, *options(out), *more, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"Resuming: {len(kept)} windows are done." in done.stderr
+    assert files_of(out) == whole
+
+
+@pytest.mark.parametrize("more", [("--parallel",), ()])
+def test_a_second_signal_ends_the_run_at_once(weights, reads, tmp_path, more):
+    out = tmp_path / "out"
+    process = start(weights, reads, out, *more)
+    workers = children_of(process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)  # what is in hand will never be finished
+    process.send_signal(signal.SIGTERM)
+    if workers:
+        time.sleep(0.5)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not any(runs(worker) for worker in workers)
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_signals_while_the_workers_start(weights, reads, undisturbed, tmp_path):
+    """Nothing is written, and with --force the old results are still there."""
+    forced = shutil.copytree(undisturbed, tmp_path / "forced")
+    before = times(forced)
+    for out, more in ((tmp_path / "new", ()), (forced, ("--force",))):
+        process = subprocess.Popen(
+            command("predict", reads, *options(out), "--parallel", *more),
+            env=environment(weights), stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        workers = wait_for(lambda: children_of(process.pid))  # noqa: B023
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert "Traceback" not in said
+        assert not any(runs(worker) for worker in workers)
+    assert not (tmp_path / "new").exists()
+    assert times(forced) == before
+
+
+def test_a_signal_while_the_models_are_loaded_touches_nothing(main, reads, undisturbed, tmp_path, monkeypatch):
+    from virnucpro.engine import Engine
+
+    class Slow(Engine):
+        def __init__(self, *arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("virnucpro.inline.Engine", Slow)
+    out = shutil.copytree(undisturbed, tmp_path / "out")
+    before = times(out)
+    code, said = main("predict", reads, *options(out), "--force")
+    assert (code, "Traceback" in said) == (130, False)
+    assert times(out) == before
+
+
+def test_a_killed_worker_costs_nothing(weights, reads, whole, tmp_path):
+    out = tmp_path / "out"
+    process = start(weights, reads, out, "--parallel")
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "worker on cpu was killed by SIGKILL; " in said
+    assert "Traceback" not in said
+    assert files_of(out) == whole
+
+
+def test_nothing_outlives_a_killed_run(weights, reads, tmp_path):
+    process = start(weights, reads, tmp_path / "out", "--parallel", "--num-workers", 1)
+    workers = children_of(process.pid)
+    loaders = [loader for worker in workers for loader in children_of(worker)]
+    assert len(loaders) == 2
+    process.kill()
+    process.wait()  # its loader processes may hold standard error open for a moment
+    process.stderr.close()
+    wait_for(lambda: not any(runs(pid) for pid in (*workers, *loaders)), seconds=30)
+
+
+def test_a_killed_run_does_not_lock_its_directory(main, weights, reads, whole, tmp_path):
+    """Its loader processes may live on for a moment, but they hold no lock."""
+    out = tmp_path / "out"
+    process = start(weights, reads, out, "--num-workers", 1)
+    process.kill()
+    process.wait()  # its loader processes may hold standard error open for a moment
+    process.stderr.close()
+    code, said = main("predict", reads, *options(out), "--resume")
+    assert code == 0, said
+    assert files_of(out) == whole
+
+
+def test_without_checkpoints_none_are_left(main, weights, reads, whole, tmp_path):
+    out = tmp_path / "out"
+    no_checkpoints = ("--set", "enable_checkpointing=false")
+    process = start(weights, reads, out, *no_checkpoints)
+    assert finished(out) == []
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert not (out / "reads_windows").exists()
+    code, said = main("predict", reads, *options(out), *no_checkpoints, "--resume")
+    assert code == 0
+    assert "Resuming" not in said
+    assert files_of(out) == whole
+    assert "Nothing to do" in main("predict", reads, *options(out), *no_checkpoints, "--resume")[1]
+
+
+def test_two_runs_do_not_share_a_directory(main, weights, reads, whole, tmp_path):
+    out = tmp_path / "out"
+    process = start(weights, reads, out)
+    process.send_signal(signal.SIGSTOP)  # so that it cannot finish first
+    try:
+        for word in ("--resume", "--force"):
+            code, said = main("predict", reads, *options(out), word)
+            assert code == 2
+            assert "Another process is at work on this run" in said
+    finally:
+        process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert files_of(out) == whole
+
+
+def test_runs_with_one_place_for_checkpoints_do_not_meet(main, reads, whole, tmp_path, monkeypatch):
+    """Two runs of input with the same name; the first is interrupted, the second must not take its checkpoints."""
+    place = ("--set", f"checkpoint_dir={tmp_path / 'checkpoints'}")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert main("predict", reads, *options(tmp_path / "one"), *place)[0] == 130
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    before = times(kept)
+    for word in ((), ("--force",), ("--resume",)):
+        assert main("predict", reads, *options(tmp_path / "two"), *place, *word)[0] == 0
+        assert times(kept) == before
+    code, said = main("predict", reads, *options(tmp_path / "one"), *place, "--resume")
+    assert code == 0
+    assert "Resuming: " in said
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "two") == whole
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_lock_that_its_holder_has_just_removed_is_none(tmp_path, monkeypatch):
+    import fcntl
+
+    from virnucpro.errors import BadRequest
+    from virnucpro.rundir import RunDirectory
+
+    plain, opened = fcntl.flock, []
+
+    def flock(file, how):
+        if not opened:  # between our opening and locking it, the last holder removes it
+            opened.append(file.name)
+            os.unlink(file.name)
+        return plain(file, how)
+
+    monkeypatch.setattr("virnucpro.rundir.fcntl.flock", flock)
+    out = tmp_path / "out"
+    with RunDirectory(out, "x").opened(resume=True, force=False):
+        assert opened
+        with (
+            pytest.raises(BadRequest, match="Another process is at work"),
+            RunDirectory(out, "x").opened(resume=True, force=False),
+        ):
+            pass
+        assert (out / ".x.lock").exists()  # the refused one has not removed it
+
+
+def test_a_run_leaves_the_temporary_files_of_others_alone(main, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "S1.fa").write_text("")
+    others = ".S1_L001_nucleotide.fa.7.tmp", ".S1_L001-input-abcdefgh.tmp", ".input-abcdefgh.tmp"
+    own = ".S1_nucleotide.fa.7.tmp", ".S1_run.json.7.tmp", ".S1-input-abcd_f9h.tmp"
+    for name in (*others, *own):
+        (out / name).write_text("x")
+    assert main("predict", tmp_path / "S1.fa", "--output-dir", out, "--esm-model", ESM_8M, "--resume")[0] == 0
+    assert sorted(path.name for path in out.glob(".*")) == sorted(others)
