@@ -10,6 +10,8 @@ import pytest
 from conftest import ESM_8M, command, environment
 from runs import WINDOWS, children_of, files_of, finished, options, runs, start, stop_after, times, wait_for
 
+from virnucpro.report import write_fates
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -97,6 +99,25 @@ def test_a_signal_while_the_models_are_loaded_touches_nothing(main, reads, undis
     code, said = main("predict", reads, *options(out), "--force")
     assert (code, "Traceback" in said) == (130, False)
     assert times(out) == before
+
+
+def test_a_signal_while_the_report_is_written_ends_the_run(main, reads, whole, tmp_path, monkeypatch):
+    out, plain = tmp_path / "out", write_fates
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return plain(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("virnucpro.pipeline.run.write_fates", interrupted)
+        code, said = main("predict", reads, *options(out))
+    assert code == 130
+    assert "repeat the command with --resume" in said
+    assert not (out / "reads_merged" / "sequences.tsv").exists()
+    code, said = main("predict", reads, *options(out), "--resume")
+    assert code == 0
+    assert f"Resuming: {WINDOWS} windows are done." in said
+    assert files_of(out) == whole
 
 
 def test_a_killed_worker_costs_nothing(weights, reads, whole, tmp_path):

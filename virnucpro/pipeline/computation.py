@@ -50,7 +50,7 @@ class Computation:
         self._buffer_size, self._earlier, self.telemetry = buffer_size, earlier, telemetry
         self._fingerprint = Fingerprint(recipe.weights)
         self._crew: Crew | None = None
-        self._begun = self._stopped = False
+        self._begun = self._stopped = self._over = False
         self.manifest: dict = {"weights": {}}
         self.facts: Facts | None = None
         self.store = Store(
@@ -96,6 +96,7 @@ class Computation:
                 self.store.forget()  # no manifest would ever list them
             raise
         finally:
+            self._over = True
             if self._crew is not None:
                 self._crew.close()  # whatever went wrong, no process is left
 
@@ -153,7 +154,9 @@ class Computation:
             raise Interrupted("interrupted")
 
     def stop(self) -> None:
-        """Finish the windows in hand, save, and end."""
+        """Finish the windows in hand, save, and end; later, when all windows are saved, end at once."""
+        if self._over:
+            raise KeyboardInterrupt
         self._stopped = True
         if self._crew is not None:
             self._crew.stop()
