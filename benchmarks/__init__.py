@@ -1,1 +1,1 @@
-"""Inputs and weights for measuring virnucpro. Nothing here imports the package that is measured."""
+"""Inputs and weights for measuring virnucpro, and measurements. No module imports the package until it measures."""

@@ -15,14 +15,17 @@ READS = 48
 WINDOWS = 14  # of 1, 1, 2 and then 4 reads
 
 
+def write_reads(path, count, codons, seed):
+    """Reads of so many codons whose first frame is open."""
+    rng = random.Random(seed)
+    some = ["GCT", "AAA", "GTT", "CTG", "GAC", "ATG", "TTC", "CCG"]
+    path.write_text("".join(f">r{i}\n{''.join(rng.choices(some, k=codons))}\n" for i in range(count)))
+    return path
+
+
 @pytest.fixture(scope="module")
 def reads(tmp_path_factory):
-    """Reads of 240 bp whose first frame is open."""
-    rng = random.Random(5)
-    path = tmp_path_factory.mktemp("reads") / "reads.fa"
-    codons = ["GCT", "AAA", "GTT", "CTG", "GAC", "ATG", "TTC", "CCG"]
-    path.write_text("".join(f">r{i}\n{''.join(rng.choices(codons, k=80))}\n" for i in range(READS)))
-    return path
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=80, seed=5)
 
 
 def options(out, buffer_size=4):

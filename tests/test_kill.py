@@ -9,18 +9,14 @@ from pathlib import Path
 
 import pytest
 from conftest import ESM_8M, environment
+from runs import write_reads
 
 READS = 14
 
 
 @pytest.fixture(scope="module")
 def reads(tmp_path_factory):
-    """Reads of 60 bp whose first frame is open."""
-    rng = random.Random(3)
-    path = tmp_path_factory.mktemp("reads") / "reads.fa"
-    codons = ["GCT", "AAA", "GTT", "CTG", "GAC", "ATG", "TTC", "CCG"]
-    path.write_text("".join(f">r{i}\n{''.join(rng.choices(codons, k=20))}\n" for i in range(READS)))
-    return path
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=20, seed=3)
 
 
 class Program:

@@ -181,6 +181,16 @@ def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Pat
         raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(told)}. Is it the right file?")
 
 
+def layer_shapes(width: int, norms: list[str], linears: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of LayerNorms, and of linear layers (rows, columns) with a bias."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for norm in norms:
+        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
+    for linear, (rows, columns) in linears.items():
+        shapes |= {f"{linear}.weight": (rows, columns), f"{linear}.bias": (rows,)}
+    return shapes
+
+
 def to_device(state: State, device: torch.device, dtype: torch.dtype) -> State:
     """Copy tensors to a device, then cast those of floating point there.
 

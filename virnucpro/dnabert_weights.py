@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from virnucpro.checkpoints import State, check_shapes, check_sizes, read_hugging_face
+from virnucpro.checkpoints import State, check_shapes, check_sizes, layer_shapes, read_hugging_face
 from virnucpro.errors import BadWeights
 
 
@@ -86,8 +86,4 @@ def _shapes(shape: DnabertShape) -> dict[str, tuple[int, ...]]:
         linears[f"{layer}.attention_out"] = (width, width)
         linears[f"{layer}.wo"] = (width, mlp)
         expected[f"{layer}.gated_layers.weight"] = (2 * mlp, width)
-    for norm in norms:
-        expected |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    for linear, (rows, columns) in linears.items():
-        expected |= {f"{linear}.weight": (rows, columns), f"{linear}.bias": (rows,)}
-    return expected
+    return expected | layer_shapes(width, norms, linears)

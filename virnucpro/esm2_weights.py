@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from virnucpro.checkpoints import State, check_shapes, check_sizes, read_fair_esm, read_hugging_face
+from virnucpro.checkpoints import State, check_shapes, check_sizes, layer_shapes, read_fair_esm, read_hugging_face
 from virnucpro.errors import BadWeights
 from virnucpro.tokens import VOCABULARY
 from virnucpro.weights import ESM2_SIZES
@@ -65,11 +65,7 @@ def _shapes(shape: Esm2Shape) -> dict[str, tuple[int, ...]]:
             linears[f"{layer}.self_attn.{name}"] = (width, width)
         linears |= {f"{layer}.fc1": (mlp, width), f"{layer}.fc2": (width, mlp)}
         expected[f"{layer}.self_attn.rot_emb.inv_freq"] = (width // shape.heads // 2,)
-    for norm in norms:
-        expected |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    for linear, (rows, columns) in linears.items():
-        expected |= {f"{linear}.weight": (rows, columns), f"{linear}.bias": (rows,)}
-    return expected
+    return expected | layer_shapes(width, norms, linears)
 
 
 def _read_fair_esm(path: Path) -> tuple[Esm2Shape, State]:

@@ -176,7 +176,7 @@ class Stream:
             return _Queued(window, wait, self.engine.submit(prepared, between))
         except Exception as error:
             if error is self._undeliverable or isinstance(error, DeviceLost):
-                raise  # of delivering the window before
+                raise  # of delivering the window before, or nothing that this process can mend
             return _Queued(window, wait, outcomes=self._isolated(window, error))
 
     def _step(self, queued: _Queued) -> Step:
