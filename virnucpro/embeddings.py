@@ -7,13 +7,13 @@ dnabert_s   float32 (n, 768), mean over all tokens; not for a protein input
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from virnucpro.files import whole_path
 from virnucpro.outcomes import Finished
 
 EMBEDDINGS_FILE = "embeddings.h5"
@@ -30,31 +30,24 @@ def write_embeddings(path: Path, windows: Iterable[Finished], kind: str, attribu
     Returns:
         Rows written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     rows = 0
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({name: str(value) for name, value in attributes.items()})
-            ids = file.create_dataset("ids", (0,), maxshape=(None,), chunks=(4096,), dtype=h5py.string_dtype())
-            for window in windows:
-                good = np.array([i for i in range(window.sequences) if i not in window.failures], np.int64)
-                if not len(good):
-                    continue
-                names = np.array(list(window.sequence_names(kind)), dtype=object)
-                ids.resize(rows + len(good), axis=0)
-                ids[rows:] = names[good]
-                for column, field in _COLUMNS.items():
-                    features_SD = getattr(window, field)
-                    if features_SD is not None:
-                        _append(file, column, rows, features_SD[good])
-                rows += len(good)
-            if "embeddings" not in file:
-                file.create_dataset("embeddings", (0, 0), np.float32)
-        with open(temporary, "rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update({name: str(value) for name, value in attributes.items()})
+        ids = file.create_dataset("ids", (0,), maxshape=(None,), chunks=(4096,), dtype=h5py.string_dtype())
+        for window in windows:
+            good = np.array([i for i in range(window.sequences) if i not in window.failures], np.int64)
+            if not len(good):
+                continue
+            names = np.array(list(window.sequence_names(kind)), dtype=object)
+            ids.resize(rows + len(good), axis=0)
+            ids[rows:] = names[good]
+            for column, field in _COLUMNS.items():
+                features_SD = getattr(window, field)
+                if features_SD is not None:
+                    _append(file, column, rows, features_SD[good])
+            rows += len(good)
+        if "embeddings" not in file:
+            file.create_dataset("embeddings", (0, 0), np.float32)
     return rows
 
 

@@ -11,25 +11,34 @@ from typing import IO
 
 
 @contextmanager
-def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO]:
-    """Open a temporary file beside `path` that takes its name only when all is written.
+def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path` for a file that takes that name only when all is written.
 
     Args:
         path: Final name; its folder must exist.
-        mode: ``"w"`` (UTF-8 text) or ``"wb"``.
         durable: Wait until the disk has it; not worth it for what every run makes again.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(temporary, mode, **text) as file:
-            yield file
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
+        yield temporary
+        if durable:
+            with open(temporary, "rb+") as written:
+                os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO]:
+    """Open a file that appears whole or not at all; see `whole_path`.
+
+    Args:
+        mode: ``"w"`` (UTF-8 text) or ``"wb"``.
+    """
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    with whole_path(path, durable) as temporary, open(temporary, mode, **text) as file:
+        yield file
 
 
 def sha256_of(path: Path) -> str:
