@@ -31,6 +31,7 @@ def packed(weights: Path, esm_model: str, repeats: int, precision: str) -> dict[
     from virnucpro.pipeline.runtime_config import RuntimeConfig
     from virnucpro.reads import Read
     from virnucpro.recipe import Recipe
+    from virnucpro.utils.totals import percentile_95
     from virnucpro.weights import WeightPaths
     from virnucpro.windows import windows
     from virnucpro.work import Cost, Work
@@ -49,13 +50,13 @@ def packed(weights: Path, esm_model: str, repeats: int, precision: str) -> dict[
     steady = costs[4:]  # the first windows are small, and compile and load what the first call needs
     sequences = sum(cost.sequences for _, cost in steady)
     seconds = steady[-1][0] - costs[3][0]
-    waits = sorted(cost.wait for _, cost in steady)
     return {
         "s per 10K": 1e4 * seconds / sequences,
         "first features s": costs[0][0] - begun,
         "device busy s per 10K": 1e4 * sum(cost.device_seconds for _, cost in steady) / sequences,
+        "idle between windows ms": 1000 * sum(cost.idle_seconds for _, cost in steady),
         "idle between windows %": 100 * sum(cost.idle_seconds for _, cost in steady) / seconds,
-        "p95 loader wait ms": 1000 * waits[int(0.95 * len(waits))],
+        "p95 loader wait ms": 1000 * percentile_95(cost.wait for _, cost in steady),
         "packing %": 100 * sum(c.tokens for _, c in steady) / sum(c.packs * 16384 for _, c in steady),
         "peak GPU memory GB": torch.cuda.max_memory_allocated() / 1e9,
     }

@@ -13,9 +13,9 @@ from virnucpro.attention import Pack
 from virnucpro.engine import Engine
 from virnucpro.errors import BadRequest
 from virnucpro.loader import FrontEnd
-from virnucpro.outcomes import finish
+from virnucpro.outcomes import Outcome, finish
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.stream import Stream
+from virnucpro.stream import Step, Stream
 
 CPU = torch.device("cpu")
 READS = {name: sequence[:120] for name, sequence in workloads.reads(8)}
@@ -231,6 +231,20 @@ def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
 
     stream.run(deliver)
     assert delivered == [0]
+
+
+@pytest.mark.parametrize(
+    "wait, idle, starved",
+    [
+        (2.0, [None], 2.0),  # the CPU, or the first window of a GPU
+        (2.0, [0.5], 0.5),  # the GPU had work queued for the first 1.5 s
+        (0.25, [0.5], 0.25),  # and the rest of the half second is not the loader's fault
+        (2.0, [0.0, 0.25], 0.25),  # a window that was computed in two parts
+    ],
+)
+def test_a_wait_counts_as_far_as_the_device_had_nothing_to_do(wait, idle, starved):
+    outcomes = [Outcome(0, None, np.ones(1, np.uint8), 1, idle_seconds=seconds) for seconds in idle]
+    assert Step(None, outcomes, wait).starved == starved
 
 
 def test_what_could_not_be_computed_is_blank(engine):

@@ -113,9 +113,9 @@ class Inline:
             packs=sum(outcome.packs for outcome in done),
             sequences=sum(outcome.sequences for outcome in done),
             seconds=step.seconds,
-            wait=step.wait,
+            wait=step.starved,
             device_seconds=sum(outcome.seconds for outcome in done),
-            idle_seconds=sum(outcome.idle_seconds for outcome in done),
+            idle_seconds=sum(outcome.idle_seconds or 0.0 for outcome in done),
             utilization=utilization,
             queue_depth=self._stream.queue_depth,
         )

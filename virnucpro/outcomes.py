@@ -20,7 +20,7 @@ class Outcome:
 
     open_C, cut, unknown: as in `sequences.Sequences`. scores_S2: float32, for nucleotides. esm2_SD, dnabert_SE:
     float32, where features are asked for. failures: why, by place in the window. seconds: on the device;
-    idle_seconds: that the device had nothing to do before.
+    idle_seconds: that it had nothing to do since the window before; None for the first, and on the CPU.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Outcome:
     dnabert_SE: np.ndarray | None = None
     failures: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
-    idle_seconds: float = 0.0
+    idle_seconds: float | None = None
 
 
 @dataclass

@@ -21,20 +21,25 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.windows import Window
 
 log = logging.getLogger(__name__)
-_END = object()
 
 
 @dataclass
 class Step:
     """A finished window: its outcomes (one, or those of its parts) and what they cost.
 
-    wait: seconds the engine waited for the loader. seconds: since the step before.
+    wait: seconds this process waited for the loader, which reads the input meanwhile. seconds: since the step before.
     """
 
     window: Window
     outcomes: list[Outcome]
     wait: float
     seconds: float = 0.0
+
+    @property
+    def starved(self) -> float:
+        """Seconds of the wait in which the device had nothing to do: all, if it has no clock of its own."""
+        idle = [outcome.idle_seconds for outcome in self.outcomes if outcome.idle_seconds is not None]
+        return min(self.wait, sum(idle)) if idle else self.wait
 
 
 class Stream:
@@ -62,7 +67,6 @@ class Stream:
         self._source = iter(source)
         self._unreadable: Exception | None = None  # what ended the source
         self._ahead: dict[tuple, Window] = {}  # given to the loader, not yet come back
-        self._reading = 0.0  # seconds spent on the source since the last window
         self._loader = self._load([])
         try:
             self.engine = make_engine()
@@ -77,7 +81,7 @@ class Stream:
         def remembered() -> Iterator[Window | None]:
             yield from again
             try:
-                while (window := self._read()) is not _END:
+                for window in self._source:
                     if window is not None:
                         self._ahead[window.index, window.only] = window
                     yield window
@@ -86,13 +90,6 @@ class Stream:
                 raise
 
         return load(self._front_end, remembered(), self._num_workers, self._config.prefetch_factor)
-
-    def _read(self) -> Window | object | None:
-        """The next of the source, with the time it took on record."""
-        begun = time.perf_counter()
-        window = next(self._source, _END)
-        self._reading += time.perf_counter() - begun
-        return window
 
     def run(self, deliver: Callable[[Step], None]) -> None:
         """Run all windows; `deliver` gets each as soon as it is finished, in order.
@@ -112,13 +109,12 @@ class Stream:
                     raise
 
         while not self._stopped:
-            begun, self._reading = time.perf_counter(), 0.0
+            begun = time.perf_counter()
             try:
                 prepared = self._next()
             except StopIteration:
                 break
-            # Reading is not waiting for the loader, and the device has packs queued for longer than it takes.
-            wait = max(0.0, time.perf_counter() - begun - self._reading)
+            wait = time.perf_counter() - begun
             if prepared is None:
                 if pending is not None:
                     finished, pending = pending, None

@@ -25,7 +25,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a window cost. seconds: since the same worker's window before. wait: of these, for the loader.
+    """What a window cost. seconds: since the same worker's window before. wait: of these, for the loader, while the
+    device had nothing to do.
 
     device_seconds, idle_seconds: by the device's own clock, from first to last kernel of the window, and from the last
     one of the window before. utilization: percent, by NVML, or None.
