@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
-_INTERRUPTS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+from virnucpro.interrupts import INTERRUPTS
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def interrupts_held() -> Iterator[None]:
     The children inherit the hold, until they `follow_the_parent`.
     """
     resource_tracker.ensure_running()  # started with the first child, it would unblock the signals again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:
@@ -34,9 +34,9 @@ def follow_the_parent() -> None:
     A terminal sends Ctrl-C and its own end to every process, some batch systems SIGTERM too; the windows in hand
     are to be finished all the same.
     """
-    for number in _INTERRUPTS:
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
     def watch(sentinel: int) -> None:
         wait([sentinel])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 MAX_RESIDUES = 1024  # longer proteins are cut, as the published tool does
-# What ESM-2's vocabulary has for residues; any other letter is read as X, "unknown".
-_ESM_LETTERS = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
-_TO_ESM = dict.fromkeys(range(128), "X") | {ord(letter): letter for letter in _ESM_LETTERS}
+# What ESM-2's vocabulary has for residues, tokens 4 to 30; any other letter is read as X, "unknown".
+ESM_LETTERS = "LAGVSERTIDPKQNFYMHWCXBUZO.-"
+_TO_ESM = dict.fromkeys(range(128), "X") | {ord(letter): letter for letter in ESM_LETTERS}
 
 
 def clean(sequence: str) -> tuple[str, int]:

@@ -56,10 +56,9 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise BadRequest(f"{_flag(name)} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}.")
-        for name in ("workers_per_gpu", "batch_tokens", "num_workers"):
+        for name, least in (("workers_per_gpu", 1), ("batch_tokens", 1), ("num_workers", 0)):
             value = getattr(self, name)
-            if value is not None and value < (0 if name == "num_workers" else 1):
-                least = 0 if name == "num_workers" else 1
+            if value is not None and value < least:
                 raise BadRequest(f"{_flag(name)} must be {least} or more, not {value}.")
         if self.runtime.force_restart:
             object.__setattr__(self, "force", True)

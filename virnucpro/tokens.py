@@ -8,12 +8,13 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from virnucpro.errors import BadWeights
+from virnucpro.proteins import ESM_LETTERS
 
 # fair-esm's vocabulary of ESM-2
 CLS, PAD, EOS, UNK = range(4)
-RESIDUES = b"LAGVSERTIDPKQNFYMHWCXBUZO.-"  # tokens 4 to 30
 VOCABULARY = 33
-_ESM2 = bytes(RESIDUES.index(byte) + 4 if byte in RESIDUES else UNK for byte in range(256))
+_RESIDUES = ESM_LETTERS.encode()
+_ESM2 = bytes(_RESIDUES.index(byte) + 4 if byte in _RESIDUES else UNK for byte in range(256))
 _CLS, _EOS = bytes([CLS]), bytes([EOS])
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
 
+from virnucpro.devices import usable_cpus
+
 SAMPLE_SECONDS = 0.1  # NVML's own figure covers the last 1/6 to 1 s, so no change is missed
 
 
@@ -55,7 +57,7 @@ def capture_hardware_info() -> dict:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpu_model": _cpu_model(),
-        "usable_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cpus": usable_cpus(),
         "host_memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "torch": torch_version,
         "torch_cuda": torch_cuda,

@@ -10,41 +10,48 @@ from pathlib import Path
 from virnucpro.errors import BadInput
 from virnucpro.files import whole_file
 
-# What is asked, key in the summary, factor to the unit shown, comparison, bound, unit.
-REQUIREMENTS = (
-    ("packing >= 90 %", "packing_efficiency", 100, operator.ge, 90, " %"),
-    ("GPU utilisation >= 70 %", "mean_gpu_utilization", 1, operator.ge, 70, " %"),
-    ("p95 loader wait < 100 ms", "p95_loader_wait_ms", 1, operator.lt, 100, " ms"),
-    ("6 M sequences, by sequences < 10 h", "projected_hours_6m_sequences_by_sequences", 1, operator.lt, 10, " h"),
-    ("6 M sequences, by tokens < 10 h", "projected_hours_6m_sequences_by_tokens", 1, operator.lt, 10, " h"),
-)
-# Label, key in the summary, factor to the unit shown, unit.
+# Keys in the summary -> what they are called, factor to the unit shown, unit.
+FIGURES = {
+    "sequences": ("sequences", 1, ""),
+    "tokens": ("tokens", 1, ""),
+    "packs": ("packs", 1, ""),
+    "batches": ("batches", 1, ""),
+    "seconds": ("time", 1, " s"),
+    "checkpoint_write_seconds": ("checkpoint writes", 1, " s"),
+    "checkpoint_overhead_percent": ("checkpoint overhead", 1, " %"),
+    "tokens_per_second": ("tokens/s", 1, ""),
+    "sequences_per_second": ("sequences/s", 1, ""),
+    "sequences_per_hour": ("sequences/h", 1, ""),
+    "packing_efficiency": ("packing", 100, " %"),
+    "mean_gpu_utilization": ("GPU utilisation", 1, " %"),
+    "p95_loader_wait_ms": ("p95 loader wait", 1, " ms"),
+    "percent_starved": ("batches starved", 1, " %"),
+    "projected_hours_6m_sequences_by_sequences": ("6 M sequences, by sequences", 1, " h"),
+    "projected_hours_6m_sequences_by_tokens": ("6 M sequences, by tokens", 1, " h"),
+}
 TOTALS = (
-    ("sequences", "sequences", 1, ""),
-    ("tokens", "tokens", 1, ""),
-    ("packs", "packs", 1, ""),
-    ("batches", "batches", 1, ""),
-    ("time", "seconds", 1, " s"),
-    ("checkpoint writes", "checkpoint_write_seconds", 1, " s"),
-    ("checkpoint overhead", "checkpoint_overhead_percent", 1, " %"),
+    "sequences",
+    "tokens",
+    "packs",
+    "batches",
+    "seconds",
+    "checkpoint_write_seconds",
+    "checkpoint_overhead_percent",
 )
 STEADY = (
-    ("tokens/s", "tokens_per_second", 1, ""),
-    ("sequences/s", "sequences_per_second", 1, ""),
-    ("sequences/h", "sequences_per_hour", 1, ""),
-    ("packing", "packing_efficiency", 100, " %"),
-    ("GPU utilisation", "mean_gpu_utilization", 1, " %"),
-    ("p95 loader wait", "p95_loader_wait_ms", 1, " ms"),
-    ("batches starved", "percent_starved", 1, " %"),
+    "tokens_per_second", "sequences_per_second", "sequences_per_hour",
+    "packing_efficiency", "mean_gpu_utilization", "p95_loader_wait_ms", "percent_starved",
+)  # fmt: skip
+RANK = ("sequences", "tokens", "seconds", "tokens_per_second", "packing_efficiency", "mean_gpu_utilization")
+# Key, comparison, bound in the unit shown.
+REQUIREMENTS = (
+    ("packing_efficiency", ">=", 90),
+    ("mean_gpu_utilization", ">=", 70),
+    ("p95_loader_wait_ms", "<", 100),
+    ("projected_hours_6m_sequences_by_sequences", "<", 10),
+    ("projected_hours_6m_sequences_by_tokens", "<", 10),
 )
-RANK = (
-    ("sequences", "sequences", 1, ""),
-    ("tokens", "tokens", 1, ""),
-    ("time", "seconds", 1, " s"),
-    ("tokens/s", "tokens_per_second", 1, ""),
-    ("packing", "packing_efficiency", 100, " %"),
-    ("GPU utilisation", "mean_gpu_utilization", 1, " %"),
-)
+COMPARISONS = {">=": operator.ge, "<": operator.lt}
 ABSENT = "not known"
 
 
@@ -88,8 +95,9 @@ def _lines(metadata: dict, summary: dict) -> Iterator[str]:
     yield from ("", f"Steady state ({summary['warmup_reason']})")
     yield from _table(STEADY, summary)
     yield from ("", "Requirements")
-    for asked, key, factor, compare, bound, unit in REQUIREMENTS:
-        yield f"  {asked}: {_verdict(summary[key], factor, compare, bound, unit)}"
+    for key, sign, bound in REQUIREMENTS:
+        label, factor, unit = FIGURES[key]
+        yield f"  {label} {sign} {bound}{unit}: {_verdict(summary[key], factor, COMPARISONS[sign], bound, unit)}"
     for rank, entry in summary["per_rank"].items():
         yield from ("", f"Rank {rank} ({entry['device']})")
         yield from _table(RANK, entry)
@@ -111,13 +119,10 @@ def _hardware(hardware: dict) -> Iterator[str]:
         yield from _pairs({"no gpu": hardware["reason"]})
 
 
-def _table(rows: tuple, values: dict) -> Iterator[str]:
-    yield from _pairs(
-        {
-            label: ABSENT if values[key] is None else f"{_number(values[key] * factor)}{unit}"
-            for label, key, factor, unit in rows
-        }
-    )
+def _table(keys: tuple[str, ...], values: dict) -> Iterator[str]:
+    for key in keys:
+        label, factor, unit = FIGURES[key]
+        yield from _pairs({label: ABSENT if values[key] is None else f"{_number(values[key] * factor)}{unit}"})
 
 
 def _without(values: dict, *keys: str) -> dict:
