@@ -58,12 +58,11 @@ class Store:
         self._file_of: dict[int, str] = {}
         self._files = 0  # numbered so far
 
-    def take_up(self, entries: list[dict], retry_failed: bool = True) -> None:
+    def take_up(self, entries: list[dict]) -> None:
         """Go on from the files of an interrupted run, as far as they are what its manifest says. Touches no file.
 
         Args:
-            entries: The manifest's list.
-            retry_failed: Leave out windows with failures, so that they are tried again.
+            entries: The manifest's list. Windows with failures are left out, so that they are tried again.
         """
         for entry in entries:
             reason = self._damage(entry)
@@ -71,10 +70,9 @@ class Store:
                 name = entry.get("file") if isinstance(entry, dict) else entry
                 log.warning("Checkpoint %s %s: its windows are computed again.", name, reason)
                 continue
-            failed = set(entry["failed"]) if retry_failed else set()
-            kept = [index for index in entry["windows"] if index not in failed and index not in self._file_of]
+            kept = [i for i in entry["windows"] if i not in entry["failed"] and i not in self._file_of]
             if kept:
-                self.entries.append(entry | {"windows": kept, "failed": [i for i in entry["failed"] if i in kept]})
+                self.entries.append(entry | {"windows": kept, "failed": []})
                 self._file_of |= dict.fromkeys(kept, entry["file"])
         self._files = max((int(Path(entry["file"]).stem) + 1 for entry in self.entries), default=0)
 
