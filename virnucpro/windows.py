@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from virnucpro.chunks import chunk_spans
 from virnucpro.proteins import MAX_RESIDUES
@@ -22,8 +23,7 @@ FILL = 0.997
 LEAST_BUDGET = 16384  # tokens: with smaller packs a window holds more of them
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A read, or as much of a long one as belongs to one window.
 
     `length` is the whole read's, in bp or residues (closing stops left out); `sequence` reaches from the start of the
