@@ -149,9 +149,10 @@ def test_the_fused_rotation_errs_little_more_than_the_plain_one(dtype, heads, si
 
 @pytest.mark.parametrize("dtype", LOW)
 @pytest.mark.parametrize("width", [40, 1280, 6144])
-def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width):
+@pytest.mark.parametrize("scale", [0.1, 1, 3])  # the largest error is that of the largest numbers
+def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width, scale):
     fused, generator = fused_or_skip(), torch.Generator("cuda").manual_seed(0)
-    x_TF = (3 * torch.randn(71, width, generator=generator, device=CUDA)).to(dtype)
+    x_TF = (scale * torch.randn(71, width, generator=generator, device=CUDA)).to(dtype)
     for name in ("gelu", "gated_gelu"):
         exact, plain = (getattr(fusion.Plain, name)(x) for x in (x_TF.double(), x_TF))
         found = getattr(fused, name)(x_TF.clone())
