@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py 
 from benchmarks import synthetic_weights  # noqa: E402
 
 pytest_plugins = ["runs"]
+# Ignored under nohup, or where a script started the tests in the background: the program would inherit that and heed it.
+# A handler that does nothing is not inherited.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 ESM_8M = "esm2_t6_8M_UR50D"
 TINY_DNABERT = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads": 12, "intermediate_size": 40}
 
