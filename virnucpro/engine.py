@@ -107,11 +107,14 @@ class Engine:
         with torch.cuda.device(self.device) if self._streams else nullcontext():
             esm2_packs, dnabert_packs = self._copied(prepared)
             begun = self._event()
-            arrays = {"esm2_SD": self._features(self.esm2, protein_means, esm2_packs, failures, between)}
-            features_SF = arrays["esm2_SD"]
+            arrays = {}
             if self.dnabert is not None:
+                # First, for its kernels are so short that the device nearly keeps up with the host: at the end of a
+                # window it would run dry while the next one is fetched. Those of ESM-2 keep it busy for half a second.
                 arrays["dnabert_SE"] = self._features(self.dnabert, dna_means, dnabert_packs, failures, between)
-                features_SF = torch.cat([arrays["dnabert_SE"], arrays["esm2_SD"]], dim=1)
+            arrays["esm2_SD"] = self._features(self.esm2, protein_means, esm2_packs, failures, between)
+            features_SF = torch.cat(list(arrays.values()), dim=1)
+            if self.dnabert is not None:
                 arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.recipe.deterministic else None)
             arrays["finite_S"] = features_SF.isfinite().all(dim=1)
             if not self.recipe.keep_features:
