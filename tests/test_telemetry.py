@@ -87,6 +87,7 @@ def test_a_file_whole(tmp_path):
             "queue_state": "ready",
             "queue_depth": 2,
             "gpu_utilization": None,
+            "gpu_idle_ms": None,
             "checkpoint_write_ms": None,
         },
         common
@@ -104,6 +105,7 @@ def test_a_file_whole(tmp_path):
             "queue_state": "starved",
             "queue_depth": 2,
             "gpu_utilization": None,
+            "gpu_idle_ms": None,
             "checkpoint_write_ms": None,
         },
         common
@@ -121,6 +123,7 @@ def test_a_file_whole(tmp_path):
             "queue_state": "ready",
             "queue_depth": 0,
             "gpu_utilization": 80.0,
+            "gpu_idle_ms": None,
             "checkpoint_write_ms": 500.0,
         },
     ]
@@ -130,7 +133,7 @@ def test_summary_by_hand():
     summary = logger(
         windows=[
             {"seconds": 2.0, "gpu_utilization": 100.0, "loader_wait_ms": 5.0},
-            {"seconds": 3.0, "gpu_utilization": 50.0, "checkpoint_write_ms": 250.0},
+            {"seconds": 3.0, "gpu_utilization": 50.0, "gpu_idle_ms": 60.0, "checkpoint_write_ms": 250.0},
             {"seconds": 5.0, "tokens": 200, "packs": 0},  # not packed, and nobody knows how busy the GPU was
         ]
     ).get_summary()
@@ -149,6 +152,7 @@ def test_summary_by_hand():
         "packing_efficiency": 0.9,  # 1800 of 2000
         "p95_loader_wait_ms": 5.0,
         "mean_gpu_utilization": 70.0,  # (2 * 100 + 3 * 50) / 5
+        "percent_gpu_idle": 2.0,  # 0.06 of the 3 s for which it is known
         "percent_starved": pytest.approx(100 / 3),
         "projected_hours_6m_sequences_by_sequences": pytest.approx(2e6 / 3600),
         "projected_hours_6m_sequences_by_tokens": pytest.approx(2e6 / 3600),
@@ -618,6 +622,7 @@ def test_report(tmp_path):
         "  sequences/h          18,000,000\n"
         "  packing              99.4 %\n"
         "  GPU utilisation      65.5 %\n"
+        "  GPU idle             not known\n"
         "  p95 loader wait      0.5 ms\n"
         "  batches starved      0 %\n"
         "\n"

@@ -115,7 +115,7 @@ class Inline:
             seconds=step.seconds,
             wait=step.starved,
             device_seconds=sum(outcome.seconds for outcome in done),
-            idle_seconds=sum(outcome.idle_seconds or 0.0 for outcome in done),
+            idle_seconds=step.idle,
             utilization=utilization,
             queue_depth=self._stream.queue_depth,
         )

@@ -36,10 +36,15 @@ class Step:
     seconds: float = 0.0
 
     @property
-    def starved(self) -> float:
-        """Seconds of the wait in which the device had nothing to do: all, if it has no clock of its own."""
+    def idle(self) -> float | None:
+        """Seconds that the device had nothing to do since the step before; None if it has no clock of its own."""
         idle = [outcome.idle_seconds for outcome in self.outcomes if outcome.idle_seconds is not None]
-        return min(self.wait, sum(idle)) if idle else self.wait
+        return sum(idle) if idle else None
+
+    @property
+    def starved(self) -> float:
+        """Seconds of the wait in which the device had nothing to do: all, if that is not known."""
+        return self.wait if self.idle is None else min(self.wait, self.idle)
 
 
 class Stream:

@@ -29,7 +29,7 @@ class Cost:
     device had nothing to do.
 
     device_seconds, idle_seconds: by the device's own clock, from first to last kernel of the window, and from the last
-    one of the window before. utilization: percent, by NVML, or None.
+    one of the window before (None for a device's first window, and on the CPU). utilization: percent, by NVML, or None.
     """
 
     rank: int
@@ -40,7 +40,7 @@ class Cost:
     seconds: float
     wait: float
     device_seconds: float = 0.0
-    idle_seconds: float = 0.0
+    idle_seconds: float | None = None
     utilization: float | None = None
     queue_depth: int = 0
 

@@ -35,6 +35,7 @@ class Meter:
             loader_wait_ms=1000 * cost.wait,
             queue_depth=cost.queue_depth,
             gpu_utilization=cost.utilization,
+            gpu_idle_ms=None if cost.idle_seconds is None else 1000 * cost.idle_seconds,
             checkpoint_write_ms=None if write_seconds is None else 1000 * write_seconds,
             rank=cost.rank,
             device=cost.device,

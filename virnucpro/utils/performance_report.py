@@ -24,6 +24,7 @@ FIGURES = {
     "sequences_per_hour": ("sequences/h", 1, ""),
     "packing_efficiency": ("packing", 100, " %"),
     "mean_gpu_utilization": ("GPU utilisation", 1, " %"),
+    "percent_gpu_idle": ("GPU idle", 1, " %"),
     "p95_loader_wait_ms": ("p95 loader wait", 1, " ms"),
     "percent_starved": ("batches starved", 1, " %"),
     "projected_hours_6m_sequences_by_sequences": ("6 M sequences, by sequences", 1, " h"),
@@ -40,7 +41,7 @@ TOTALS = (
 )
 STEADY = (
     "tokens_per_second", "sequences_per_second", "sequences_per_hour",
-    "packing_efficiency", "mean_gpu_utilization", "p95_loader_wait_ms", "percent_starved",
+    "packing_efficiency", "mean_gpu_utilization", "percent_gpu_idle", "p95_loader_wait_ms", "percent_starved",
 )  # fmt: skip
 RANK = ("sequences", "tokens", "seconds", "tokens_per_second", "packing_efficiency", "mean_gpu_utilization")
 # Key, comparison, bound in the unit shown.

@@ -96,6 +96,7 @@ class TelemetryLogger:
         loader_wait_ms: float,
         queue_depth: int,
         gpu_utilization: float | None = None,
+        gpu_idle_ms: float | None = None,
         checkpoint_write_ms: float | None = None,
         rank: int = 0,
         device: str = "cpu",
@@ -110,10 +111,12 @@ class TelemetryLogger:
             loader_wait_ms: Time the device had nothing to do because the window was not ready.
             queue_depth: Prepared windows that were waiting.
             gpu_utilization: Percent, or None if unknown.
+            gpu_idle_ms: Time the device had nothing to do since this rank's previous batch, by its own clock, whatever
+                the reason; None if unknown.
             checkpoint_write_ms: None unless a checkpoint was written.
             rank: The worker. device: Where it runs.
         """
-        measured = (seconds, loader_wait_ms, gpu_utilization or 0.0, checkpoint_write_ms or 0.0)
+        measured = (seconds, loader_wait_ms, gpu_utilization or 0.0, gpu_idle_ms or 0.0, checkpoint_write_ms or 0.0)
         assert all(0 <= value < math.inf for value in measured), measured  # one NaN would spoil every total
         sofar = self._ranks.setdefault(rank, RankTotals(device))
         before = sofar.all_batches
@@ -132,6 +135,8 @@ class TelemetryLogger:
             starved_batches=int(starved),
             sampled_seconds=float(seconds) if sampled else 0.0,
             busy_percent_seconds=float(gpu_utilization * seconds) if sampled else 0.0,
+            clocked_seconds=0.0 if gpu_idle_ms is None else float(seconds),
+            idle_seconds=(gpu_idle_ms or 0.0) / 1000,
             checkpoint_seconds=(checkpoint_write_ms or 0.0) / 1000,
         )
         self._ranks[rank] = sofar + RankTotals(device, one, Totals() if warmup else one)
@@ -153,6 +158,7 @@ class TelemetryLogger:
                 "queue_state": "starved" if starved else "ready",
                 "queue_depth": int(queue_depth),
                 "gpu_utilization": gpu_utilization,
+                "gpu_idle_ms": gpu_idle_ms,
                 "checkpoint_write_ms": checkpoint_write_ms,
             }
         )

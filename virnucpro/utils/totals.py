@@ -28,6 +28,8 @@ class Totals:
     starved_batches: int = 0
     sampled_seconds: float = 0.0  # seconds whose GPU utilisation is known ...
     busy_percent_seconds: float = 0.0  # ... times that utilisation in percent
+    clocked_seconds: float = 0.0  # seconds of batches before which the device's idle time is known ...
+    idle_seconds: float = 0.0  # ... and that idle time
     checkpoint_seconds: float = 0.0
 
     def __add__(self, other: Totals) -> Totals:
@@ -126,6 +128,7 @@ def _figures(parts: Sequence[Totals]) -> dict:
         "tokens_per_second": _sum_known(ratio(part.tokens, part.seconds) for part in parts),
         "sequences_per_second": _sum_known(ratio(part.sequences, part.seconds) for part in parts),
         "packing_efficiency": ratio(together.packed_tokens, together.pack_capacity),
+        "percent_gpu_idle": _times(ratio(together.idle_seconds, together.clocked_seconds), 100),
         "mean_gpu_utilization": ratio(together.busy_percent_seconds, together.sampled_seconds),
         "percent_starved": _times(ratio(together.starved_batches, together.batches), 100),
     }
