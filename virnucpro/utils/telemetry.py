@@ -66,8 +66,8 @@ class TelemetryLogger:
         self,
         output_dir: Path,
         run_id: str,
-        warmup_seconds: float = 60.0,
-        warmup_batches: int = 20,
+        warmup_seconds: float = 5.0,
+        warmup_batches: int = 4,  # the first three are small on purpose, see `windows.RAMP`
         max_batches: int = 10_000,
     ) -> None:
         if not run_id or Path(run_id).name != run_id:
