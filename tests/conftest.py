@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py 
 from benchmarks import synthetic_weights  # noqa: E402
 
 pytest_plugins = ["runs"]
-# Ignored under nohup, or where a script started the tests in the background: the program would inherit that and heed it.
+# Ignored under nohup, or where a script started the tests in the background: the program would inherit and heed that.
 # A handler that does nothing is not inherited.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
@@ -57,7 +57,8 @@ def command(*arguments: object) -> list[str]:
 
 def environment(weights: Path) -> dict[str, str]:
     """For a run on the CPU, which is what the expected numbers are for."""
-    return os.environ | {"VIRNUCPRO_WEIGHTS": str(weights), "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"VIRNUCPRO_WEIGHTS": str(weights), "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(scope="module")
