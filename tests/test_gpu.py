@@ -4,29 +4,36 @@ Axes: T tokens of a pack, D model width, H heads, K width of a head, J = K / 2.
 """
 
 import logging
+import multiprocessing
+import os
+import subprocess
 
 import packing
 import pytest
 import references
 import torch
-from conftest import DATA, ESM_8M
+from conftest import DATA, ESM_8M, command, environment
 from packing import random_dna, random_proteins
 from references import assert_equal_within_float32, worst
+from runs import wait_for
 from torch import nn
 
 from benchmarks import synthetic_weights, workloads
 from virnucpro import attention, fusion
 from virnucpro.cli import main
+from virnucpro.devices import Placement
 from virnucpro.dnabert import load_dnabert
 from virnucpro.engine import Engine
 from virnucpro.esm2 import load_esm2
 from virnucpro.loader import FrontEnd
 from virnucpro.outcomes import finish
+from virnucpro.store import Store
 from virnucpro.tokens import dnabert_tokens, load_tokenizer
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda", 0)
 PROTEINS = random_proteins([1, 7, 300, 2, 166, 1024, 50] * 3, seed=3)
+REAL = DATA / "real_mixed.fa"
 LOW = [torch.float16, torch.bfloat16]
 
 
@@ -213,6 +220,22 @@ def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(wide, pr
             assert all((one == other).all() for one, other in zip(found[name], rows, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["nucleotide", "protein"])
+def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind):
+    engine = Engine(packing.recipe(wide, kind), CUDA)
+    proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS)}
+    sequences = proteins if kind == "protein" else dict(workloads.reads(20))
+    *_, last = packing.windows_of(sequences, kind)
+    prepared = FrontEnd(engine.recipe)[last]
+    first = engine.submit(prepared).outcome()  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pending = engine.submit(prepared)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert (pending.outcome().esm2_SD == first.esm2_SD).all()
+
+
 def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
     engine = Engine(packing.recipe(wide, "protein", token_budget=100_000), CUDA)
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS * 5)}
@@ -236,23 +259,27 @@ def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
     assert_equal_within_float32(*(torch.from_numpy(each.esm2_SD) for each in (halved, whole)))
 
 
+def results(out):
+    """The result files of a run, by name."""
+    return {path.name: path.read_bytes() for path in out.glob("*_merged/*")}
+
+
 @pytest.fixture
 def predict(wide, monkeypatch, tmp_path, capfd):
     """The command line on the GPU: returns (exit code, result files, standard error)."""
     monkeypatch.setenv("VIRNUCPRO_WEIGHTS", str(wide))
 
-    def run(name, *options):
+    def run(name, *options, fasta=DATA / "small.fa"):
         out = tmp_path / name
-        given = ("--esm-model", ESM_8M, "--output-dir", str(out), *options)
-        code = main(["predict", str(DATA / "small.fa"), *given])
-        files = {path.name: path.read_bytes() for path in (out / "small_merged").glob("*")}
-        return code, files, capfd.readouterr().err
+        given = ("--esm-model", ESM_8M, "--output-dir", str(out), "--gpus", "0", *options)
+        code = main(["predict", str(fasta), *given])
+        return code, results(out), capfd.readouterr().err
 
     return run
 
 
 def test_predict_runs_on_the_gpu(predict):
-    code, files, said = predict("out", "--gpus", "0")
+    code, files, said = predict("out")
     assert code == 0
     assert "cuda:0 (" in said
     assert "FP16, attention " in said
@@ -266,7 +293,63 @@ def test_predict_runs_on_the_gpu(predict):
 
 @pytest.mark.parametrize("options", [(), ("--num-workers", "2"), ("--precision", "fp32"), ("--parallel",)])
 def test_two_runs_give_the_same_bytes(predict, options):
-    (one, first, _), (other, second, _) = (predict(name, "--gpus", "0", *options) for name in ("one", "other"))
+    (one, first, _), (other, second, _) = (predict(name, *options) for name in ("one", "other"))
     assert one == other == 0
     assert len(first) == 4
     assert first == second
+
+
+def windows_of(count):
+    """Options for windows of so many chunks, each a checkpoint."""
+    return ("--save-embeddings", "--set", f"buffer_size={count}", "--set", "checkpoint_seq_threshold=1")
+
+
+SLOW = (*windows_of(8), "--batch-tokens", "64")  # a pack a sequence
+
+
+def test_a_worker_process_gives_the_same_bytes(predict):
+    """A program that is to watch the clock leaves the GPU to a worker."""
+    (_, inline, _), (code, watched, said) = (
+        predict(name, *windows_of(64), *options, fasta=REAL)
+        for name, options in (("inline", ()), ("watched", ("--set", "timeout_per_attempt=300")))
+    )
+    assert code == 0, said
+    assert len(inline) == 5
+    assert watched == inline
+
+
+def test_a_lost_worker_only_costs_time(predict, monkeypatch):
+    """Two workers share the GPU, as they would share a queue on two; one is killed when two windows are finished."""
+    _, whole, _ = predict("whole", *windows_of(16), fasta=REAL)
+    monkeypatch.setattr("virnucpro.pipeline.run.place", lambda *_: Placement(("cuda:0", "cuda:0")))
+    plain, added = Store.add, []
+
+    def add(self, window):
+        added.append(window)
+        if len(added) == 2:
+            multiprocessing.active_children()[0].kill()
+        return plain(self, window)
+
+    monkeypatch.setattr(Store, "add", add)
+    code, files, said = predict("two", *windows_of(16), fasta=REAL)
+    assert code == 0, said
+    assert "was killed by SIGKILL" in said
+    assert files == whole
+
+
+@pytest.mark.parametrize("files", [2, 5])  # the manifest lists all but perhaps the last
+def test_kill_and_resume_give_the_same_bytes(predict, wide, tmp_path, files):
+    _, whole, _ = predict("whole", *SLOW, fasta=REAL)
+    out = tmp_path / "killed"
+    options = ("--esm-model", ESM_8M, "--output-dir", out, "--gpus", "0", *SLOW)
+    on_gpu = environment(wide) | {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
+    process = subprocess.Popen(command("predict", REAL, *options), env=on_gpu, stderr=subprocess.PIPE)
+    wait_for(lambda: len(list(out.glob("*_windows/*.safetensors"))) >= files or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read()
+    process.kill()
+    process.communicate()
+    assert not results(out)
+    code, resumed, said = predict("killed", *SLOW, "--resume", fasta=REAL)
+    assert code == 0, said
+    assert "Resuming: " in said
+    assert resumed == whole
