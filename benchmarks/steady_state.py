@@ -17,16 +17,18 @@ from pathlib import Path
 
 from benchmarks.workloads import proteins
 
+BUFFER_SIZE = 2048  # proteins of a window, as on a GPU
 WARM_UP = 600  # proteins
 SAMPLE = 2_000  # proteins for the padded ways; sorted and random, so that seconds scale with their number
 
 
-def packed(weights: Path, esm_model: str, repeats: int, precision: str) -> dict[str, float]:
+def packed(weights: Path, esm_model: str, repeats: int, precision: str, token_budget: int) -> dict[str, float]:
     """This package: loader, packs and engine, results on the host."""
     import logging
 
     import torch
 
+    from virnucpro.devices import LOADERS
     from virnucpro.inline import Inline
     from virnucpro.pipeline.runtime_config import RuntimeConfig
     from virnucpro.reads import Read
@@ -37,13 +39,13 @@ def packed(weights: Path, esm_model: str, repeats: int, precision: str) -> dict[
     from virnucpro.work import Cost, Work
 
     paths = WeightPaths(weights / f"{esm_model}.pt", None, None)
-    recipe = Recipe("protein", paths, esm_model, None, precision, "auto", 16384, keep_features=True)
-    work = Work(recipe, RuntimeConfig(), 4, None, logging.INFO)
+    recipe = Recipe("protein", paths, esm_model, None, precision, "auto", token_budget, keep_features=True)
+    work = Work(recipe, RuntimeConfig(), LOADERS, None, logging.INFO)
     reads = (Read(f"{i}_{name}", residues) for i in range(repeats) for name, residues in proteins(10_000))
     costs: list[tuple[float, Cost]] = []
     begun = time.perf_counter()
     Inline(work, "cuda:0").run(
-        windows(reads, "protein", 0, 2048, 16384),
+        windows(reads, "protein", 0, BUFFER_SIZE, token_budget),
         lambda window, cost: costs.append((time.perf_counter(), cost)),
         lambda backends: print(f"virnucpro: {backends}"),
     )
@@ -54,10 +56,9 @@ def packed(weights: Path, esm_model: str, repeats: int, precision: str) -> dict[
         "s per 10K": 1e4 * seconds / sequences,
         "first features s": costs[0][0] - begun,
         "device busy s per 10K": 1e4 * sum(cost.device_seconds for _, cost in steady) / sequences,
-        "idle between windows ms": 1000 * sum(cost.idle_seconds for _, cost in steady),
         "idle between windows %": 100 * sum(cost.idle_seconds for _, cost in steady) / seconds,
         "p95 loader wait ms": 1000 * percentile_95(cost.wait for _, cost in steady),
-        "packing %": 100 * sum(c.tokens for _, c in steady) / sum(c.packs * 16384 for _, c in steady),
+        "packing %": 100 * sum(c.tokens for _, c in steady) / sum(c.packs * token_budget for _, c in steady),
         "peak GPU memory GB": torch.cuda.max_memory_allocated() / 1e9,
     }
 
@@ -145,12 +146,13 @@ def main() -> None:
     parser.add_argument("--esm-model", default="esm2_t36_3B_UR50D", help="default: %(default)s")
     parser.add_argument("--precision", default="fp16", help="of this package; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=2, help="of the 10,000 proteins; default: %(default)s")
+    parser.add_argument("--batch-tokens", type=int, default=16384, help="in a pack; default: %(default)s")
     parser.add_argument("--only", choices=("packed", "fair-esm", "hugging-face"), help="default: all three")
     given = parser.parse_args()
     import torch
 
     ways = {
-        "packed": lambda: packed(given.weights, given.esm_model, given.repeats, given.precision),
+        "packed": lambda: packed(given.weights, given.esm_model, given.repeats, given.precision, given.batch_tokens),
         "fair-esm": lambda: fair_esm(given.weights, given.esm_model),
         "hugging-face": lambda: hugging_face(given.weights, given.esm_model),
     }
