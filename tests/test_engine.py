@@ -1,6 +1,7 @@
 """Engine and stream: numbers that do not depend on company, and failures that stay with their sequence."""
 
 import dataclasses
+import time
 
 import numpy as np
 import packing
@@ -245,6 +246,24 @@ def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
 def test_a_wait_counts_as_far_as_the_device_had_nothing_to_do(wait, idle, starved):
     outcomes = [Outcome(0, None, np.ones(1, np.uint8), 1, idle_seconds=seconds) for seconds in idle]
     assert Step(None, outcomes, wait).starved == starved
+
+
+def test_time_without_a_window_is_waiting_too(engine):
+    """A worker is told of no window at the moment by None, and waits to be handed one."""
+    window, second, *_ = packing.windows_of(READS, buffer_size=4)
+    source, steps = iter([window, None, second]), []
+    stream = Stream(source, FrontEnd(engine.recipe), lambda: engine, RuntimeConfig(), 0, idle=lambda: time.sleep(0.25))
+    stream.run(steps.append)
+    assert [step.window.index for step in steps] == [0, 1]
+    assert steps[1].starved >= 0.25
+
+
+def test_what_the_packs_could_have_held(weights):
+    """A sequence over the budget has a pack of its own size, which leaves no room in the others."""
+    engine = Engine(packing.recipe(weights, "protein", token_budget=10), CPU)
+    (window,) = packing.windows_of({"a": "M" * 18, "b": "MKVA", "c": "MKVAA"}, "protein")
+    outcome = outcome_of(engine, window)
+    assert (outcome.tokens, outcome.packs, outcome.capacity) == (20 + 6 + 7, 3, 20 + 10 + 10)
 
 
 def test_what_could_not_be_computed_is_blank(engine):

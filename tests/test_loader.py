@@ -142,13 +142,17 @@ class Echo:
 
     device = torch.device("cpu")
 
+    def __init__(self, recipe):
+        self.recipe = recipe
+
     def submit(self, prepared, between):
-        return Pending(prepared, {}, {})
+        return Pending(prepared, self.recipe, {}, {})
 
 
 def test_a_loader_process_that_dies_is_replaced(weights, several, caplog):
     others = set(multiprocessing.active_children())  # of tests before, on their way out
-    stream = Stream(several, FrontEnd(packing.recipe(weights)), Echo, RuntimeConfig(), num_workers=1)
+    recipe = packing.recipe(weights)
+    stream = Stream(several, FrontEnd(recipe), lambda: Echo(recipe), RuntimeConfig(), num_workers=1)
     seen = []
 
     def deliver(step):

@@ -19,26 +19,31 @@ def window(firsts):
 
 
 @pytest.mark.parametrize(
-    "packs, tokens, efficiency",
-    [
-        (2, 150, 0.75),  # of 2 * 100
-        (2, 200, 1.0),
-        (3, 301, 301 / 303),  # a sequence longer than the budget: rounded up to whole tokens a pack, never over 1
-        (0, 0, None),
-    ],
+    "packs, capacity, tokens, efficiency", [(2, 200, 150, 0.75), (1, 303, 303, 1.0), (0, 0, 0, None)]
 )
-def test_packs_are_never_more_than_full(tmp_path, packs, tokens, efficiency):
+def test_packs_and_what_they_could_have_held(tmp_path, packs, capacity, tokens, efficiency):
     telemetry = TelemetryLogger(tmp_path, "x")
-    meter = Meter(InferenceProgressReporter(9, show=False), telemetry, token_budget=100)
-    meter.count(window([0]), Cost(0, "cpu", tokens, packs, 1, 1.0, 0.002), write_seconds=None)
-    assert telemetry.get_summary()["packing_efficiency"] == (None if efficiency is None else pytest.approx(efficiency))
+    meter = Meter(InferenceProgressReporter(9, show=False), telemetry)
+    cost = Cost(0, "cpu", tokens, packs, 1, 1.0, 0.002, capacity=capacity)
+    meter.count(window([0]), cost, write_seconds=None)
+    assert telemetry.get_summary()["packing_efficiency"] == efficiency
+
+
+def test_what_is_written_after_the_last_window_counts(tmp_path):
+    telemetry = TelemetryLogger(tmp_path, "x")
+    meter = Meter(InferenceProgressReporter(9, show=False), telemetry)
+    meter.count_write(3.0)  # of a run without a window
+    meter.count(window([0]), Cost(0, "cpu", 1, 1, 1, 1.0, 0.0, capacity=1), write_seconds=0.5)
+    meter.count_write(0.25)
+    meter.count_write(None)
+    assert telemetry.get_summary()["checkpoint_write_seconds"] == 0.75
 
 
 def test_a_record_counts_once_however_many_windows_it_spans(tmp_path):
     counted = []
     bar = InferenceProgressReporter(9, show=False)
     bar.update = lambda records, *more: counted.append(records)
-    meter = Meter(bar, TelemetryLogger(tmp_path, "x"), token_budget=100)
+    meter = Meter(bar, TelemetryLogger(tmp_path, "x"))
     for firsts in ([0, 0], [5], [8, 0]):
-        meter.count(window(firsts), Cost(0, "cpu", 1, 1, 1, 1.0, 0.0), write_seconds=0.5)
+        meter.count(window(firsts), Cost(0, "cpu", 1, 1, 1, 1.0, 0.0, capacity=1), write_seconds=0.5)
     assert counted == [2, 0, 1]

@@ -29,7 +29,7 @@ WINDOW = {
     "tokens": 900,
     "seconds": 2.0,
     "packs": 1,
-    "token_budget": 1000,
+    "pack_capacity": 1000,
     "loader_wait_ms": 0.5,
     "queue_depth": 2,
 }
@@ -43,7 +43,8 @@ def logger(tmp_path=Path("unused"), windows=(), run_id="run", **options):
 
 
 def test_a_file_whole(tmp_path):
-    telemetry = logger(tmp_path / "new", [{}, {"loader_wait_ms": 8.0, "seconds": 3.0, "packs": 2}])
+    second = {"loader_wait_ms": 8.0, "seconds": 3.0, "packs": 2, "pack_capacity": 2000}
+    telemetry = logger(tmp_path / "new", [{}, second])
     telemetry.set_run_metadata(model="3B", results=Path("/out"))
     telemetry.set_run_metadata(model="8M", odd=[math.nan, (1, math.inf)])
     telemetry.record_batch(
@@ -51,7 +52,7 @@ def test_a_file_whole(tmp_path):
         tokens=0,
         seconds=0.0,
         packs=0,
-        token_budget=1000,
+        pack_capacity=0,
         loader_wait_ms=1.0,
         queue_depth=0,
         gpu_utilization=80.0,
@@ -134,7 +135,8 @@ def test_summary_by_hand():
         windows=[
             {"seconds": 2.0, "gpu_utilization": 100.0, "loader_wait_ms": 5.0},
             {"seconds": 3.0, "gpu_utilization": 50.0, "gpu_idle_ms": 60.0, "checkpoint_write_ms": 250.0},
-            {"seconds": 5.0, "tokens": 200, "packs": 0},  # not packed, and nobody knows how busy the GPU was
+            # not packed, and nobody knows how busy the GPU was
+            {"seconds": 5.0, "tokens": 200, "packs": 0, "pack_capacity": 0},
         ]
     ).get_summary()
     (rank,) = summary.pop("per_rank").values()

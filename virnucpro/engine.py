@@ -36,12 +36,12 @@ class Pending:
     """A window under way on the device. `timing`: events of its begin, its end, its arrival, and the end before."""
 
     def __init__(
-        self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], timing=None, precision="fp32"
+        self, prepared: Prepared, recipe: Recipe, arrays: dict[str, Tensor], failures: dict[int, str], timing=None
     ) -> None:
-        self._prepared, self._arrays, self._failures = prepared, arrays, failures
+        self._prepared, self._recipe, self._arrays, self._failures = prepared, recipe, arrays, failures
         self._begun, self._ended, self._arrived, self._earlier = timing or (None,) * 4
         self._not_finite = "features are not finite"
-        if precision == "fp16":
+        if recipe.precision == "fp16":
             self._not_finite += " in fp16 (try --precision bf16)"  # whose range is that of fp32
 
     def ready(self) -> bool:
@@ -54,6 +54,8 @@ class Pending:
         outcome = Outcome(made.index, made.only, made.open_C, made.sequences, made.cut, made.unknown)
         if made.esm2 is not None:
             outcome.tokens, outcome.packs = made.esm2.tokens, len(made.esm2.lengths)
+            # A sequence over the budget has a pack of its own size.
+            outcome.capacity = sum(max(self._recipe.token_budget, sum(lengths)) for lengths in made.esm2.lengths)
         if self._arrived is not None:
             self._arrived.synchronize()
             outcome.seconds = self._begun.elapsed_time(self._ended) / 1000
@@ -103,7 +105,7 @@ class Engine:
         """
         failures: dict[int, str] = {}
         if prepared.sequences == 0:
-            return Pending(prepared, {}, failures)
+            return Pending(prepared, self.recipe, {}, failures)
         with torch.cuda.device(self.device) if self._streams else nullcontext():
             esm2_packs, dnabert_packs = self._copied(prepared)
             begun = self._event()
@@ -198,7 +200,7 @@ class Engine:
     def _returned(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], begun) -> Pending:
         """Start the copies to the host, which the next window's packs need not wait for."""
         if self._streams is None:
-            return Pending(prepared, arrays, failures, precision=self.recipe.precision)
+            return Pending(prepared, self.recipe, arrays, failures)
         compute, copy = torch.cuda.current_stream(), self._streams[1]
         ended = self._event()
         copy.wait_stream(compute)
@@ -212,7 +214,7 @@ class Engine:
         arrived = torch.cuda.Event()
         arrived.record(copy)
         timing, self._ended = (begun, ended, arrived, self._ended), ended
-        return Pending(prepared, there, failures, timing, self.recipe.precision)
+        return Pending(prepared, self.recipe, there, failures, timing)
 
     def _event(self) -> torch.cuda.Event | None:
         """A point in the device's work, with its time."""

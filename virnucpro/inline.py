@@ -111,6 +111,7 @@ class Inline:
             device=str(self._device),
             tokens=sum(outcome.tokens for outcome in done),
             packs=sum(outcome.packs for outcome in done),
+            capacity=sum(outcome.capacity for outcome in done),
             sequences=sum(outcome.sequences for outcome in done),
             seconds=step.seconds,
             wait=step.starved,

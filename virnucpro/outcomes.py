@@ -19,7 +19,8 @@ class Outcome:
     """What the device made of a window, or of the part of it that `only` names.
 
     open_C, cut, unknown: as in `sequences.Sequences`. scores_S2: float32, for nucleotides. esm2_SD, dnabert_SE:
-    float32, where features are asked for. failures: why, by place in the window. seconds: on the device;
+    float32, where features are asked for. capacity: tokens that the packs could have held. failures: why, by place in
+    the window. seconds: on the device;
     idle_seconds: that it had nothing to do since the window before; None for the first, and on the CPU.
     """
 
@@ -31,6 +32,7 @@ class Outcome:
     unknown: int = 0
     tokens: int = 0
     packs: int = 0
+    capacity: int = 0
     scores_S2: np.ndarray | None = None
     esm2_SD: np.ndarray | None = None
     dnabert_SE: np.ndarray | None = None

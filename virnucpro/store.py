@@ -123,6 +123,8 @@ class Store:
         self._waiting.append(window)
         # Reads without an open frame take memory, and room for their names, too.
         self._held += max(window.sequences, len(window.names))
+        if self._future is not None and self._future.done():
+            self._join()
         due = self._held >= self._sequences
         if due or time.monotonic() - self._since >= self._seconds:
             self._join()
@@ -130,15 +132,19 @@ class Store:
             self._under_way, self._waiting = self._waiting, []
             self._writer = self._writer or ThreadPoolExecutor(1)
             self._future = self._writer.submit(self._write, self._under_way)
-        seconds, self._took = self._took, None
-        return seconds
+        return self._taken()
 
-    def flush(self) -> None:
-        """Write what is waiting, and return when all is written."""
+    def flush(self) -> float | None:
+        """Write what is waiting, and return when all is written: the seconds of files that `add` has not told of."""
         self._join()
         if self._waiting:
-            self._write(self._waiting)
+            self._took = (self._took or 0.0) + self._write(self._waiting)
             self._waiting = []
+        return self._taken()
+
+    def _taken(self) -> float | None:
+        seconds, self._took = self._took, None
+        return seconds
 
     def _join(self) -> None:
         """Wait for the file under way; its windows are not forgotten if it failed."""
@@ -147,12 +153,13 @@ class Store:
             future, self._future = self._future, None
             under_way, self._under_way = self._under_way, []
             try:
-                future.result()
+                self._took = (self._took or 0.0) + future.result()
             except BaseException:
                 self._waiting = under_way + self._waiting
                 raise
 
-    def _write(self, windows: list[Finished]) -> None:
+    def _write(self, windows: list[Finished]) -> float:
+        """Write one file; the seconds that it took."""
         begun = time.monotonic()
         if not self.folder.is_dir():
             self._record()
@@ -186,7 +193,7 @@ class Store:
         )
         self._file_of |= dict.fromkeys(self.entries[-1]["windows"], name)
         self._record()
-        self._took = time.monotonic() - begun
+        return time.monotonic() - begun
 
     def forget(self) -> None:
         """Have no finished windows, and remove their files."""

@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 class Step:
     """A finished window: its outcomes (one, or those of its parts) and what they cost.
 
-    wait: seconds this process waited for the loader, which reads the input meanwhile. seconds: since the step before.
+    wait: seconds this process waited for the loader, which reads the input meanwhile, or for a window to be handed to
+    it. seconds: since the step before.
     """
 
     window: Window
@@ -113,13 +114,12 @@ class Stream:
                     self._undeliverable = error
                     raise
 
+        begun = time.perf_counter()  # to wait
         while not self._stopped:
-            begun = time.perf_counter()
             try:
                 prepared = self._next()
             except StopIteration:
                 break
-            wait = time.perf_counter() - begun
             if prepared is None:
                 if pending is not None:
                     finished, pending = pending, None
@@ -127,6 +127,7 @@ class Stream:
                 elif not self._ahead:
                     self._idle()
                 continue
+            wait = time.perf_counter() - begun
             window = self._ahead.pop((prepared.index, prepared.only))
             self._began(window)
             queued = self._queue(window, prepared, wait, deliver_if_ready)
@@ -134,6 +135,7 @@ class Stream:
                 deliver(self._step(pending))
             pending = queued
             deliver_if_ready()  # always so on the CPU
+            begun = time.perf_counter()
         if pending is not None:
             deliver(self._step(pending))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from virnucpro.outcomes import Finished
@@ -25,8 +25,8 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a window cost. seconds: since the same worker's window before. wait: of these, for the loader, while the
-    device had nothing to do.
+    """What a window cost. capacity: tokens that its packs could have held. seconds: since the same worker's window
+    before. wait: of these, for the loader, while the device had nothing to do.
 
     device_seconds, idle_seconds: by the device's own clock, from first to last kernel of the window, and from the last
     one of the window before (None for a device's first window, and on the CPU). utilization: percent, by NVML, or None.
@@ -43,6 +43,22 @@ class Cost:
     idle_seconds: float | None = None
     utilization: float | None = None
     queue_depth: int = 0
+    capacity: int = 0
+
+    def __add__(self, last: Cost) -> Cost:
+        """Of two parts of a window; what does not add up is the last one's."""
+        idle = [part.idle_seconds for part in (self, last) if part.idle_seconds is not None]
+        return replace(
+            last,
+            tokens=self.tokens + last.tokens,
+            packs=self.packs + last.packs,
+            sequences=self.sequences + last.sequences,
+            seconds=self.seconds + last.seconds,
+            wait=self.wait + last.wait,
+            device_seconds=self.device_seconds + last.device_seconds,
+            idle_seconds=sum(idle) if idle else None,
+            capacity=self.capacity + last.capacity,
+        )
 
 
 Deliver = Callable[[Finished, Cost], None]

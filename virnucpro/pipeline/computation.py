@@ -112,7 +112,7 @@ class Computation:
             log.warning("These weights are synthetic (random): the %s mean nothing.", results)
         with InferenceProgressReporter(self._survey.records, self._settings.show_progress, "Records") as bar:
             bar.update(self.store.records)
-            meter = Meter(bar, self.telemetry, self._recipe.token_budget)
+            meter = Meter(bar, self.telemetry)
 
             def deliver(window: Finished, cost: Cost) -> None:
                 meter.count(window, cost, self.store.add(window))
@@ -123,7 +123,7 @@ class Computation:
                 else:
                     self._begin()
             finally:
-                self.store.flush()
+                meter.count_write(self.store.flush())
 
     def _run(self, deliver: Deliver) -> None:
         try:

@@ -13,17 +13,20 @@ from virnucpro.work import Cost
 class Meter:
     """Counts windows as they are finished; the time runs from its making."""
 
-    def __init__(self, bar: InferenceProgressReporter, telemetry: TelemetryLogger, token_budget: int) -> None:
-        self._bar, self._telemetry, self._token_budget = bar, telemetry, token_budget
+    def __init__(self, bar: InferenceProgressReporter, telemetry: TelemetryLogger) -> None:
+        self._bar, self._telemetry = bar, telemetry
         self._last = time.perf_counter()
+
+    def count_write(self, write_seconds: float | None) -> None:
+        """Take in what was written after the last window."""
+        if write_seconds is not None:
+            self._telemetry.record_checkpoint(1000 * write_seconds)
 
     def count(self, window: Finished, cost: Cost, write_seconds: float | None) -> None:
         """Take in one window; write_seconds: of a checkpoint that was completed meanwhile."""
         now = time.perf_counter()
-        # A sequence over the budget has a pack of its own size.
-        capacity = max(cost.packs * self._token_budget, cost.tokens)
         records = int((window.firsts_R == 0).sum())
-        packing = cost.tokens / capacity if cost.packs else None
+        packing = cost.tokens / cost.capacity if cost.packs else None
         self._bar.update(records, cost.tokens, now - self._last, cost.utilization, packing)
         self._last = now
         self._telemetry.record_batch(
@@ -31,7 +34,7 @@ class Meter:
             tokens=cost.tokens,
             seconds=cost.seconds,
             packs=cost.packs,
-            token_budget=-(-capacity // max(1, cost.packs)),
+            pack_capacity=cost.capacity,
             loader_wait_ms=1000 * cost.wait,
             queue_depth=cost.queue_depth,
             gpu_utilization=cost.utilization,

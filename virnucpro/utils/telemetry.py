@@ -92,7 +92,7 @@ class TelemetryLogger:
         tokens: int,
         seconds: float,
         packs: int,
-        token_budget: int,
+        pack_capacity: int,
         loader_wait_ms: float,
         queue_depth: int,
         gpu_utilization: float | None = None,
@@ -107,7 +107,7 @@ class TelemetryLogger:
             sequences, tokens: In the window; tokens include <cls> and <eos>.
             seconds: Since this rank's previous batch ended, or since its start.
             packs: Packs the window was laid out in; 0 if it was not packed.
-            token_budget: Most tokens in one pack.
+            pack_capacity: Tokens that these packs could have held.
             loader_wait_ms: Time the device had nothing to do because the window was not ready.
             queue_depth: Prepared windows that were waiting.
             gpu_utilization: Percent, or None if unknown.
@@ -122,7 +122,6 @@ class TelemetryLogger:
         before = sofar.all_batches
         warmup = before.batches < self._warmup_batches or before.seconds < self._warmup_seconds
         starved = loader_wait_ms > STARVED_MS
-        capacity = packs * token_budget
         sampled = gpu_utilization is not None
         one = Totals(
             batches=1,
@@ -130,8 +129,8 @@ class TelemetryLogger:
             tokens=int(tokens),
             packs=int(packs),
             seconds=float(seconds),
-            packed_tokens=int(tokens) if capacity else 0,
-            pack_capacity=int(capacity),
+            packed_tokens=int(tokens) if pack_capacity else 0,
+            pack_capacity=int(pack_capacity),
             starved_batches=int(starved),
             sampled_seconds=float(seconds) if sampled else 0.0,
             busy_percent_seconds=float(gpu_utilization * seconds) if sampled else 0.0,
@@ -162,6 +161,12 @@ class TelemetryLogger:
                 "checkpoint_write_ms": checkpoint_write_ms,
             }
         )
+
+    def record_checkpoint(self, write_ms: float) -> None:
+        """Record a checkpoint that was written after the last batch."""
+        assert 0 <= write_ms < math.inf, write_ms
+        for rank, sofar in list(self._ranks.items())[-1:]:
+            self._ranks[rank] = sofar + RankTotals(sofar.device, Totals(checkpoint_seconds=write_ms / 1000))
 
     def get_summary(self) -> dict:
         """The summary so far; `virnucpro.utils.totals.summarise` says what is in it."""
