@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from virnucpro import worker
 from virnucpro.work import Work
-from virnucpro.worker import work_for
 
 
 @dataclass(frozen=True)
 class Fault:
     """What goes wrong, and when.
 
-    how: "kill", "exit", "hang" or "raise". where: "start" of the process, "front end" or "engine". poison: sequences
-    that bring it about, as (window, place); None for any. ranks: of the workers that have it; None for all. once: a
-    file that is made when it happens, and it does not happen again.
+    how: "kill", "exit", "stop", "hang" or "raise". where: "start" of the process, "loading" of the models, "front end",
+    "engine", or when a window is "finished". poison: sequences that bring it about, as (window, place); None for any.
+    ranks: of the workers that have it; None for all. once: a file that is made when it happens, and it does not happen
+    again.
     """
 
     how: str
@@ -42,6 +43,8 @@ class Fault:
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "exit":
             os._exit(3)
+        elif self.how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         elif self.how == "hang":
             time.sleep(self.seconds)
         else:
@@ -56,6 +59,13 @@ def faulty_work_for(pipe: Connection, work: Work, device: str, rank: int, fault:
         from virnucpro.engine import Engine
         from virnucpro.loader import FrontEnd
 
+        if fault.where == "loading":
+            Engine.__init__ = lambda *_: fault.strike()
+        if fault.where == "finished":
+            send = worker._Sender.send
+            worker._Sender.send = lambda self, *message: (
+                send(self, *message) or (message[0] == "finished" and fault.strike(*message[1:3]))
+            )
         if fault.where == "engine":
             submit = Engine.submit
             Engine.submit = lambda self, prepared, *rest: (
@@ -66,4 +76,4 @@ def faulty_work_for(pipe: Connection, work: Work, device: str, rank: int, fault:
             FrontEnd.__getitem__ = lambda self, window: (
                 (window and fault.strike(window.index, window.only)) or get(self, window)
             )
-    work_for(pipe, work, device, rank)
+    worker.work_for(pipe, work, device, rank)

@@ -11,7 +11,7 @@ from references import assert_equal_within_float32
 
 from benchmarks import workloads
 from virnucpro.attention import Pack
-from virnucpro.engine import Engine
+from virnucpro.engine import Engine, Pending
 from virnucpro.errors import BadRequest
 from virnucpro.loader import FrontEnd
 from virnucpro.outcomes import Outcome, finish
@@ -264,6 +264,20 @@ def test_what_the_packs_could_have_held(weights):
     (window,) = packing.windows_of({"a": "M" * 18, "b": "MKVA", "c": "MKVAA"}, "protein")
     outcome = outcome_of(engine, window)
     assert (outcome.tokens, outcome.packs, outcome.capacity) == (20 + 6 + 7, 3, 20 + 10 + 10)
+
+
+def test_a_device_that_fails_is_found_out_where_its_numbers_are_taken(engine):
+    class Broken:
+        def query(self):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        synchronize = query
+
+    (window,) = packing.windows_of({"r": "ATGGCC"})
+    pending = Pending(FrontEnd(engine.recipe)[window], engine.recipe, {}, {}, (None, None, Broken(), None))
+    assert pending.ready()
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        pending.outcome()
 
 
 def test_what_could_not_be_computed_is_blank(engine):

@@ -155,6 +155,22 @@ def test_no_machine_can_start(work):
     assert not multiprocessing.active_children()
 
 
+def test_no_machine_can_load_the_models(work):
+    """Nothing is known of the windows then, so none of them has failed."""
+    with pytest.raises(
+        BadRequest, match=r"No worker could load the models \(the last worker on cpu was killed by SIGK"
+    ):
+        compute(work(), Fault("kill", "loading"))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_window_of_poison_spoils_no_other(work, expected, workers):
+    poison = [(0, place) for place in range(PROTEINS)]
+    finished, _, _ = compute(work(), Fault("kill", poison=frozenset(poison)), workers)
+    assert_all_but(finished, expected, failed=poison)
+
+
 def test_no_worker_is_left(work, expected):
     finished, _, crew = compute(work(max_retries_transient=0), Fault("kill"))
     assert_all_but(finished, expected, failed=[(w, p) for w in range(WINDOWS) for p in range(PROTEINS)])
@@ -177,8 +193,7 @@ def test_without_redistribution_nothing_is_handed_to_others(work, expected):
 
 def test_nobody_waits_for_a_worker_that_is_still_loading(work):
     """Windows that do not fit into a pipe must not be sent where nobody reads."""
-    letters = 1_000_000
-    windows = [Window(i, (Piece(f"p{i}", letters, "A" * letters, ((0, letters),)),)) for i in range(2)]
+    windows = [Window(i, (Piece(f"p{i}" * 1_000_000, 9, "A" * 9, ((0, 9),)),)) for i in range(2)]
     begun = time.monotonic()
     finished, ranks, _ = compute(
         work(), Fault("hang", "start", ranks=frozenset({1}), seconds=60), windows=iter(windows)
@@ -186,6 +201,26 @@ def test_nobody_waits_for_a_worker_that_is_still_loading(work):
     assert time.monotonic() - begun < 30
     assert set(ranks.values()) == {0}
     assert sorted(finished) == [0, 1]
+
+
+def test_nobody_waits_for_a_worker_that_does_not_read(work, tmp_path):
+    windows = [Window(i, (Piece(f"p{i}" * 1_000_000, 9, "A" * 9, ((0, 9),)),)) for i in range(8)]
+    fault = Fault("stop", "finished", ranks=frozenset({0}), once=tmp_path / "once")
+    finished, _, _ = compute(work(timeout_per_attempt=2.0), fault, windows=iter(windows))
+    assert sorted(finished) == list(range(8))
+    assert not any(window.failures for window in finished.values())
+
+
+def test_a_window_costs_what_its_parts_cost(work):
+    crew = Coordinator(work(), ("cpu",), body=partial(faulty_work_for, fault=Fault("kill", poison=frozenset({(1, 3)}))))
+    costs = {}
+    try:
+        crew.check()
+        crew.run(source(), lambda window, cost: costs.update({window.index: cost}), lambda backends: None)
+    finally:
+        crew.close()
+    assert {index: cost.sequences for index, cost in costs.items()} == {0: 4, 1: 3, 2: 4, 3: 4, 4: 4}
+    assert (costs[1].tokens, costs[1].capacity, costs[1].packs) == (3 * 14, 2 * 64, 2)
 
 
 def test_stop_finishes_what_is_in_hand(work):
@@ -268,9 +303,14 @@ def fail():
     raise RuntimeError("a bad window")
 
 
-@pytest.mark.parametrize("name, act", [("engine.Engine", lose), ("loader.FrontEnd", fail)])
-def test_one_process_that_cannot_go_on_hands_over_to_another(predicted, undisturbed, monkeypatch, caplog, name, act):
-    on_window(monkeypatch, name, 3, act)
+@pytest.mark.parametrize(
+    "name, index, act",
+    [("engine.Engine", 3, lose), ("loader.FrontEnd", 3, fail), ("engine.Engine", 7, lose)],  # 7: all is read by then
+)
+def test_one_process_that_cannot_go_on_hands_over_to_another(
+    predicted, undisturbed, monkeypatch, caplog, name, index, act
+):
+    on_window(monkeypatch, name, index, act)
     results, summary = predicted(keep_intermediate=True)
     assert results == undisturbed
     assert "Going on in a new process." in caplog.text

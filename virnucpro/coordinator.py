@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import queue
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +19,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from virnucpro.children import interrupts_held
-from virnucpro.errors import BadRequest, Interrupted, VirnucproError
+from virnucpro.errors import BadRequest, Interrupted
+from virnucpro.outcomes import Finished
 from virnucpro.recipe import Facts
 from virnucpro.tasks import Key, Task, Tasks
 from virnucpro.windows import Window
@@ -41,13 +46,29 @@ class _Worker:
     begun: set[Key] = field(default_factory=set)
     since: float = 0.0  # when it last got on
     why: str = ""  # it ended, or was ended
+    outbox: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._send_on, daemon=True).start()
+
+    def send(self, message: object) -> None:
+        """Have a message sent when it reads the next: nobody waits for a worker that hangs."""
+        self.outbox.put(message)
+
+    def _send_on(self) -> None:
+        with suppress(OSError):  # gone: its end is read next, and what it had in hand put back
+            while (message := self.outbox.get()) is not None:
+                self.pipe.send(message)
 
     def end(self) -> str:
         """See that it is gone, and say why."""
-        self.pipe.close()
+        self.outbox.put(None)
+        with suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as both_ways:
+            both_ways.shutdown(socket.SHUT_RDWR)  # unlike a close, ends a send that is under way
         self.process.join(PATIENCE)
         self.process.kill()  # it may hang on its way out
         self.process.join()
+        self.pipe.close()
         code = self.process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"worker on {self.device} {self.why or how}"
@@ -65,6 +86,9 @@ class Coordinator:
         self._work, self._devices, self._body = work, devices, body
         self._workers: dict[Connection, _Worker] = {}
         self._stopping = False
+        self._loaded = False  # any worker, ever
+        self._why = ""  # how the last one that was lost ended
+        self._costs: dict[int, Cost] = {}  # of the parts of windows that are done in parts
         self.failed_ranks: list[int] = []
         self._ready: Callable[[dict[str, str]], None] = lambda backends: None
 
@@ -84,7 +108,7 @@ class Coordinator:
                     self.failed_ranks.append(worker.rank)
                 elif message[0] == "ready":
                     return message[1]
-        raise VirnucproError("No worker process could be started. Repeat with -v for the reason.")
+        raise BadRequest("No worker process could be started. Repeat with -v for the reason.")
 
     def run(self, windows: Iterator[Window], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
         self._ready = ready
@@ -101,6 +125,11 @@ class Coordinator:
                 self._kill_the_late()
             self._finish_in_hand(tasks, deliver)
             if not self._workers and not self._stopping:
+                if not self._loaded:
+                    raise BadRequest(
+                        f"No worker could load the models (the last {self._why}). "
+                        "Free memory, ask for fewer workers, or choose a smaller --esm-model."
+                    )
                 self._give_up_the_rest(tasks, deliver)
         finally:
             self.close()
@@ -142,14 +171,15 @@ class Coordinator:
             for worker in sorted(loaded, key=lambda worker: len(worker.in_hand)):
                 if len(worker.in_hand) >= most or any(task.failures for task in worker.in_hand.values()):
                     continue  # a suspect stays alone
-                task = tasks.next(worker.rank, not worker.in_hand, ranks)
+                # Of several bad sequences in a row, or a bad machine? A window that never failed will tell.
+                doubtful = (worker.deaths or 0) >= self._work.config.max_retries_transient
+                task = tasks.next(worker.rank, not worker.in_hand, ranks, fresh=doubtful)
                 if task is None:
                     continue
                 if not worker.in_hand:
                     worker.since = time.monotonic()
                 worker.in_hand[task.key] = task
-                with suppress(BrokenPipeError, ConnectionResetError):  # its end is read next, and this task put back
-                    worker.pipe.send(task.window)
+                worker.send(task.window)
                 given = True
         # What is left then is for one that is loading.
         return any(worker.in_hand for worker in loaded) or (tasks.left and len(loaded) < len(self._workers))
@@ -166,7 +196,7 @@ class Coordinator:
             case ("refused", text) if worker.deaths is None:
                 raise BadRequest(text)
             case ("backends", backends):
-                worker.loaded = True
+                worker.loaded = self._loaded = True
                 self._ready(backends)
             case ("lost" | "refused", text):
                 worker.why = f"gave up: {text}"
@@ -182,13 +212,21 @@ class Coordinator:
                 worker.since = time.monotonic()
                 worker.deaths = 0  # it was not the machine that failed the one before
                 finished = tasks.done(worker.in_hand.pop((index, only)), outcomes)
-                if finished is not None:
-                    deliver(finished, cost)
+                self._deliver(index, finished, cost, deliver)
+
+    def _deliver(self, index: int, finished: Finished | None, cost: Cost, deliver: Deliver) -> None:
+        """Pass a window on, if nothing of it is left to do, with what all of its parts have cost."""
+        if index in self._costs:
+            cost = self._costs.pop(index) + cost
+        if finished is None:
+            self._costs[index] = cost
+        else:
+            deliver(finished, cost)
 
     def _bury(self, worker: _Worker, tasks: Tasks, deliver: Deliver) -> None:
         """Take back what a dead worker had in hand, and start another in its place."""
         del self._workers[worker.pipe]
-        reason = worker.end()
+        reason = self._why = worker.end()
         log.error("Worker %d: %s; it had %d windows in hand.", worker.rank, reason, len(worker.in_hand))
         config = self._work.config
         elastic = config.enable_elastic_redistribution
@@ -203,8 +241,7 @@ class Coordinator:
                 tasks.put_back(task)
                 continue
             finished = tasks.failed(task, reason, worker.rank) if elastic else tasks.give_up(task, reason)
-            if finished is not None:
-                deliver(finished, cost)
+            self._deliver(task.window.index, finished, cost, deliver)
         if self._stopping or (elastic and not tasks.left):
             return
         if elastic and deaths <= limit:
@@ -222,8 +259,7 @@ class Coordinator:
     def _finish_in_hand(self, tasks: Tasks, deliver: Deliver) -> None:
         """Tell the workers to stop, and take in what they were computing."""
         for worker in self._workers.values():
-            with suppress(BrokenPipeError, ConnectionResetError):  # gone already
-                worker.pipe.send(STOP)
+            worker.send(STOP)
             if not worker.loaded:
                 worker.process.kill()  # it would listen only when its models are loaded
         deadline = time.monotonic() + PATIENCE
@@ -245,5 +281,5 @@ class Coordinator:
         reason = f"no worker is left ({', '.join(f'worker {rank} failed' for rank in self.failed_ranks)})"
         while (task := tasks.next(-1, alone=True, ranks=set())) is not None:
             finished = tasks.give_up(task, reason)
-            if finished is not None:
-                deliver(finished, Cost(self.failed_ranks[-1], "none", 0, 0, 0, 0.0, 0.0))
+            cost = Cost(self.failed_ranks[-1], "none", 0, 0, 0, 0.0, 0.0)
+            self._deliver(task.window.index, finished, cost, deliver)

@@ -46,7 +46,10 @@ class Pending:
 
     def ready(self) -> bool:
         """Whether `outcome` would not have to wait."""
-        return self._arrived is None or self._arrived.query()
+        try:
+            return self._arrived is None or self._arrived.query()
+        except RuntimeError:  # of work queued earlier; `outcome` will raise it where it is dealt with
+            return True
 
     def outcome(self) -> Outcome:
         """Wait for the device and take the numbers."""

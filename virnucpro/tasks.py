@@ -55,15 +55,16 @@ class Tasks:
         """Whether there may be tasks that nobody has in hand."""
         return bool(self._again) or not self._ended
 
-    def next(self, rank: int, alone: bool, ranks: Set[int]) -> Task | None:
+    def next(self, rank: int, alone: bool, ranks: Set[int], fresh: bool = False) -> Task | None:
         """The next task for a worker; None if there is none for now.
 
         Args:
             alone: The worker has nothing else in hand. Others get no task that has failed before.
             ranks: Of all workers. A task that failed on one of them is for those on which it did not, if there are any.
+            fresh: Rather one that has never failed, if there is any.
         """
         for task in self._again:
-            if rank in task.ranks and not ranks <= task.ranks:
+            if (fresh and task.failures) or (rank in task.ranks and not ranks <= task.ranks):
                 continue
             if task.failures and not alone:
                 return None  # it is next, once the worker has finished what it has in hand
@@ -71,7 +72,9 @@ class Tasks:
             return task
         window = next(self._windows, None)
         self._ended = window is None
-        return None if window is None else Task(window)
+        if window is None:
+            return self.next(rank, alone, ranks) if fresh else None
+        return Task(window)
 
     def put_back(self, task: Task) -> None:
         """Return a task that its worker had not begun."""

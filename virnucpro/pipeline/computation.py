@@ -6,7 +6,7 @@ import logging
 from collections.abc import Generator
 
 from virnucpro.devices import Placement, usable_cpus
-from virnucpro.errors import BadRequest, DeviceLost, InputChanged, Interrupted
+from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
 from virnucpro.fingerprint import Fingerprint
 from virnucpro.intermediate import keeping
 from virnucpro.manifest import check_same
@@ -63,6 +63,11 @@ class Computation:
         """Workers that were given up."""
         return self._crew.failed_ranks if self._crew else []
 
+    @property
+    def records(self) -> int:
+        """Of the input."""
+        return self._survey.records
+
     def settle(self, known: dict) -> None:
         """Put on record what decides the results.
 
@@ -110,7 +115,7 @@ class Computation:
         if self.facts.synthetic:
             results = "verdicts" if self._recipe.kind == "nucleotide" else "features"
             log.warning("These weights are synthetic (random): the %s mean nothing.", results)
-        with InferenceProgressReporter(self._survey.records, self._settings.show_progress, "Records") as bar:
+        with InferenceProgressReporter(self.records, self._settings.show_progress, "Records") as bar:
             bar.update(self.store.records)
             meter = Meter(bar, self.telemetry)
 
@@ -118,7 +123,7 @@ class Computation:
                 meter.count(window, cost, self.store.add(window))
 
             try:
-                if self._survey.records:
+                if self.records:
                     self._run(deliver)
                 else:
                     self._begin()
@@ -141,7 +146,7 @@ class Computation:
         source = self._windows()
         try:
             self._crew.run(source, deliver, self._ready)
-        except InputChanged:
+        except BadInput:  # the survey found nothing wrong with it, so it was changed
             if self._begun:
                 self.store.forget()  # made of input that is not what the survey saw
                 self.write("running")
@@ -186,7 +191,7 @@ class Computation:
             run = self._directory
             files = run.chunk_fasta(chunk_size), run.nucleotide_fasta, run.protein_fasta
             foreign = [path for path in files if path.exists() and not (self._earlier or {}).get("kept")]
-            if foreign:
+            if foreign and not self._begun:  # else they are from before a device was lost
                 raise BadRequest(f"{foreign[0]} exists, and this run did not write it. Move it away.")
             # Loader processes ask for windows while the models are loaded; after a few of them the files might be whole
             # and take their names, in a directory that is not this run's yet.

@@ -118,6 +118,7 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
             names = list(window.sequence_names(kind))
             failures |= {names[place]: reason for place, reason in window.failures.items()}
     fates = write_fates(directory.results, store.finished(), kind, failures)
+    assert sum(fates.values()) == computation.records, "records are lost"
     if recipe.keep_features:
         settings = computation.manifest["settings"]
         attributes = {
