@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ESM_8M
+from conftest import DATA, ESM_8M
 from runs import files_of, finished, options, times
 
 from benchmarks.synthetic_weights import write_classifier
@@ -42,6 +42,18 @@ def test_missing_results_are_made_again(main, reads, undisturbed, whole, tmp_pat
     assert files_of(out) == whole
 
 
+def test_a_complete_run_of_another_chunk_size_is_not_passed_off(main, weights, tmp_path):
+    """The classifier's file does not tell: it has another name, and says nothing of chunks."""
+    unnamed = shutil.copy(weights / "500_model.pth", tmp_path / "mine.pth")
+    run = ("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
+    assert main(*run, "--model-path", unnamed)[0] == 0
+    code, said = main(*run, "--model-path", unnamed, "--model-type", 300, "--resume")
+    assert (code, "other settings: chunk_size (500 then, 300 now)" in said) == (2, True)
+    code, said = main(*run, "--model-path", unnamed, "--attention", "varlen", "--resume")
+    assert (code, "other settings: attention (sdpa then, varlen now)" in said) == (2, True)
+    assert "Nothing to do" in main(*run, "--model-path", unnamed, "--attention", "sdpa", "--resume")[1]
+
+
 @pytest.mark.parametrize("state", ["undisturbed", "killed"])
 def test_another_run_is_not_gone_on_with(main, weights, reads, request, tmp_path, state):
     out = shutil.copytree(request.getfixturevalue(state), tmp_path / "out")
@@ -57,7 +69,8 @@ def test_another_run_is_not_gone_on_with(main, weights, reads, request, tmp_path
         (reads, ("--batch-tokens", 100), "other settings: batch_tokens (2048 then, 100 now)"),
         (reads, ("--deterministic",), "other settings: "),
         (reads, ("--save-embeddings",), "other settings: save_embeddings"),
-        (reads, ("--model-type", 300), "other weights: 300_model.pth (None then"),
+        (reads, ("--model-type", 300), "other settings: chunk_size (500 then, 300 now)"),
+        (reads, ("--model-type", "custom", "--model-path", other / "300_model.pth"), "other "),
         (reads, ("--weights-dir", other), "other weights: 500_model.pth ("),
     ):
         code, said = main("predict", source, *options(out), "--resume", *more)
@@ -140,17 +153,24 @@ def test_an_input_of_few_windows_is_not_through_before_the_run_begins(main, tmp_
     assert files_of(out) == before
 
 
-def test_input_that_changes_meanwhile_leaves_nothing_to_go_on_from(main, reads, whole, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "changed_to, message", [(">rx", "changed while it was read"), ("> r40", "record 41 has no id")]
+)
+def test_input_that_changes_meanwhile_leaves_nothing_to_go_on_from(
+    main, reads, whole, tmp_path, monkeypatch, changed_to, message
+):
     from virnucpro.pipeline.computation import Computation
 
     source, out = Path(shutil.copy(reads, tmp_path)), tmp_path / "out"
     plain = Computation.run
     monkeypatch.setattr(
-        Computation, "run", lambda self: source.write_text(reads.read_text().replace(">r40", ">rx")) and plain(self)
+        Computation,
+        "run",
+        lambda self: source.write_text(reads.read_text().replace(">r40", changed_to)) and plain(self),
     )
     code, said = main("predict", source, *options(out))
     assert code == 1
-    assert "changed while it was read" in said
+    assert message in said
     assert not list(out.rglob("*.tmp"))
     assert not (out / "reads_windows").exists()
     monkeypatch.setattr(Computation, "run", plain)

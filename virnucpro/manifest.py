@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from virnucpro import __version__
 from virnucpro.errors import BadRequest
-from virnucpro.recipe import Recipe
+from virnucpro.recipe import AUTO, Recipe
 from virnucpro.settings import Settings
 from virnucpro.survey import Survey
 
 
 def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: int) -> dict:
     """What decides the results, as far as it is known before the models are loaded."""
+    asked = {} if settings.attention == AUTO else {"attention": settings.attention}
+    if recipe.kind == "nucleotide" and settings.chunk_size is not None:
+        asked["chunk_size"] = settings.chunk_size
     return {
         "virnucpro": __version__,
         "settings": {
@@ -22,6 +25,7 @@ def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: in
             "deterministic": recipe.deterministic,
             "save_embeddings": recipe.keep_features,
             "rename_duplicates": settings.rename_duplicates,
+            **asked,
         },
         "input": {"records": survey.records, "sha256": survey.sha256},
     }
