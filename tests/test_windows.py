@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from virnucpro.chunks import chunk_spans
 from virnucpro.reads import Read
+from virnucpro.sequences import sequences_of
 from virnucpro.windows import LEAST_BUDGET, PACKS, Piece, Window, windows
 
 CHUNK = 10  # bp
@@ -72,9 +73,17 @@ def test_windows_of_proteins(monkeypatch, lengths, buffer_size, budget, made):
     assert cut(lengths, buffer_size, "protein", budget) == made
 
 
+def test_a_long_protein_leaves_behind_what_nobody_reads():
+    """Also a stop that is the last of the first 1,024: it is none that closes the protein."""
+    (window,) = windows([Read("p", "M" * 1023 + "*" + "A" * 999_000 + "*")], "protein", 500, 8, 8192)
+    assert window.pieces == (Piece("p", 1_000_024, "M" * 1023 + "*", ((0, 1024),)),)
+    found = sequences_of(window, "protein")
+    assert (found.proteins, found.cut, found.unknown) == ([b"M" * 1023 + b"X"], 1, 1)
+
+
 def test_a_protein_is_one_piece_with_its_closing_stops_left_out():
     (window,) = windows([Read("p", "MK*A**")], "protein", 500, 8, 8192)
-    assert window.pieces == (Piece("p", 4, "MK*A**", ((0, 4),)),)
+    assert window.pieces == (Piece("p", 4, "MK*A", ((0, 4),)),)
 
 
 LENGTHS = st.lists(st.integers(0, 95), max_size=30)

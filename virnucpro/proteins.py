@@ -19,6 +19,11 @@ def clean(sequence: str) -> tuple[str, int]:
     >>> clean("mkJl*")
     ('MKXL', 1)
     """
-    given = sequence.upper().rstrip("*")
+    return spell(sequence.rstrip("*"))
+
+
+def spell(sequence: str) -> tuple[str, int]:
+    """`clean`, with closing stops left as they are (``*`` is read as X)."""
+    given = sequence.upper()
     residues = given.translate(_TO_ESM)
     return residues, residues.count("X") - given.count("X")

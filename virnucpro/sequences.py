@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.frames import Translation
-from virnucpro.proteins import MAX_RESIDUES, clean
+from virnucpro.proteins import MAX_RESIDUES, spell
 from virnucpro.windows import Window
 
 
@@ -54,10 +54,10 @@ def _frames(window: Window) -> Sequences:
 def _proteins(window: Window) -> Sequences:
     proteins, open_C, cut, unknown = [], [], 0, 0
     for piece in window.pieces:
-        residues, strangers = clean(piece.sequence)
+        residues, strangers = spell(piece.sequence)
         open_C.append(bool(residues))
         unknown += strangers
+        cut += piece.length > MAX_RESIDUES
         if residues:
-            cut += len(residues) > MAX_RESIDUES
-            proteins.append(residues[:MAX_RESIDUES].encode())
+            proteins.append(residues.encode())
     return Sequences(proteins, [], np.array(open_C, np.uint8), cut, unknown)

@@ -27,8 +27,8 @@ class Piece(NamedTuple):
     """A read, or as much of a long one as belongs to one window.
 
     `length` is the whole read's, in bp or residues (closing stops left out); `sequence` reaches from the start of the
-    first chunk here to the end of the last; `spans` are these chunks within it, a protein being one chunk; `first`
-    counts the read's chunks before this piece.
+    first chunk here to the end of the last; `spans` are these chunks within it, a protein being one chunk of 1,024
+    residues at most; `first` counts the read's chunks before this piece.
     """
 
     name: str
@@ -72,11 +72,12 @@ def windows(reads: Iterable[Read], kind: str, chunk_size: int, buffer_size: int,
 
     for read in reads:
         if kind == "protein":
-            cost = min(len(read.sequence), MAX_RESIDUES) + 2
+            residues = read.sequence.rstrip("*")
+            cost = min(len(residues), MAX_RESIDUES) + 2
             if pieces and (sequences + 1 > share(buffer_size) or tokens + cost > share(full_tokens) * FILL):
                 yield close()
-            length = len(read.sequence.rstrip("*"))
-            pieces.append(Piece(read.name, length, read.sequence, ((0, length),)))
+            used = residues[:MAX_RESIDUES]  # of the rest nothing but its length is needed
+            pieces.append(Piece(read.name, len(residues), used, ((0, len(used)),)))
             sequences, tokens = sequences + 1, tokens + cost
             continue
         spans = chunk_spans(len(read.sequence), chunk_size)
