@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Callable
 
 # A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
@@ -21,7 +22,9 @@ def stop_with(stop: Callable[[], None]) -> None:
 
     def finish(number: int, frame: object) -> None:
         _handle(_interrupt)
-        log.warning("Stopping when the window in hand is finished; once more stops at once.")
+        # By a thread: this may have come in the middle of writing a line, which must not begin another.
+        told = "Stopping when the window in hand is finished; once more stops at once."
+        threading.Thread(target=log.warning, args=(told,)).start()
         stop()
 
     _handle(finish)

@@ -129,7 +129,7 @@ def load(
             **options,
         )
     )
-    if num_workers and threading.current_thread() is threading.main_thread():
+    if num_workers and before is not None and threading.current_thread() is threading.main_thread():
         # torch's handler raises an error wherever this process happens to be when a loader process dies, be it in the
         # middle of writing a file. Without it `next` finds out, within 5 s.
         signal.signal(signal.SIGCHLD, before)
