@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 import torch
-from conftest import DATA, ESM_8M
+from conftest import DATA, ESM_8M, TINY_DNABERT
 
-from benchmarks.synthetic_weights import classifier, write_classifier
+from benchmarks.synthetic_weights import classifier, write_classifier, write_dnabert
 
 SMALL = ("--esm-model", ESM_8M)
 
@@ -47,6 +47,10 @@ BROKEN = {
     "esm of another kind": (lambda w: torch.save({"x": 1}, w / f"{ESM_8M}.pt"), "no ESM-2 checkpoint of fair-esm"),
     "dnabert cut off": (lambda w: cut(w / "DNABERT-S" / "pytorch_model.bin"), "damaged or not a PyTorch"),
     "dnabert config": (lambda w: swap_json(w / "DNABERT-S" / "config.json"), "cannot be read as JSON"),
+    "dnabert of fewer tokens": (
+        lambda w: write_dnabert(w / "DNABERT-S", **TINY_DNABERT, vocab_size=100),
+        "tokenizer.json has 4096 tokens, the model 100",
+    ),
     "dnabert tokenizer": (lambda w: swap_json(w / "DNABERT-S" / "tokenizer.json"), "cannot be read as a tokenizer"),
     "no dnabert tokenizer": (
         lambda w: (w / "DNABERT-S" / "tokenizer.json").unlink(),

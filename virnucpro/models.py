@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from virnucpro.classifier import check_fit, load_classifier
 from virnucpro.dnabert_weights import read_dnabert
+from virnucpro.errors import BadWeights
 from virnucpro.esm2_weights import check_size, read_esm2
 from virnucpro.recipe import Facts, Recipe
 from virnucpro.tokens import load_tokenizer
@@ -21,7 +22,12 @@ def check_models(recipe: Recipe) -> Facts:
     if recipe.kind == "protein":
         return Facts(0, esm_shape.synthetic)
     dnabert_shape, _ = read_dnabert(weights.dnabert)
-    load_tokenizer(weights.dnabert)
+    tokens = load_tokenizer(weights.dnabert).get_vocab_size()
+    if tokens > dnabert_shape.vocabulary:
+        raise BadWeights(
+            f"{weights.dnabert}: tokenizer.json has {tokens} tokens, the model {dnabert_shape.vocabulary}. "
+            "Put the files of one model there."
+        )
     classifier = load_classifier(weights.classifier)
     chunk_size = check_fit(
         classifier, weights.classifier, recipe.chunk_size, esm_shape.width, dnabert_shape.width, recipe.esm_model
