@@ -24,6 +24,7 @@ def records(path):
         (">a\nACGTACGT\n>b\nGGCC\n", TWO),
         (">a\nACGT\nACGT\n>b\nGGCC", TWO),  # wrapped, no final newline
         (">a\r\nACGT\r\nACGT\r\n>b\r\nGGCC\r\n", TWO),  # CRLF
+        ("# of a tool\n\n#\n>a\nACGT\n# and within\nACGT\n>b\nGGCC\n", TWO),
         ("\n  \n>a\nACGT\n\nACGT\n\n>b\nGGCC\n\n", TWO),  # blank lines before, inside, after
         (">a\nACG TAC\tGT \n>b\n GGCC\n", TWO),  # blanks inside lines
         ("\ufeff>a\nACGTACGT\n>b\nGGCC\n", TWO),  # byte-order mark

@@ -175,13 +175,13 @@ def _readable(path: str, shown: str) -> Iterator[io.BufferedReader]:
 
 
 def _skip_blank_lines(file: io.BufferedReader) -> int:
-    """Read past leading white space (and a byte-order mark); return the lines passed."""
+    """Read past leading white space and comments (and a byte-order mark); return the lines passed."""
     lines = 0
     if file.peek(3)[:3] == b"\xef\xbb\xbf":
         file.read(3)
-    while (byte := file.peek(1)[:1]) and byte.isspace():
-        file.read(1)
-        lines += byte == b"\n"
+    while (byte := file.peek(1)[:1]) and (byte.isspace() or byte == b"#"):
+        passed = file.readline() if byte == b"#" else file.read(1)
+        lines += passed.endswith(b"\n")
     return lines
 
 
