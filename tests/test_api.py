@@ -15,6 +15,7 @@ from conftest import ESM_8M, ROOT
 from references import assert_equal_within_float32, fair_esm_features
 
 import virnucpro
+from virnucpro.devices import Placement
 from virnucpro.errors import BadInput, BadRequest, Interrupted
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.run import run
@@ -127,6 +128,29 @@ def test_a_second_call_does_nothing_unless_it_must(proteins, model, tmp_path):
 def test_bad_requests(proteins, model, tmp_path, change, world_size, message):
     with pytest.raises(BadRequest, match=message.replace(".", r"\.")):
         run_multi_gpu_inference(proteins[0], tmp_path / "out", model | change, world_size)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_file(proteins, model, tmp_path):
+    path, _ = run_multi_gpu_inference(str(proteins[0][1]), tmp_path / "out", model)
+    assert path == tmp_path / "out" / f"{proteins[0][1].stem}_merged" / "embeddings.h5"
+    assert len(content(path)[0]) == 12
+
+
+def test_a_gpu_that_torch_cannot_use(weights, tmp_path, monkeypatch):
+    """One that the driver lists, as for a torch without CUDA or a driver that is too old for it."""
+    monkeypatch.setattr("virnucpro.pipeline.run.place", lambda *_: Placement(("cuda:0",)))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (tmp_path / "p.faa").write_text(">p\nMKV\n")
+    with pytest.raises(BadRequest, match=r"The driver lists cuda:0, but torch \S+ cannot use it"):
+        virnucpro.predict(tmp_path / "p.faa", tmp_path / "out", weights_dir=weights, esm_model=ESM_8M)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("gpus", [(), (0, 0), (-1,)])
+def test_gpus_that_are_none(proteins, weights, tmp_path, gpus):
+    with pytest.raises(BadRequest, match="give indices of 0 or more, each once"):
+        virnucpro.predict(proteins[0][1], tmp_path / "out", weights_dir=weights, gpus=gpus)
     assert not (tmp_path / "out").exists()
 
 

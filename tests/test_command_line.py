@@ -3,6 +3,7 @@
 import gzip
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,33 @@ def test_a_cut_off_file_is_exit_1(main, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_full_disk_ends_in_one_line_and_nothing_is_lost(program, tmp_path):
+    """HDF5 would end in a segmentation fault. Here the system allows no file over 256 KiB; SIGXFSZ Python ignores."""
+    proteins = tmp_path / "p.faa"
+    proteins.write_text("".join(f">p{i}\nMKVLAW\n" for i in range(150)))
+    run = ("predict", proteins, "--output-dir", tmp_path / "out", *SMALL, "--set", "checkpoint_seq_threshold=1")
+    limit = 2**18
+    done = program(*run, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert done.returncode == 1
+    assert_one_message(done.stderr, "File too large. Check the disk and the permissions.")
+    assert not list((tmp_path / "out").rglob("*.h5*"))
+    done = program(*run, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Resuming: \d+ windows are done.", done.stderr)
+    assert (tmp_path / "out" / "p_merged" / "embeddings.h5").is_file()
+
+
+@pytest.mark.parametrize("place", ["out/.small.lock", "out"])
+def test_an_output_directory_that_cannot_be_written_to(main, tmp_path, place):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    folder = ("--set", f"checkpoint_dir={tmp_path / 'file'}") if place == "out" else ()
+    code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *SMALL, "--resume", *folder)
+    assert code == 2
+    what = "make the checkpoint directory" if folder else "write to the output directory"
+    assert_one_message(said, f"Cannot {what} {tmp_path}")
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -113,7 +141,7 @@ def test_a_cut_off_file_is_exit_1(main, tmp_path):
         (("--esm-model", "esm2_t7_9M"), "is not one of 'esm2_t6_8M_UR50D'"),
         (("--input-type", "rna"), "is not one of"),
         (("--gpus", "zero"), "'zero' is not a list of GPU indices"),
-        (("--gpus", "0,0"), "indices are 0 or more, each named once"),
+        (("--gpus", "0,0"), "give indices of 0 or more, each once"),
         (("--gpus", ""), "is not a list of GPU indices"),
         (("--batch-tokens", "0"), "--batch-tokens must be 1 or more, not 0"),
         (("--num-workers", "-1"), "--num-workers must be 0 or more, not -1"),

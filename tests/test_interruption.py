@@ -32,7 +32,7 @@ def test_an_interrupted_run_goes_on(program, weights, reads, whole, tmp_path, ho
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Stopping when the window in hand is finished" in said
-    assert "interrupted. Finished parts are kept; repeat the command with --resume." in said
+    assert "interrupted. To go on from what is saved, repeat the command with --resume." in said
     assert "Traceback" not in said
     assert "ERROR" not in said
     assert not any(runs(worker) for worker in workers)
@@ -134,8 +134,12 @@ def test_a_killed_worker_costs_nothing(weights, reads, whole, tmp_path):
 def test_nothing_outlives_a_killed_run(weights, reads, tmp_path):
     process = start(weights, reads, tmp_path / "out", "--parallel", "--num-workers", 1)
     workers = children_of(process.pid)
-    loaders = [loader for worker in workers for loader in children_of(worker)]
-    assert len(loaders) == 2
+
+    def loaders_of_both():
+        found = [children_of(worker) for worker in workers]
+        return all(found) and [loader for each in found for loader in each]
+
+    loaders = wait_for(loaders_of_both)  # one worker may have its first window done when the other still imports
     process.kill()
     process.wait()  # its loader processes may hold standard error open for a moment
     process.stderr.close()

@@ -96,7 +96,8 @@ def embed(
         world_size: GPUs; None for all.
         weights_dir, esm_model, runtime_config: As in `predict`.
     Returns:
-        Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input.
+        Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input. A sequence that
+            could not be embedded is not in it; sequences.tsv, beside it, says why.
     Raises:
         virnucpro.errors.BadInput, virnucpro.errors.BadRequest: One sentence each.
     """

@@ -45,12 +45,9 @@ def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str 
     if value is None:
         return None
     try:
-        indices = tuple(int(index) for index in value.split(","))
+        return tuple(int(index) for index in value.split(","))
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
-    if min(indices) < 0 or len(set(indices)) < len(indices):
-        raise click.BadParameter(f"{value!r}: indices are 0 or more, each named once.")
-    return indices
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, epilog=EXIT_CODES)
@@ -228,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort, Interrupted):
-        click.echo("virnucpro: interrupted. Finished parts are kept; repeat the command with --resume.", err=True)
+        click.echo("virnucpro: interrupted. To go on from what is saved, repeat the command with --resume.", err=True)
         return INTERRUPTED
     except VirnucproError as error:
         click.echo(f"virnucpro: error: {error}", err=True)

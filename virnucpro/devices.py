@@ -85,7 +85,7 @@ def place(gpus: tuple[int, ...] | None, parallel: bool, workers_per_gpu: int | N
         parallel: A worker on every GPU, or several on the CPU; otherwise one worker on the first.
         workers_per_gpu: On the CPU, how many workers; on a GPU there is one.
     Raises:
-        BadRequest: A GPU that does not exist.
+        BadRequest: A GPU that does not exist beside others that do. (Without any, the CPU is used, and that is said.)
     """
     count = visible_gpus()
     if count == 0:

@@ -82,6 +82,11 @@ class Inline:
         """There are no processes but the loader's, which end by themselves."""
 
     def _engine(self, ready: Callable[[dict[str, str]], None]) -> Engine:
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise BadRequest(
+                f"The driver lists {self._device}, but torch {torch.__version__} cannot use it. Install a torch that "
+                "fits the driver, or have the run use the CPU with CUDA_VISIBLE_DEVICES= before the command."
+            )
         try:
             engine = Engine(self._work.recipe, self._device)
         except torch.OutOfMemoryError as error:

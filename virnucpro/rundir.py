@@ -49,6 +49,7 @@ class RunDirectory:
         self.protein_fasta = root / f"{stem}_protein.faa"
         self.manifest_file = root / f"{stem}_run.json"
         self.windows = root / f"{stem}_windows"
+        self.checkpoints = checkpoints
         if checkpoints is not None:
             # Runs of other directories may keep theirs there too, of input with the same name.
             own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
@@ -80,10 +81,12 @@ class RunDirectory:
                 "--force to start that run over, or choose another --output-dir."
             )
         made = not self.root.exists()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadRequest(f"Cannot make the output directory {self.root}: {error.strerror}.") from error
+        for folder, what in ((self.checkpoints, "checkpoint"), (self.root, "output")):
+            try:
+                if folder is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadRequest(f"Cannot make the {what} directory {folder}: {error.strerror}.") from error
         try:
             with self._lock():
                 manifest = self._find_run()
@@ -109,7 +112,12 @@ class RunDirectory:
     def _locked(self, path: Path) -> IO:
         """The open lock file. One that its last holder removed between our opening and locking it locks nobody out."""
         while True:
-            file = open(path, "w")  # noqa: SIM115
+            try:
+                file = open(path, "w")  # noqa: SIM115
+            except OSError as error:
+                raise BadRequest(
+                    f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
+                ) from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -156,7 +164,7 @@ class RunDirectory:
             file.write("\n")
 
     def _stage_files(self) -> list[Path]:
-        chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked*.fa"))
+        chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked[0-9]*.fa"))
         return [*chunked, self.nucleotide_fasta, self.protein_fasta]
 
     def _folders(self) -> list[Path]:
@@ -175,7 +183,7 @@ class RunDirectory:
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
         stem = glob.escape(self.stem)
-        names = (f"{stem}_chunked*.fa", f"{stem}_nucleotide.fa", f"{stem}_protein.faa", f"{stem}_run.json")
+        names = (f"{stem}_chunked[0-9]*.fa", f"{stem}_nucleotide.fa", f"{stem}_protein.faa", f"{stem}_run.json")
         for name in names:
             for temporary in self.root.glob(f".{name}.*.tmp"):
                 temporary.unlink(missing_ok=True)

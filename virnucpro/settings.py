@@ -71,6 +71,8 @@ class Settings:
             raise BadRequest("--resume goes on with a run and --force starts it over. Give one of them.")
         if self.deterministic and self.batch_tokens:
             raise BadRequest("--deterministic runs every sequence by itself. Leave --batch-tokens out.")
+        if self.gpus is not None and (not self.gpus or min(self.gpus) < 0 or len(set(self.gpus)) < len(self.gpus)):
+            raise BadRequest(f"--gpus {','.join(map(str, self.gpus))}: give indices of 0 or more, each once.")
         if not self.inputs or len(set(self.inputs)) < len(self.inputs):
             raise BadRequest("Give at least one input file, and each once.")
 

@@ -19,7 +19,7 @@ MODEL_CONFIG_KEYS = ("model_type", "model_name", "enable_fp16", "weights_dir")
 
 
 def run_multi_gpu_inference(
-    fasta_files: Sequence[str | Path],
+    fasta_files: str | Path | Sequence[str | Path],
     output_dir: str | Path,
     model_config: Mapping[str, object],
     world_size: int | None = None,
@@ -34,7 +34,7 @@ def run_multi_gpu_inference(
     unless `force_restart` is set.
 
     Args:
-        fasta_files: Read in this order; ids must be unique over all of them.
+        fasta_files: One, or several that are read in this order; ids must be unique over all of them.
         output_dir: Made if missing.
         model_config: model_type ("esm2"), model_name (a key of `virnucpro.weights.ESM2_SIZES`; default the 3B model),
             enable_fp16 (None or missing: FP16 on a GPU, FP32 on the CPU), weights_dir (default: VIRNUCPRO_WEIGHTS).
@@ -42,7 +42,8 @@ def run_multi_gpu_inference(
         timeout: Seconds a worker may take for one window before it is replaced; as `timeout_per_attempt`.
         runtime_config: Checkpoints, retries, loader and packing.
     Returns:
-        Path of embeddings.h5, and the ranks of workers that were lost for good (their work was done by others).
+        Path of embeddings.h5, and the ranks of workers that were lost for good (their work was done by others). A
+        sequence that could not be embedded is not in the file; sequences.tsv, beside it, says why.
     Raises:
         BadInput, BadRequest: As the command line reports them.
     """
@@ -50,8 +51,9 @@ def run_multi_gpu_inference(
     if timeout is not None:
         config = replace(config, timeout_per_attempt=timeout)
     output_dir = Path(output_dir)
+    files = (fasta_files,) if isinstance(fasta_files, (str, Path)) else fasta_files
     settings = Settings(
-        inputs=tuple(map(str, fasta_files)),
+        inputs=tuple(map(str, files)),
         output_dir=output_dir,
         input_type="protein",
         save_embeddings=True,
