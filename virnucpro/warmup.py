@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,7 @@ from virnucpro.recipe import AUTO, Recipe
 from virnucpro.weights import ESM2_SIZES
 
 log = logging.getLogger(__name__)
+THREADS = 4  # that compile
 TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
 
 
@@ -31,21 +35,30 @@ def warm_up(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> tuple[O
     if recipe.weights.dnabert is not None:
         shape, _ = read_dnabert(recipe.weights.dnabert)
         models.append((shape.width, shape.heads, False))
-    failed: tuple[str, ...] = ()
-    with torch.cuda.device(device), torch.inference_mode():
-        for width, heads, turned in models:
-            x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
-            norm = nn.LayerNorm(width, device=device, dtype=dtype)
-            for delta_TD in (None, torch.zeros_like(x_TD)):
-                ops.add_norm(x_TD, delta_TD, norm)
-            ops.gelu(x_TD) if turned else ops.gated_gelu(x_TD)
-            if recipe.attention in (AUTO, "triton"):
-                try:
-                    _attend(x_TD, heads, turned)
-                except Exception as error:  # Triton raises all kinds
-                    log.debug("The attention kernel", exc_info=error)
-                    failed = ("triton",)
-    return ops, told, failed
+    failed: list[str] = []
+
+    def attend(x_TD: Tensor, heads: int, turned: bool) -> None:
+        try:
+            _attend(x_TD, heads, turned)
+        except Exception as error:  # Triton raises all kinds
+            log.debug("The attention kernel", exc_info=error)
+            failed.append("triton")
+
+    def compiled(step: Callable[[], object]) -> None:
+        with torch.cuda.device(device), torch.inference_mode():
+            step()
+
+    steps: list[Callable[[], object]] = []
+    for width, heads, turned in models:
+        x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
+        norm = nn.LayerNorm(width, device=device, dtype=dtype)
+        if recipe.attention in (AUTO, "triton"):
+            steps.append(partial(attend, x_TD.clone(), heads, turned))
+        steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
+        steps.append(partial(ops.gelu if turned else ops.gated_gelu, x_TD.clone()))
+    with ThreadPoolExecutor(THREADS) as pool:  # a compiler lets Python go on for most of its time
+        list(pool.map(compiled, steps))
+    return ops, told, tuple(failed)
 
 
 def _attend(x_TD: Tensor, heads: int, turned: bool) -> None:
