@@ -171,6 +171,13 @@ def test_a_window_of_poison_spoils_no_other(work, expected, workers):
     assert_all_but(finished, expected, failed=poison)
 
 
+def test_poison_in_every_window_spoils_no_other(work, expected):
+    poison = [(index, 0) for index in range(WINDOWS)]
+    finished, _, crew = compute(work(), Fault("kill", poison=frozenset(poison)), workers=1)
+    assert_all_but(finished, expected, failed=poison)
+    assert crew.failed_ranks == []
+
+
 def test_no_worker_is_left(work, expected):
     finished, _, crew = compute(work(max_retries_transient=0), Fault("kill"))
     assert_all_but(finished, expected, failed=[(w, p) for w in range(WINDOWS) for p in range(PROTEINS)])

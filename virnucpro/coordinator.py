@@ -49,7 +49,8 @@ class _Worker:
     outbox: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
-        threading.Thread(target=self._send_on, daemon=True).start()
+        self._sender = threading.Thread(target=self._send_on, daemon=True)
+        self._sender.start()
 
     def send(self, message: object) -> None:
         """Have a message sent when it reads the next: nobody waits for a worker that hangs."""
@@ -68,6 +69,7 @@ class _Worker:
         self.process.join(PATIENCE)
         self.process.kill()  # it may hang on its way out
         self.process.join()
+        self._sender.join()
         self.pipe.close()
         code = self.process.exitcode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -172,7 +174,8 @@ class Coordinator:
                 if len(worker.in_hand) >= most or any(task.failures for task in worker.in_hand.values()):
                     continue  # a suspect stays alone
                 # Of several bad sequences in a row, or a bad machine? A window that never failed will tell.
-                doubtful = (worker.deaths or 0) >= self._work.config.max_retries_transient
+                config = self._work.config
+                doubtful = (worker.deaths or 0) > config.max_retries_transient + config.max_retries_poison
                 task = tasks.next(worker.rank, not worker.in_hand, ranks, fresh=doubtful)
                 if task is None:
                     continue
@@ -234,7 +237,7 @@ class Coordinator:
         suspects = worker.begun or set(list(worker.in_hand)[:1])
         deaths, limit = (worker.deaths or 0) + 1, config.max_retries_transient
         if any(worker.in_hand[key].failures for key in suspects):
-            limit += config.max_retries_poison  # it is the window rather than the machine
+            limit += config.max_retries_poison + 1  # it is the window rather than the machine
         cost = Cost(worker.rank, worker.device, 0, 0, 0, 0.0, 0.0)
         for key, task in reversed(worker.in_hand.items()):
             if elastic and key not in suspects:

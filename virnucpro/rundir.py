@@ -81,12 +81,12 @@ class RunDirectory:
                 "--force to start that run over, or choose another --output-dir."
             )
         made = not self.root.exists()
-        for folder, what in ((self.checkpoints, "checkpoint"), (self.root, "output")):
-            try:
-                if folder is not None:
-                    folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise BadRequest(f"Cannot make the {what} directory {folder}: {error.strerror}.") from error
+        if self.checkpoints is not None and self.checkpoints.exists() and not self.checkpoints.is_dir():
+            raise BadRequest(f"Cannot make the checkpoint directory {self.checkpoints}: it is a file. Choose another.")
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadRequest(f"Cannot make the output directory {self.root}: {error.strerror}.") from error
         try:
             with self._lock():
                 manifest = self._find_run()

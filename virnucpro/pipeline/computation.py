@@ -146,8 +146,9 @@ class Computation:
         source = self._windows()
         try:
             self._crew.run(source, deliver, self._ready)
-        except BadInput:  # the survey found nothing wrong with it, so it was changed
-            if self._begun:
+        except BadInput as error:
+            # The survey found nothing wrong with it, so it was changed, unless the system failed to read it.
+            if self._begun and not getattr(error.__cause__, "errno", None):
                 self.store.forget()  # made of input that is not what the survey saw
                 self.write("running")
             raise
