@@ -31,7 +31,15 @@ setup(
     ],
     extras_require={
         "flash": ["flash-attn>=2.6"],
+        "bench": [
+            "asv==0.6.6",
+            "virtualenv>=20.26",
+            "matplotlib>=3.9",
+            "tabulate>=0.9",
+            "tomli>=2; python_version < '3.11'",
+        ],
         "test": [
+            "playwright>=1.49",
             "fair-esm>=2.0.0",
             "pytest>=8",
             "hypothesis>=6.100",
