@@ -96,9 +96,9 @@ WORKLOADS = {
     "proteins-10k": Workload(proteins, 10_000, "323c6159b86f367fd0f52351e36b27611961c63a64642d1b575a3011844183ea"),
     "reads-10k": Workload(reads, 10_000, "d56c7c3c66067e5cf204791c58266c4b04f4769625f7dbcceac642163b7815c7"),
     "contigs-10k": Workload(contigs, 10_000, "3234f683255c747f512ea9e7812ff7aa42de972be6d5b7679a2001423ac59b4d"),
-    "proteins-small": Workload(proteins, 500, "4a6acf05ad320222b31b0090f3a349f786dd6e0044ffb8774b01f10995c69b0c"),
-    "reads-small": Workload(reads, 500, "767449b8780dead2afa1d2316344395940862e5adf5d7b84479da80e20653926"),
-    "contigs-small": Workload(contigs, 500, "28728a22ab5456a84500babf923661f9741bd98749d00a88c42ede8d3a978539"),
+    "proteins-small": Workload(proteins, 200, "0d2d6279bba3fadfc0ba546c77b2a2cb212a1cfd3f736e3699a755f1301827b5"),
+    "reads-small": Workload(reads, 40, "63d4cef4254f9e6de9bffe06c949f884c909aba8141e6e2e6b6e24d1cea26cc2"),
+    "contigs-small": Workload(contigs, 40, "a744f5bcc68e05538e6af14897c72f4682ee5d9ce226d6d5159da12b1a340b0a"),
 }
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ESM_8M, ROOT
-from references import assert_equal_within_float32, fair_esm_features
+from references import assert_equal_within_float32
 
 import virnucpro
+from benchmarks.reference import fair_esm_features
 from virnucpro.devices import Placement
 from virnucpro.errors import BadInput, BadRequest, Interrupted
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference

@@ -4,13 +4,13 @@ import json
 
 import packing
 import pytest
-import references
 import torch
 from conftest import TINY_DNABERT
 from packing import random_dna
 from references import assert_equal_within_float32, worst
 
 from benchmarks import synthetic_weights
+from benchmarks.reference import dnabert_features
 from virnucpro.dnabert import alibi_slopes, dna_means, load_dnabert
 from virnucpro.dnabert_weights import read_dnabert
 from virnucpro.errors import BadWeights
@@ -33,7 +33,7 @@ def plain(folder, token_ids, dtype=torch.float32):
     shape, _ = read_dnabert(folder)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     state = {name: tensor.to(dtype) for name, tensor in state.items()}
-    return torch.stack([references.dnabert_features(state, ids, shape.layers, shape.heads) for ids in token_ids])
+    return torch.stack([dnabert_features(state, ids, shape.layers, shape.heads) for ids in token_ids])
 
 
 @pytest.mark.parametrize("budget", [1, 100, 2048])  # tokens; with 1 every sequence has a pack of its own

@@ -11,10 +11,11 @@ import packing
 import pytest
 import torch
 from packing import random_proteins
-from references import assert_equal_within_float32, fair_esm_features, hugging_face_features, worst
+from references import assert_equal_within_float32, hugging_face_features, worst
 from safetensors.torch import load_file, save_file
 
 from benchmarks import synthetic_weights
+from benchmarks.reference import fair_esm_features
 from virnucpro.errors import BadWeights
 from virnucpro.esm2 import load_esm2, protein_means
 from virnucpro.esm2_weights import Esm2Shape, check_size, read_esm2

@@ -46,7 +46,7 @@ def work(weights):
 @pytest.fixture(scope="module")
 def expected(weights):
     """Features of every window, by fair-esm."""
-    from references import fair_esm_features
+    from benchmarks.reference import fair_esm_features
 
     return [fair_esm_features(weights / f"{ESM_8M}.pt", proteins).numpy() for proteins in SEQUENCES]
 

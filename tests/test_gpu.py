@@ -10,15 +10,15 @@ import subprocess
 
 import packing
 import pytest
-import references
 import torch
 from conftest import DATA, ESM_8M, command, environment
 from packing import random_dna, random_proteins
-from references import assert_equal_within_float32, worst
+from references import assert_equal_within_float32, hugging_face_features, worst
 from runs import wait_for
 from torch import nn
 
 from benchmarks import synthetic_weights, workloads
+from benchmarks.reference import dnabert_features
 from virnucpro import attention, fusion
 from virnucpro.cli import main
 from virnucpro.devices import Placement
@@ -94,7 +94,7 @@ def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backen
     folder, exact = esm2_8m
     chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
     backend_or_skip(backend, dtype)
-    plain = references.hugging_face_features(folder / "esm2", PROTEINS, dtype, "cuda")
+    plain = hugging_face_features(folder / "esm2", PROTEINS, dtype, "cuda")
     found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA, dtype), PROTEINS, 8192, backend=backend, ops=chosen)
     assert worst(found - exact) <= 2 * worst(plain - exact)
 
@@ -114,7 +114,7 @@ def test_dnabert_errs_little_more_than_the_plainest(dnabert, dtype, backend, ops
     found = packing.run(load_dnabert(folder, CUDA, dtype), token_ids, 8192, backend=backend, ops=chosen)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     state = {name: tensor.to(CUDA, dtype) for name, tensor in state.items()}
-    plain = torch.stack([references.dnabert_features(state, ids, 2, 12) for ids in token_ids])
+    plain = torch.stack([dnabert_features(state, ids, 2, 12) for ids in token_ids])
     assert worst(found - exact) <= 2 * worst(plain - exact)
 
 

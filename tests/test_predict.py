@@ -7,12 +7,12 @@ import json
 
 import h5py
 import pytest
-import references
 import torch
 from conftest import DATA, ESM_8M
 from references import assert_equal_within_float32
 
 from benchmarks import synthetic_weights, workloads
+from benchmarks.reference import dnabert_features, fair_esm_features
 from virnucpro import __version__
 from virnucpro.classifier import load_classifier, scores
 from virnucpro.tokens import dnabert_tokens, load_tokenizer
@@ -55,8 +55,8 @@ def expected(small, weights):
     _, dna = _fasta(DATA / f"small_nucleotide_{chunk_size}.fa")
     tokenizer = load_tokenizer(weights / "DNABERT-S")
     state = torch.load(weights / "DNABERT-S" / "pytorch_model.bin", weights_only=True)
-    dnabert = [references.dnabert_features(state, ids, 2, 12) for ids in dnabert_tokens(tokenizer, dna)]
-    return names, torch.stack(dnabert), references.fair_esm_features(weights / f"{ESM_8M}.pt", proteins)
+    dnabert = [dnabert_features(state, ids, 2, 12) for ids in dnabert_tokens(tokenizer, dna)]
+    return names, torch.stack(dnabert), fair_esm_features(weights / f"{ESM_8M}.pt", proteins)
 
 
 def test_scores_are_those_of_plain_references(small, expected, weights):
@@ -159,7 +159,7 @@ def test_proteins_are_embedded_only(program, weights, tmp_path):
         assert set(file) == {"ids", "embeddings"}
         assert file["ids"].asstr()[:].tolist() == ["p1", "p2", "p4", "p5"]
         found = torch.from_numpy(file["embeddings"][:])
-    expected = references.fair_esm_features(
+    expected = fair_esm_features(
         weights / f"{ESM_8M}.pt", ["MKVLAAGIVGLCAKAYEQ", "MKVLAA", "MXXK", ("MK" * 600)[:1024]]
     )
     assert_equal_within_float32(found, expected)
