@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from virnucpro.pipeline.run import Summary
     from virnucpro.pipeline.runtime_config import RuntimeConfig
 
-__version__ = "2.0.0"
+__version__ = "2.1.0.dev0"
 __all__ = ["embed", "predict"]
 
 
