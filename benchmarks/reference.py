@@ -31,9 +31,10 @@ def fair_esm_features(path: Path, proteins: list[str], device: str = "cpu") -> T
     from esm.pretrained import load_model_and_alphabet_core
 
     with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(path, weights_only=True)
-    model, alphabet = load_model_and_alphabet_core("esm2", content, None)
-    model = model.eval().to(device)
+        content = torch.load(path, weights_only=True, mmap=True)
+    with torch.device(device):  # filling 3 billion parameters with random numbers first takes no time there
+        model, alphabet = load_model_and_alphabet_core("esm2", content, None)
+    model.eval()
     to_tokens = alphabet.get_batch_converter()
     rows = []
     with torch.no_grad():

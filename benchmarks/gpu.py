@@ -1,0 +1,99 @@
+"""GPU: what NVML tells of the first visible one while something else is measured."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+COOL_DOWN = 30  # s without work before a release is measured, so that heat cannot favour the one before
+_INTERVAL = 0.1  # s between samples
+_BUSY = 50  # percent: clocks are read when the GPU is used more than that
+
+
+def visible() -> bool:
+    """Whether NVML lists a GPU and CUDA_VISIBLE_DEVICES does not hide it. Imports no torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    return Watch.first() is not None
+
+
+class Watch:
+    """Sample temperature, clock and memory in a thread, for as long as the `with` block runs.
+
+    Figures of a machine without a GPU are None.
+    """
+
+    def __init__(self) -> None:
+        self._device = self.first()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._clocks: list[int] = []
+        self.start_temperature = self.hottest = None  # degrees Celsius
+        self.peak_memory = None  # bytes, above what was in use before
+
+    @staticmethod
+    def first():
+        """NVML's handle of the first visible GPU, or None."""
+        try:
+            import pynvml
+
+            pynvml.nvmlInit()
+            chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+            if chosen.startswith("GPU-"):
+                return pynvml.nvmlDeviceGetHandleByUUID(chosen)
+            return pynvml.nvmlDeviceGetHandleByIndex(int(chosen))
+        except Exception:  # no package, no driver, no such GPU: NVML raises its own kinds
+            return None
+
+    @property
+    def sm_clock(self) -> float | None:
+        """Mean MHz of the multiprocessors under load."""
+        return sum(self._clocks) / len(self._clocks) if self._clocks else None
+
+    def __enter__(self) -> Watch:
+        if self._device is not None:
+            self.start_temperature = self.hottest = self._temperature()
+            self._before, self.peak_memory = self._memory(), 0
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._device is not None:
+            self._thread.join()
+
+    def _sample(self) -> None:
+        import pynvml
+
+        while not self._stop.wait(_INTERVAL):
+            with suppress(pynvml.NVMLError):  # a sample that is missed is no reason to lose the measurement
+                self.peak_memory = max(self.peak_memory, self._memory() - self._before)
+                self.hottest = max(self.hottest, self._temperature())
+                if pynvml.nvmlDeviceGetUtilizationRates(self._device).gpu > _BUSY:
+                    self._clocks.append(pynvml.nvmlDeviceGetClockInfo(self._device, pynvml.NVML_CLOCK_SM))
+
+    def _temperature(self) -> int:
+        import pynvml
+
+        return pynvml.nvmlDeviceGetTemperature(self._device, pynvml.NVML_TEMPERATURE_GPU)
+
+    def _memory(self) -> int:
+        import pynvml
+
+        return pynvml.nvmlDeviceGetMemoryInfo(self._device).used
+
+
+def used(directory: Path) -> None:
+    """Note that the GPU has just been at work."""
+    (directory / "gpu-last-used").touch()
+
+
+def cool_down(directory: Path) -> None:
+    """Wait until the GPU has rested for `COOL_DOWN` seconds since `used`; no wait without a GPU."""
+    with suppress(FileNotFoundError):
+        rested = time.time() - (directory / "gpu-last-used").stat().st_mtime
+        if visible() and 0 <= rested < COOL_DOWN:
+            time.sleep(COOL_DOWN - rested)

@@ -1,0 +1,113 @@
+"""Inputs: what a workload is measured on, made once and kept; and where a workload can run at all.
+
+`gpu-10k` is the claim's own: 10,000 sequences, ESM-2 3B, one GPU. `cpu-small` runs the same code on a machine without a
+GPU: ESM-2 8M, sized so that v1.0 takes about a minute on 2 cores. The files lie in VIRNUCPRO_BENCH_CACHE
+(~/.cache/virnucpro-bench).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import gpu, workloads
+
+WEIGHTS_VERSION = "1"  # of the synthetic weights: change it when their values change
+CHOICE = "VIRNUCPRO_BENCH_WORKLOAD"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model and the files for it: `files` by kind of input, `token_budget` and `buffer_size` as the package takes."""
+
+    name: str
+    esm_model: str
+    files: dict[str, str]
+    device: str
+    token_budget: int
+    buffer_size: int
+    sample: int  # of the sequences whose numbers are compared with the float32 reference
+
+    def sequences(self, kind: str) -> int:
+        """Proteins, reads, or chunks of contigs."""
+        return workloads.WORKLOADS[self.files[kind]].count
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload(
+            "gpu-10k",
+            "esm2_t36_3B_UR50D",
+            {"proteins": "proteins-10k", "reads": "reads-10k", "contigs": "contigs-10k"},
+            "cuda:0",
+            token_budget=16_384,
+            buffer_size=2048,
+            sample=64,
+        ),
+        Workload(
+            "cpu-small",
+            "esm2_t6_8M_UR50D",
+            {"proteins": "proteins-small", "reads": "reads-small", "contigs": "contigs-small"},
+            "cpu",
+            token_budget=2048,
+            buffer_size=16,
+            sample=16,
+        ),
+    )
+}
+
+
+def require(name: str) -> Workload:
+    """The workload of that name.
+
+    Raises:
+        NotImplementedError: It is not for this machine: asv's way to be told of a skip.
+    """
+    chosen = os.environ.get(CHOICE) or ("gpu-10k" if gpu.visible() else "cpu-small")
+    if name != chosen:
+        why = "a GPU is visible" if gpu.visible() else "no GPU is visible"
+        raise NotImplementedError(f"{name} is skipped: {why}, so {chosen} is measured. {CHOICE}={name} asks for it.")
+    if WORKLOADS[name].device.startswith("cuda") and not gpu.visible():
+        raise NotImplementedError(f"{name} needs a GPU, and none is visible.")
+    return WORKLOADS[name]
+
+
+def cache() -> Path:
+    directory = Path(os.environ.get("VIRNUCPRO_BENCH_CACHE") or Path.home() / ".cache" / "virnucpro-bench")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+def fasta(workload: Workload, kind: str) -> Path:
+    """The input file; its bytes are checked each time."""
+    return workloads.write_workload(workload.files[kind], cache() / f"inputs-v{workloads.VERSION}")
+
+
+def weights(workload: Workload) -> Path:
+    """The directory for --weights-dir: synthetic weights in the real shapes and formats."""
+    directory = cache() / f"weights-v{WEIGHTS_VERSION}-{workload.esm_model}"
+    if not directory.exists():
+        from benchmarks.synthetic_weights import write_weights  # imports torch
+
+        unfinished = Path(tempfile.mkdtemp(dir=cache(), prefix="unfinished-"))
+        try:
+            write_weights(unfinished, workload.esm_model, device=workload.device)
+            with suppress(FileExistsError):  # someone else was faster
+                unfinished.rename(directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return directory
+
+
+def read_through(directory: Path) -> None:
+    """Read all files once: a command is measured with its weights in the page cache, whoever was measured before."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                while file.read(2**24):
+                    pass

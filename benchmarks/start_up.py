@@ -1,0 +1,58 @@
+"""Start-up: how long a user waits before anything is computed; through the command line, at every commit."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import inputs, workloads
+from benchmarks.commands import run
+from benchmarks.measured import Measured
+
+REPEATS = 7
+
+
+def help_seconds() -> float:
+    """Median time of `virnucpro --help`, which imports no torch."""
+    command = [sys.executable, "-m", "virnucpro", "--help"]
+    seconds = []
+    for _ in range(REPEATS + 1):
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - begun)
+    return statistics.median(seconds[1:])  # the first writes .pyc files
+
+
+class Help(Measured):
+    """`virnucpro --help`."""
+
+    def measure(self) -> dict[str, float | None]:
+        return {"seconds": help_seconds()}
+
+    def track_seconds(self) -> float:
+        return self.figure("seconds")
+
+    track_seconds.unit = "seconds"
+
+
+class OneProtein(Measured):
+    """The whole command on a single protein: importing, checking, loading the models, and the end."""
+
+    params = ["gpu-10k", "cpu-small"]
+    param_names = ["workload"]
+
+    def measure(self, workload: str) -> dict[str, float | None]:
+        work = inputs.require(workload)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "one.faa")
+            path.write_text(workloads.fasta(workloads.proteins(1)), encoding="ascii")
+            return run(work, path, "default", Path(folder, "out"))
+
+    def track_wall_seconds(self, workload: str) -> float:
+        return self.figure("wall_seconds")
+
+    track_wall_seconds.unit = "seconds"

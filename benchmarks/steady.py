@@ -1,0 +1,93 @@
+"""Steady state: this package with its models loaded and warm, on proteins, in this process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import nullcontext
+
+from benchmarks import history, inputs, workloads
+from benchmarks.inputs import Workload
+from benchmarks.measured import Measured
+
+WARM_UP = 3  # windows: the small ones of the ramp
+
+
+def packed(
+    work: Workload,
+    count: int,
+    precision: str,
+    num_workers: int = 2,
+    eager: bool = False,
+) -> dict[str, float | None]:
+    """Embed `count` proteins with the package's own loader, packs and engine; results on the host.
+
+    Args:
+        num_workers: Processes of the asynchronous loader; 0 for none, everything in turn.
+        eager: PyTorch's own steps and varlen attention instead of the kernels in Triton.
+    Raises:
+        NotImplementedError: The installed commit has no such engine.
+    """
+    history.require_engine()
+    from virnucpro.inline import Inline
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.reads import Read
+    from virnucpro.recipe import Recipe
+    from virnucpro.utils.totals import percentile_95
+    from virnucpro.weights import WeightPaths
+    from virnucpro.windows import windows
+    from virnucpro.work import Cost, Work
+
+    paths = WeightPaths(inputs.weights(work) / f"{work.esm_model}.pt", None, None)
+    on_gpu = work.device != "cpu"
+    attention = "varlen" if eager and on_gpu else "auto"
+    recipe = Recipe("protein", paths, work.esm_model, None, precision, attention, work.token_budget, True)
+    # One thread on the CPU, as each of the command's workers has there.
+    job = Work(recipe, RuntimeConfig(), num_workers if on_gpu else 0, None if on_gpu else 1, logging.INFO)
+    reads = (Read(name, residues) for name, residues in workloads.proteins(count))
+    made = windows(reads, "protein", 0, work.buffer_size, work.token_budget)
+    costs: list[tuple[float, Cost]] = []
+    begun = time.perf_counter()
+    with history.plain_steps() if eager else nullcontext():
+        Inline(job, work.device).run(
+            made, lambda window, cost: costs.append((time.perf_counter(), cost)), lambda backends: print(backends)
+        )
+    counted = costs[WARM_UP:]
+    seconds = counted[-1][0] - costs[WARM_UP - 1][0]
+    capacity = sum(cost.capacity for _, cost in counted)
+    idle = [cost.idle_seconds for _, cost in counted if cost.idle_seconds is not None]
+    return {
+        "seconds_per_10k": 1e4 * seconds / sum(cost.sequences for _, cost in counted),
+        "packing_waste": 100 * (1 - sum(cost.tokens for _, cost in counted) / capacity),
+        "gpu_idle": 100 * sum(idle) / seconds if idle else None,
+        "loader_wait": 1000 * percentile_95(cost.wait for _, cost in counted),
+        "first_features": costs[0][0] - begun,
+    }
+
+
+class SteadyState(Measured):
+    """As users run it: FP16 on a GPU, FP32 on the CPU."""
+
+    params = ["gpu-10k", "cpu-small"]
+    param_names = ["workload"]
+
+    def measure(self, workload: str) -> dict[str, float | None]:
+        work = inputs.require(workload)
+        return packed(work, work.sequences("proteins"), "fp32" if work.device == "cpu" else "fp16")
+
+    def track_seconds_per_10k(self, workload: str) -> float:
+        return self.figure("seconds_per_10k")
+
+    def track_packing_waste(self, workload: str) -> float:
+        return self.figure("packing_waste")
+
+    def track_gpu_idle(self, workload: str) -> float:
+        return self.figure("gpu_idle")
+
+    def track_loader_wait(self, workload: str) -> float:
+        return self.figure("loader_wait")
+
+    track_seconds_per_10k.unit = "s per 10,000 proteins"
+    track_packing_waste.unit = "% of the packs' tokens"
+    track_gpu_idle.unit = "% of the time between windows"
+    track_loader_wait.unit = "ms, p95"

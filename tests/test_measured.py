@@ -1,0 +1,150 @@
+"""What asv's benchmarks of this project have in common: measured once, failed once, skipped with a reason."""
+
+import math
+import os
+import time
+
+import pytest
+
+from benchmarks import commands, gpu, history, inputs
+from benchmarks.measured import Measured
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """asv's directory for a commit as the working directory, and a cache of our own."""
+    (tmp_path / "commit").mkdir()
+    monkeypatch.chdir(tmp_path / "commit")
+    monkeypatch.setenv("VIRNUCPRO_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(inputs.CHOICE, raising=False)
+
+
+class Once(Measured):
+    calls: list[str] = []
+
+    def measure(self, workload):
+        self.calls.append(workload)
+        if workload == "broken":
+            raise ValueError("no such thing")
+        if workload == "elsewhere":
+            raise NotImplementedError("not here")
+        return {"seconds": 2.5, "gpu_memory": None}
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    Once.calls.clear()
+
+
+def test_all_figures_come_from_one_measurement():
+    for _ in range(2):  # asv makes a new process, and a new object, for each figure
+        benchmark = Once()
+        benchmark.setup("gpu-10k")
+        assert benchmark.figure("seconds") == 2.5
+    assert Once.calls == ["gpu-10k"]
+
+
+def test_a_figure_that_the_machine_lacks_is_a_skip(capsys):
+    benchmark = Once()
+    benchmark.setup("gpu-10k")
+    assert math.isnan(benchmark.figure("gpu_memory"))
+    assert "no gpu memory" in capsys.readouterr().out
+
+
+def test_a_failure_is_a_failure_of_all_figures_and_is_not_tried_again():
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="ValueError: no such thing"):
+            Once().setup("broken")
+    assert Once.calls == ["broken"]
+
+
+def test_a_skip_is_not_kept():
+    for _ in range(2):
+        with pytest.raises(NotImplementedError, match="not here"):
+            Once().setup("elsewhere")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    "gpu_there, choice, runs, skipped",
+    [
+        (False, "", "cpu-small", "gpu-10k"),
+        (True, "", "gpu-10k", "cpu-small"),
+        (True, "cpu-small", "cpu-small", "gpu-10k"),
+    ],
+)
+def test_a_machine_measures_the_workload_that_is_for_it(monkeypatch, gpu_there, choice, runs, skipped):
+    monkeypatch.setattr(gpu, "visible", lambda: gpu_there)
+    monkeypatch.setenv(inputs.CHOICE, choice)
+    assert inputs.require(runs).name == runs
+    with pytest.raises(NotImplementedError, match=f"{skipped} is skipped: .* {runs} is measured"):
+        inputs.require(skipped)
+
+
+def test_gpu_10k_needs_a_gpu_even_if_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(gpu, "visible", lambda: False)
+    monkeypatch.setenv(inputs.CHOICE, "gpu-10k")
+    with pytest.raises(NotImplementedError, match="needs a GPU"):
+        inputs.require("gpu-10k")
+
+
+@pytest.mark.parametrize("gpu_there, rested, waited", [(True, 10, 20), (True, 40, 0), (False, 10, 0)])
+def test_a_gpu_rests_between_commits(monkeypatch, tmp_path, gpu_there, rested, waited):
+    slept = []
+    monkeypatch.setattr(gpu, "visible", lambda: gpu_there)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    gpu.used(tmp_path)
+    now = time.time()
+    os.utime(tmp_path / "gpu-last-used", (now - rested, now - rested))
+    gpu.cool_down(tmp_path)
+    assert sum(slept) == pytest.approx(waited, abs=1)
+
+
+def test_the_first_commit_is_not_waited_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "visible", lambda: True)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("slept"))
+    gpu.cool_down(tmp_path)
+
+
+def test_without_a_gpu_the_watch_sees_nothing(monkeypatch):
+    monkeypatch.setattr(gpu.Watch, "first", staticmethod(lambda: None))
+    with gpu.Watch() as watch:
+        pass
+    assert (watch.start_temperature, watch.hottest, watch.peak_memory, watch.sm_clock) == (None,) * 4
+
+
+def test_one_worker_and_the_default_are_one_measurement_where_a_gpu_has_one_process(monkeypatch):
+    measured = []
+    monkeypatch.setattr(gpu, "visible", lambda: True)
+    monkeypatch.setattr(commands.EmbedProteins, "measure", lambda self, *given: measured.append(given) or {"x": 1})
+    for workers in ("default", "one"):
+        commands.EmbedProteins().setup("gpu-10k", workers)
+    assert measured == [("gpu-10k", "default")]
+    monkeypatch.setattr(history, "one_process_per_gpu", lambda: False)
+    commands.EmbedProteins().setup("gpu-10k", "one")
+    assert measured == [("gpu-10k", "default"), ("gpu-10k", "one")]
+
+
+def test_what_old_commits_lack_is_a_skip_with_the_reason(monkeypatch):
+    history.require_engine()
+    monkeypatch.setattr(history, "find_spec", lambda name: None)
+    with pytest.raises(NotImplementedError, match=r"v2\.0's engine"):
+        history.require_engine()
+
+
+def test_between_releases_some_benchmarks_skip(monkeypatch):
+    monkeypatch.setattr("virnucpro.__version__", "3.1.0.dev0")
+    with pytest.raises(NotImplementedError, match=r"3\.1\.0\.dev0 is no release"):
+        history.require_release()
+    monkeypatch.setenv(history.EVERYTHING, "1")
+    history.require_release()
+    monkeypatch.delenv(history.EVERYTHING)
+    monkeypatch.setattr("virnucpro.__version__", "3.1.0")
+    history.require_release()
+
+
+def test_a_command_that_fails_is_no_measurement(monkeypatch, tmp_path):
+    work = inputs.WORKLOADS["cpu-small"]
+    monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
+    with pytest.raises(RuntimeError, match=r"ended with 2:\n.*no-such-file\.fa: no such file"):
+        commands.run(work, tmp_path / "no-such-file.fa", "default", tmp_path / "out")
