@@ -1,0 +1,242 @@
+"""Run offline: measure commits on a machine without network; `python -m benchmarks.bundle` packs this file as run.py.
+
+    python3 .bundle/run.py COMMIT [COMMIT ...] --machine NAME [--bench REGEX] [--output DIR]
+
+Start it with the Python that has torch. Commits are measured in the order given. Results of earlier calls in the same
+--work folder are kept, and after each commit all of them are copied into --output, ready for benchmarks.merge_results.
+
+Exit codes: 0 all measured; 1 could not run (asv's, too); 2 a benchmark or a build failed, or a bad command line. The
+first that is not 0 counts; the commits after it are measured all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+
+BUNDLE = Path(__file__).resolve().parent
+NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
+
+
+class CannotRun(Exception):
+    """What was found, and what to do."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    work = args.work.resolve()
+    site, repo, results = work / "site", work / "repo", work / "results"
+    begun = time.time()
+    try:
+        for folder in (site, work / "home", work / "cache"):
+            folder.mkdir(parents=True, exist_ok=True)
+        environ = surroundings(work)
+        if not args.no_install:
+            install(BUNDLE / "wheels", site, environ)
+        sys.path.append(str(site))  # after the host's own packages
+        hashes = dict(zip(args.commits, check_out(BUNDLE / "history.bundle", repo, args.commits)))
+        configuration = configure(repo, work)
+        describe_machine(args.machine, args.ram, work / "home" / ".asv-machine.json")
+    except CannotRun as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    command = [sys.executable, "-m", "asv", "run", "--config", configuration, "--machine", args.machine]
+    command += ["--launch-method", "spawn", "--show-stderr", *(f"--bench={regex}" for regex in args.bench)]
+    codes = []
+    # One call of asv for each commit: a job that is killed loses one commit at most.
+    for commit in hashes.values():
+        done = subprocess.run([*command, "HASHFILE:-"], input=f"{commit}\n", text=True, cwd=repo, env=environ)
+        codes.append(done.returncode)
+        hand_back(results, args.machine, args.output)
+    print(summary(results / args.machine, hashes, begun))
+    return next((code for code in codes if code), 0)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py", description="Measure commits on a machine without network.")
+    parser.add_argument("commits", nargs="+", metavar="COMMIT", help="a tag or hash of the bundle's history, or HEAD")
+    parser.add_argument(
+        "--bench", action="append", default=[], metavar="REGEX", help="benchmarks (all); may be repeated"
+    )
+    parser.add_argument("--machine", default="nvidia-h200", help="its name in the results (nvidia-h200)")
+    parser.add_argument("--ram", help="of the machine, as '128 GiB', where the system grows it on demand (as read)")
+    work = Path(tempfile.gettempdir(), "virnucpro-bench")
+    parser.add_argument("--work", type=Path, default=work, help=f"folder for environments, caches and results ({work})")
+    parser.add_argument("--output", type=Path, help="folder for the results to take home (results-MACHINE)")
+    parser.add_argument("--no-install", action="store_true", help="use the wheels that are in the work folder already")
+    args = parser.parse_args(argv)
+    if not re.fullmatch(r"\w[\w.-]*", args.machine, re.ASCII):
+        parser.error(f"--machine {args.machine!r} is a folder's name: letters, digits, '.', '_' and '-'.")
+    args.output = args.output or Path(f"results-{args.machine}")
+    return args
+
+
+def surroundings(work: Path) -> dict[str, str]:
+    """Environment variables for asv: its own home, nothing from the network, modules from the work folder."""
+    changes = {
+        "HOME": str(work / "home"),  # asv keeps ~/.asv-machine.json, Triton its kernels
+        "VIRNUCPRO_BENCH_CACHE": str(work / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "VIRTUALENV_NO_PERIODIC_UPDATE": "1",
+        # Of asv alone; it keeps PYTHONPATH from the benchmarks, which find both through the host environment.
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(work / "site"), os.environ.get("PYTHONPATH")])),
+        "PYTHONUNBUFFERED": "1",  # a job that is killed shows what it said
+    }
+    return {**os.environ, **changes}
+
+
+def install(wheels: Path, site: Path, environ: dict[str, str]) -> None:
+    """Put into `site` the wheels that this Python lacks, unless an earlier call did."""
+    there = {(normal(one.metadata["Name"]), one.version) for one in metadata.distributions(path=[str(site)])}
+    wanted = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        name, version = wheel.name.split("-")[:2]
+        if version_here(name) is None and (normal(name), version) not in there:
+            wanted.append(str(wheel))
+    if wanted:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--upgrade", "--target"]
+        output_of([*pip, site, *wanted], env=environ)
+
+
+def normal(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def version_here(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_out(bundle: Path, repo: Path, commits: list[str]) -> list[str]:
+    """Bring the repository to the bundle's HEAD, with its tags, whatever it was before.
+
+    Returns:
+        Full hashes of the commits.
+    Raises:
+        CannotRun: No git, no bundle, or no such commit in it.
+    """
+    if shutil.which("git") is None:
+        raise CannotRun("git was not found on PATH, and asv needs it. Install git.")
+    git = ["git", "-C", repo]
+    output_of(["git", "init", "--quiet", repo])
+    output_of([*git, "fetch", "--quiet", "--force", bundle, "HEAD", "refs/tags/*:refs/tags/*"])
+    output_of([*git, "checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"])
+    output_of([*git, "clean", "--quiet", "--force", "-d", "-x"])  # benchmarks of an earlier bundle
+    hashes = []
+    for commit in commits:
+        try:
+            hashes.append(output_of([*git, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"]))
+        except CannotRun as error:
+            raise CannotRun(f"{bundle} has no commit {commit}. Name a tag or hash of its history, or HEAD.") from error
+    return hashes
+
+
+def configure(repo: Path, work: Path) -> Path:
+    """The repository's asv.conf.json for this host: its packages are the environment, and their versions are recorded.
+
+    Raises:
+        CannotRun: A package that the benchmarks need is not here.
+    """
+    import json5  # comes with asv
+
+    found = json5.loads((repo / "asv.conf.json").read_text(encoding="utf-8"))
+    matrix = found.get("matrix", {})
+    versions = {name: version_here(name) for name in matrix.get("req", {})}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        raise CannotRun(f"{sys.executable} has no {', '.join(missing)}, nor the bundle. Use the Python that has them.")
+    found |= {
+        "environment_type": "host",
+        "pythons": [".".join(platform.python_version_tuple()[:2])],
+        "matrix": {**matrix, "req": {name: [versions[name]] for name in NAMED if name in versions}},
+        "plugins": [".benchmarks.asv_plugins.host_environment"],
+        "repo": ".",
+        "env_dir": str(work / "env"),
+        "results_dir": str(work / "results"),
+    }
+    path = repo / "asv.host.json"  # here, because asv resolves plugins and benchmarks from its configuration's folder
+    path.write_text(json.dumps(found, indent=4), encoding="utf-8")
+    return path
+
+
+def describe_machine(name: str, ram: str | None, path: Path) -> None:
+    """Tell asv what this machine is, and no more than decides about speed: results of two calls should fit together."""
+    from asv.machine import Machine, MachineCollection
+
+    facts = Machine.get_defaults()
+    kernel = ".".join(platform.release().split(".")[:2])
+    facts |= {"machine": name, "os": f"{platform.system()} {kernel}", "gpu": gpu()}
+    facts["ram"] = ram or f"{round(int(facts['ram']) / 2**30)} GiB"
+    MachineCollection.save(name, facts, _path=str(path))
+
+
+def gpu() -> str:
+    """The first GPU and the branch of its driver, as 'NVIDIA H200, driver 580'; 'none' without one."""
+    if shutil.which("nvidia-smi") is None:
+        return "none"
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    name, driver = output_of(query).splitlines()[0].rsplit(", ", 1)
+    return f"{name}, driver {driver.split('.')[0]}"
+
+
+def output_of(command: list[str | Path], **options: object) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise CannotRun(f"{' '.join(map(str, command))} ended with {done.returncode}. {said}")
+    return done.stdout.strip()
+
+
+def hand_back(results: Path, machine: str, output: Path) -> None:
+    """Copy what there is, each file whole."""
+    output.mkdir(parents=True, exist_ok=True)
+    for path in [*results.glob("benchmarks.json"), *(results / machine).glob("*.json")]:
+        unfinished = output / f"{path.name}.new"
+        shutil.copyfile(path, unfinished)
+        os.replace(unfinished, output / path.name)
+
+
+def summary(folder: Path, hashes: dict[str, str], begun: float) -> str:
+    """What was measured since `begun`: a line for each benchmark and its parameters, a column for each commit."""
+    from tabulate import tabulate  # comes with asv
+
+    lines: dict[str, dict[str, str]] = {}
+    for path in folder.glob("*-*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for name, row in content["results"].items():
+            columns = dict(zip(content["result_columns"], row))
+            if columns["started_at"] >= begun * 1000:
+                for label, value in values(name, columns):
+                    lines.setdefault(label, {})[content["commit_hash"]] = value
+    table = [[label, *(found.get(one, "") for one in hashes.values())] for label, found in sorted(lines.items())]
+    return "\n" + tabulate(table, headers=["benchmark", *hashes], disable_numparse=True)
+
+
+def values(name: str, columns: dict) -> Iterator[tuple[str, str]]:
+    """One benchmark's values with their parameters; a null has failed, a NaN was skipped or not asked for."""
+    combinations = list(product(*columns["params"]))
+    for combination, value in zip(combinations, columns["result"] or [None] * len(combinations)):
+        if value is None or not math.isnan(value):
+            parameters = ", ".join(one.strip("'") for one in combination)
+            yield f"{name}({parameters})" if parameters else name, "failed" if value is None else f"{value:.6g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
