@@ -1,0 +1,139 @@
+"""Merge results: put what came back from another machine into results/, beside what is there.
+
+    python -m benchmarks.merge_results DIR [--into results]
+
+DIR holds machine.json, benchmarks.json and asv's result files, as run.py of the bundle leaves them. Of two measurements
+of the same thing the later counts. All is read and checked before the first file is written, and each file appears
+whole. Exit codes: 0 merged, 1 refused and nothing written, 2 bad command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
+VERSIONS = {MACHINE: 1, BENCHMARKS: 2}  # of asv's formats; of a result file:
+RESULTS_VERSION = 2
+SAME = ("commit_hash", "env_name", "params", "requirements", "python", "env_vars", "result_columns")
+PER_PARAMETER = ("result", "samples", "stats_")  # beginnings of columns with one value for each set of parameters
+
+
+class CannotMerge(Exception):
+    """What was found, and what to do."""
+
+
+def merge(source: Path, into: Path) -> list[Path]:
+    """Merge the folder `source` into `into`/<machine>, the definitions of the benchmarks into `into`.
+
+    Returns:
+        The files written.
+    Raises:
+        CannotMerge: A file is not asv's, or the results are of two machines.
+    """
+    machine = read(source / MACHINE)
+    name = machine["machine"]
+    paths = [path for path in sorted(source.glob("*.json")) if path.name not in VERSIONS]
+    if not paths:
+        raise CannotMerge(f"{source} has no results. Take the folder that run.py wrote for --output.")
+    folder = into / name
+    if (folder / MACHINE).exists():
+        require_same(read(folder / MACHINE), machine, sorted({*machine, *read(folder / MACHINE)}), folder / MACHINE)
+    # Sorted and indented, or compact, as asv writes them: a later `asv run` changes no line that it need not.
+    texts = {folder / MACHINE: json.dumps(machine, indent=4, sort_keys=True)}
+    definitions = read(source / BENCHMARKS)
+    if (into / BENCHMARKS).exists():
+        definitions = read(into / BENCHMARKS) | definitions
+    texts[into / BENCHMARKS] = json.dumps(definitions, indent=4, sort_keys=True)
+    for path in paths:
+        new = read(path)
+        if new["params"]["machine"] != name:
+            raise CannotMerge(f"{path} is of machine {new['params']['machine']}, {MACHINE} beside it of {name}.")
+        old = folder / path.name
+        texts[old] = json.dumps(union(read(old), new, old) if old.exists() else new)
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".new")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    return list(texts)
+
+
+def read(path: Path) -> dict:
+    """One of asv's files.
+
+    Raises:
+        CannotMerge: It is not there, not JSON, or of another version.
+    """
+    wanted = VERSIONS.get(path.name, RESULTS_VERSION)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotMerge(f"{path} is not a file of asv: {error!r}.") from error
+    if found != wanted:
+        raise CannotMerge(f"{path} has version {found}, and asv 0.6.6 writes {wanted}. Use that asv.")
+    return content
+
+
+def require_same(old: dict, new: dict, keys: list[str] | tuple[str, ...], path: Path) -> None:
+    differing = [
+        f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys if old.get(key) != new.get(key)
+    ]
+    if differing:
+        raise CannotMerge(
+            f"These results are of something else than {path}: {'; '.join(differing)}. "
+            "Measure again under another --machine."
+        )
+
+
+def union(old: dict, new: dict, path: Path) -> dict:
+    """Two files of one commit and environment in one: every benchmark of either."""
+    require_same(old, new, SAME, path)
+    columns = new["result_columns"]
+    rows = dict(old["results"])
+    for name, row in new["results"].items():
+        rows[name] = later(dict(zip(columns, rows[name])), dict(zip(columns, row)), columns) if name in rows else row
+    return {**old, "results": rows, "durations": {**old["durations"], **new["durations"]}}
+
+
+def later(old: dict, new: dict, columns: list[str]) -> list:
+    """The later of two rows; where it has NaN (not asked for, or skipped) the earlier's value stays, if it has one."""
+    if (old.get("started_at") or 0) > (new.get("started_at") or 0):
+        old, new = new, old
+    row = {column: new.get(column) for column in columns}
+    if (old["params"], old.get("version")) == (new["params"], new.get("version")):
+        count = len(list(itertools.product(*new["params"])))
+        results = new["result"] or [None] * count
+        skipped = [index for index, value in enumerate(results) if value != value]
+        for column in filter(lambda one: one.startswith(PER_PARAMETER), columns):
+            values, before = list(new.get(column) or [None] * count), old.get(column) or [None] * count
+            for index in skipped:
+                values[index] = before[index]
+            row[column] = None if all(value is None for value in values) else values
+    values = list(row.values())
+    while values and values[-1] is None:  # as asv does
+        values.pop()
+    return values
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.merge_results", description=__doc__.splitlines()[0])
+    parser.add_argument("source", type=Path, metavar="DIR", help="the folder that came back")
+    parser.add_argument("--into", type=Path, default=Path("results"), help="asv's results_dir (results)")
+    args = parser.parse_args(argv)
+    try:
+        written = merge(args.source, args.into)
+    except CannotMerge as error:
+        print(f"merge_results: {error}", file=sys.stderr)
+        return 1
+    print("".join(f"{path}\n" for path in written), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""The suite on a machine without network: packed, run there, brought back and merged; on a toy history."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from benchmarks import bundle, merge_results
+
+ROOT = Path(__file__).parent.parent
+PYTHON = ".".join(platform.python_version_tuple()[:2])
+# What a machine with torch and transformers has.
+THERE = {"torch", "numpy", "click", "rich", "h5py", "tokenizers", "safetensors", "nvidia-ml-py"}
+SETUP = "from setuptools import setup\nsetup(name='toy', version='1.0', packages=['toy'])\n"
+BENCHMARK = """
+def track_seconds(input):
+    import numpy, toy, toy_needed
+    if input == "huge" and toy.SECONDS > 2:
+        raise MemoryError
+    return toy.SECONDS * toy_needed.FACTOR
+track_seconds.params = [["small", "huge"]]
+track_seconds.param_names = ["input"]
+track_seconds.unit = "s"
+track_seconds.version = "1"
+"""
+
+
+def git(repo: Path, *arguments: str) -> None:
+    subprocess.run(
+        ["git", "-C", repo, "-c", "user.name=toy", "-c", "user.email=toy@example.org", *arguments], check=True
+    )
+
+
+def commit(repo: Path, seconds: float, tag: str) -> None:
+    (repo / "toy" / "__init__.py").write_text(f"SECONDS = {seconds}\n", encoding="utf-8")
+    git(repo, "add", "--all")
+    git(repo, "commit", "--quiet", "--message", f"Take {seconds} s")
+    git(repo, "tag", tag)
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory) -> Path:
+    """Two releases of a package, v1.0 of 4 s and v2.0 of 1 s, and a benchmark; asv as this repository configures it."""
+    import json5
+
+    repo = tmp_path_factory.mktemp("toy")
+    (repo / "toy").mkdir()
+    (repo / "setup.py").write_text(SETUP, encoding="utf-8")
+    shutil.copytree(ROOT / "benchmarks" / "asv_plugins", repo / "benchmarks" / "asv_plugins")
+    (repo / "benchmarks" / "__init__.py").touch()
+    (repo / "benchmarks" / "speed.py").write_text(BENCHMARK, encoding="utf-8")
+    settings = json5.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
+    settings |= {"project": "toy", "plugins": [], "matrix": {"req": {"numpy": ["0"], "toy-needed": ["0"]}}}
+    (repo / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
+    git(repo, "init", "--quiet")
+    commit(repo, 4.0, "v1.0")
+    commit(repo, 1.0, "v2.0")
+    return repo
+
+
+def run_offline(bundled: Path, *arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, bundled / "run.py", *arguments, "--machine", "toy-host", "--ram", "1 GiB"]
+    command += ["--work", bundled.parent / "work", "--output", bundled.parent / "returned"]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+
+
+def asv(repo: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "asv", *arguments]
+    return subprocess.run(command, cwd=repo, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_there_and_back(repo, tmp_path):
+    bundled = tmp_path / "bundle"
+    bundle.pack(repo, bundled, PYTHON, wheels=())
+    with zipfile.ZipFile(bundled / "wheels" / "toy_needed-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("toy_needed.py", "FACTOR = 0.5\n")
+        wheel.writestr("toy_needed-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy-needed\nVersion: 1.0\n")
+        wheel.writestr(
+            "toy_needed-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("toy_needed-1.0.dist-info/RECORD", "")
+
+    done = run_offline(bundled, "v2.0", "v1.0", "--bench", "small")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-3].split() == ["benchmark", "v2.0", "v1.0"]
+    assert done.stdout.splitlines()[-1].split() == ["speed.track_seconds(small)", "0.5", "2"]
+    merge_results.merge(tmp_path / "returned", repo / "results")
+
+    failed = run_offline(bundled, "v1.0", "--bench", "huge")  # later: joins what was measured before
+    assert failed.returncode == 2
+    huge, small = [line.split() for line in failed.stdout.splitlines()[-2:]]
+    assert (huge, small) == (["speed.track_seconds(huge)", "failed"], ["speed.track_seconds(small)", "2"])
+    merge_results.merge(tmp_path / "returned", repo / "results")
+
+    unknown = run_offline(bundled, "v3.0", "--no-install")
+    assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
+    assert "has no commit v3.0" in unknown.stderr
+
+    *results, machine = sorted((repo / "results" / "toy-host").iterdir())
+    version = metadata.version("numpy")
+    assert [path.name[8:] for path in results] == [f"-host-py{PYTHON}-numpy{version}.json"] * 2
+    assert {"ram": "1 GiB", "gpu": "none"}.items() <= json.loads(machine.read_text(encoding="utf-8")).items()
+    # asv takes them for its own.
+    compared = [line.replace(" ", "") for line in asv(repo, "compare", "v1.0", "v2.0").splitlines()]
+    assert "|-|2.0|0.5|0.25|speed.track_seconds('small')|" in compared
+    asv(repo, "publish")
+    (graph,) = (repo / ".asv" / "html" / "graphs" / "summary").glob("speed.track_seconds.json")
+    assert len(json.loads(graph.read_text(encoding="utf-8"))) == 2
+
+
+def test_a_bundle_needs_release_tags(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    with pytest.raises(bundle.CannotPack, match=r"has no tag v\*"):
+        bundle.pack(tmp_path, tmp_path / "bundle", PYTHON, wheels=())
+
+
+def test_a_bundle_has_a_limit(repo, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "LIMIT", 2**10)
+    with pytest.raises(bundle.CannotPack, match=r"at most 0 may be"):
+        bundle.pack(repo, tmp_path, PYTHON, wheels=())
+
+
+def test_wheels_that_are_there_are_not_fetched_again(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(bundle, "_run", lambda command: fetched.append(command[-1]))
+    for _ in range(2):
+        bundle._download(["xopen==2.1.0"], "3.12", tmp_path / "wheels")
+    bundle._download(["xopen==2.1.0"], "3.13", tmp_path / "wheels")
+    assert fetched == ["xopen==2.1.0"] * 2
+
+
+def test_wheels_have_the_pinned_versions_for_that_python():
+    constraints = "# comment\nzipp==4\nnumpy==2; python_version < '3.11'\nnumpy==3; python_version >= '3.11'\n"
+    wanted = ["numpy", "Zipp", "tomli; python_version < '3.11'"]
+    assert bundle.pinned(wanted, constraints, "3.12") == ["Zipp==4", "numpy==3"]
+    with pytest.raises(bundle.CannotPack, match="no version of tomli"):
+        bundle.pinned(wanted, constraints, "3.10")
+
+
+def test_wheels_are_all_that_such_a_machine_lacks():
+    needed, queue = set(), ["asv", "virtualenv", "virnucpro", "fair-esm", "setuptools", "wheel"]
+    while queue:
+        name = canonicalize_name(queue.pop())
+        if name not in needed | THERE:
+            needed.add(name)
+            requirements = [Requirement(line) for line in metadata.requires(name) or []]
+            target = {"extra": "", "python_version": "3.12", "python_full_version": "3.12.0"}
+            queue += [one.name for one in requirements if one.marker is None or one.marker.evaluate(target)]
+    packed = {canonicalize_name(Requirement(line).name) for line in bundle.WHEELS}
+    assert packed >= needed - {"virnucpro"}
+    assert not packed & THERE
+
+
+COLUMNS = ["result", "params", "version", "started_at", "duration", "stats_q_25", "samples"]
+TWO = [["'a'", "'b'"]]
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ([[1, 2], TWO, "1", 100], [[3, 4], TWO, "1", 200], [[3, 4], TWO, "1", 200]),
+        ([[3, 4], TWO, "1", 200], [[1, 2], TWO, "1", 100], [[3, 4], TWO, "1", 200]),  # brought back late
+        ([[1, 2], TWO, "1", 100], [[NAN, 4], TWO, "1", 200], [[1, 4], TWO, "1", 200]),  # one was not asked for
+        ([[1, NAN], TWO, "1", 200], [[3, 4], TWO, "1", 100], [[1, 4], TWO, "1", 200]),
+        ([[1, 2], TWO, "1", 100], [[None, 4], TWO, "1", 200], [[None, 4], TWO, "1", 200]),  # one failed
+        ([[1, 2], TWO, "1", 100], [None, TWO, "1", 200], [None, TWO, "1", 200]),  # all failed
+        ([None, TWO, "1", 100], [[3, NAN], TWO, "1", 200], [[3, None], TWO, "1", 200]),
+        ([[1, 2], TWO, "1", 100], [[NAN, 4], TWO, "2", 200], [[NAN, 4], TWO, "2", 200]),  # another version
+        ([[1], [["'a'"]], "1", 100], [[NAN, 4], TWO, "1", 200], [[NAN, 4], TWO, "1", 200]),
+        (
+            [[1, 2], TWO, "1", 100, 9.0, [0.1, 0.2]],
+            [[NAN, 4], TWO, "1", 200, 8.0, [None, 0.4]],
+            [[1, 4], TWO, "1", 200, 8.0, [0.1, 0.4]],
+        ),
+    ],
+)
+def test_of_two_measurements_the_later_counts(old, new, expected):
+    assert merge_results.later(dict(zip(COLUMNS, old)), dict(zip(COLUMNS, new)), COLUMNS) == expected
+
+
+def returned(folder: Path, cpu: str, results: dict[str, list], definitions: dict[str, dict]) -> Path:
+    """A folder as run.py leaves it."""
+    folder.mkdir()
+    machine = {"machine": "toy-host", "cpu": cpu}
+    same = {"commit_hash": "c0ffee00", "env_name": "host", "params": machine, "requirements": {}, "python": "3.12"}
+    columns = {"env_vars": {}, "result_columns": COLUMNS, "results": results, "durations": {}, "version": 2}
+    (folder / "machine.json").write_text(json.dumps(machine | {"version": 1}), encoding="utf-8")
+    (folder / "benchmarks.json").write_text(json.dumps(definitions | {"version": 2}), encoding="utf-8")
+    (folder / "c0ffee00-host.json").write_text(json.dumps(same | columns), encoding="utf-8")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_benchmarks_of_both_are_kept(tmp_path):
+    into = tmp_path / "results"
+    merge_results.merge(returned(tmp_path / "1", "Z80", {"x": [[1], [], "1", 100]}, {"x": {"unit": "s"}}), into)
+    merge_results.merge(returned(tmp_path / "2", "Z80", {"y": [[2], [], "1", 200]}, {"y": {"unit": "h"}}), into)
+    found = contents(into)
+    assert sorted(found) == ["benchmarks.json", "toy-host/c0ffee00-host.json", "toy-host/machine.json"]
+    rows = json.loads(found["toy-host/c0ffee00-host.json"])["results"]
+    assert rows == {"x": [[1], [], "1", 100], "y": [[2], [], "1", 200]}
+    assert json.loads(found["benchmarks.json"]) == {"x": {"unit": "s"}, "y": {"unit": "h"}, "version": 2}
+
+
+def test_results_of_another_machine_are_refused_and_nothing_changes(tmp_path, capsys):
+    into = tmp_path / "results"
+    merge_results.merge(returned(tmp_path / "1", "Z80", {"x": [[1], [], "1", 100]}, {}), into)
+    before = contents(into)
+    other = returned(tmp_path / "2", "6502", {"x": [[2], [], "1", 200]}, {})
+    assert merge_results.main([str(other), "--into", str(into)]) == 1
+    assert "cpu is 'Z80' there, '6502' here" in capsys.readouterr().err
+    (other / "machine.json").write_text((tmp_path / "1" / "machine.json").read_text(encoding="utf-8"), encoding="utf-8")
+    assert merge_results.main([str(other), "--into", str(into)]) == 1  # the result file says so, too
+    (other / "c0ffee00-host.json").write_text('{"version": 2, "resu', encoding="utf-8")
+    assert merge_results.main([str(other), "--into", str(into)]) == 1
+    assert "is not a file of asv" in capsys.readouterr().err
+    assert contents(into) == before
