@@ -53,13 +53,14 @@ def seconds_per_10k(embed: Callable[[list[str]], object], made: list[list[str]],
     return 1e4 * (time.perf_counter() - begun) / sum(map(len, made))
 
 
-def fair_esm(work: Workload, precision: str) -> Callable[[list[str]], object]:
+def fair_esm(work: Workload, precision: str, one_by_one: bool = False) -> Callable[[list[str]], object]:
     """Its model, loader and batch converter.
 
     Args:
         precision: "fp32", "bf16" (autocast over float32 weights, as v1.0 does) or "fp16" (weights, too).
+        one_by_one: Bring each mean to the host by itself, as v1.0 does; else those of a batch together.
     Returns:
-        A function that embeds a batch and brings each mean to the host, one by one, as v1.0 does.
+        A function that embeds a batch.
     """
     import torch
     from esm.pretrained import load_model_and_alphabet_core
@@ -76,10 +77,11 @@ def fair_esm(work: Workload, precision: str) -> Callable[[list[str]], object]:
     model.requires_grad_(precision == "bf16")
 
     @torch.no_grad()
-    def embed(batch: list[str]) -> list:
+    def embed(batch: list[str]) -> object:
         tokens_BT = to_tokens([("", protein) for protein in batch])[2].to(work.device)
         x_BTD = model(tokens_BT, repr_layers=[model.num_layers])["representations"][model.num_layers]
-        return [x_TD[1 : len(p) + 1].float().mean(dim=0).cpu() for x_TD, p in zip(x_BTD, batch, strict=True)]
+        means = (x_TD[1 : len(p) + 1].float().mean(dim=0) for x_TD, p in zip(x_BTD, batch, strict=True))
+        return [mean_D.cpu() for mean_D in means] if one_by_one else torch.stack(list(means)).cpu()
 
     # Entered once and for good, for leaving it forgets the casts; this process does nothing else.
     (torch.autocast(kind, torch.bfloat16) if precision == "bf16" else nullcontext()).__enter__()
