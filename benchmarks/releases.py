@@ -1,0 +1,190 @@
+"""Releases: which commits they are, and their tags in this clone.
+
+    python -m benchmarks.releases
+
+makes the tags of releases.toml that are missing. A tag that exists is never moved, and unless all is well no tag is
+made. Each release has to be a commit of HEAD's history whose `virnucpro/__init__.py` has that version.
+
+Exit codes: 0 all tags are there; 1 the table, a commit or a tag is not right; 2 bad request (an unknown option, no git,
+not a git repository, no TOML reader).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TABLE = Path("benchmarks/releases.toml")
+DEEPEN = "this clone is shallow: run `git fetch --unshallow --tags`"
+
+
+class BadRelease(Exception):
+    """The table, a commit or a tag is not what it has to be; one sentence."""
+
+
+class NoGit(Exception):
+    """git is not installed, or there is no repository; or TOML cannot be read. One sentence."""
+
+
+class GitFailed(Exception):
+    """A git command said no; the message is its own."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """A row of releases.toml."""
+
+    tag: str
+    version: str
+    commit: str
+    architecture: str
+    precision: str
+    packing: str
+
+
+def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:
+    """What a git command prints, stripped.
+
+    Raises:
+        NoGit: It cannot run here at all.
+        GitFailed: Its exit code is not 0.
+    """
+    try:
+        done = subprocess.run(["git", "-C", str(repo), *arguments], input=stdin, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise NoGit("git is not installed; install it.") from None
+    if done.returncode:
+        said = done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}"
+        raise (NoGit if re.search("not a git repository|dubious ownership", said) else GitFailed)(said)
+    return done.stdout.strip()
+
+
+def holds(repo: Path, *arguments: str) -> bool:
+    """Whether a git command that answers by its exit code says yes."""
+    try:
+        git(repo, *arguments)
+    except GitFailed:
+        return False
+    return True
+
+
+def is_shallow(repo: Path) -> bool:
+    return git(repo, "rev-parse", "--is-shallow-repository") == "true"
+
+
+def read_releases(repo: Path = ROOT) -> list[Release]:
+    """The rows of the repository's releases.toml, oldest release first.
+
+    Raises:
+        BadRelease: The file is missing or malformed.
+        NoGit: Python 3.10 without tomli.
+    """
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError:
+            raise NoGit("Python 3.10 reads no TOML by itself; run `pip install tomli`.") from None
+    try:
+        rows = tomllib.loads((repo / TABLE).read_text(encoding="utf-8"))["release"]
+        releases = [Release(**row) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        wanted = ", ".join(field.name for field in fields(Release))
+        raise BadRelease(f"{TABLE} ({error}): each [[release]] has {wanted}.") from error
+    for release in releases:
+        if not re.fullmatch("[0-9a-f]{40}", str(release.commit)):
+            raise BadRelease(f"{TABLE}: {release.tag} is {release.commit!r}; write all 40 hex digits of its commit.")
+    return releases
+
+
+def commit_of(repo: Path, revision: str) -> str:
+    """The full hash of a revision.
+
+    Raises:
+        GitFailed: This clone has no such revision; says how to get it.
+    """
+    try:
+        return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except GitFailed:
+        cure = DEEPEN if is_shallow(repo) else "`python -m benchmarks.releases` makes the releases' tags"
+        raise GitFailed(f"This clone has no {revision}; {cure}.") from None
+
+
+def release_of(repo: Path, commit: str) -> tuple[Release | None, str]:
+    """The newest release that is the commit or one of its ancestors, and the commit in words: "v2.0", "v2.0+3"."""
+    for release in reversed(read_releases(repo)):
+        if holds(repo, "merge-base", "--is-ancestor", release.commit, commit):
+            since = int(git(repo, "rev-list", "--count", f"{release.commit}..{commit}"))
+            return release, f"{release.tag}+{since}" if since else release.tag
+    return None, commit[:8]
+
+
+def _check_commit(repo: Path, release: Release) -> None:
+    name, commit = release.tag, release.commit
+    if not holds(repo, "cat-file", "-e", f"{commit}^{{commit}}"):
+        cure = DEEPEN if is_shallow(repo) else f"run `git fetch origin`, or correct {TABLE}"
+        raise BadRelease(f"{name}: there is no commit {commit} in this clone; {cure}.")
+    if not holds(repo, "merge-base", "--is-ancestor", commit, "HEAD"):
+        cure = DEEPEN if is_shallow(repo) else f"check out a descendant of it, or correct {TABLE}"
+        raise BadRelease(f"{name}: commit {commit} is no ancestor of HEAD; {cure}.")
+    try:
+        text = git(repo, "show", f"{commit}:virnucpro/__init__.py")
+    except GitFailed:
+        text = ""
+    found = re.search(r"""^__version__ = ["'](.+)["']""", text, re.MULTILINE)
+    if (version := found and found[1]) != release.version:
+        raise BadRelease(f"{name}: commit {commit} has version {version}, not {release.version}; correct {TABLE}.")
+
+
+def _is_tagged(repo: Path, release: Release) -> bool:
+    tag, commit = release.tag, release.commit
+    if not holds(repo, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
+        return False
+    there = git(repo, "rev-list", "-n", "1", f"refs/tags/{tag}")  # of an annotated tag: its commit
+    if there != commit:
+        raise BadRelease(
+            f"{tag}: the tag is at {there}, {TABLE} says {commit}, and no tag is moved. If the tag is wrong, run "
+            f"`git tag -d {tag}` and this again; if the table is wrong, correct it."
+        )
+    return True
+
+
+def make_tags(repo: Path = ROOT) -> list[str]:
+    """Make the tags that are missing, all or none; a line for each release.
+
+    Raises:
+        BadRelease: A commit or a tag is not right. NoGit: see `git`.
+    """
+    releases = read_releases(repo)
+    for release in releases:
+        _check_commit(repo, release)
+    missing = [release for release in releases if not _is_tagged(repo, release)]
+    # one transaction, in which a tag that somebody made meanwhile is an error
+    git(repo, "update-ref", "--stdin", stdin="".join(f"create refs/tags/{r.tag} {r.commit}\n" for r in missing))
+    return [f"{r.tag} {r.commit} {'made' if r in missing else 'is there'}" for r in releases]
+
+
+def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
+    """Make the tags; the exit codes are above."""
+    parser = argparse.ArgumentParser(description="Make the tags of the releases that this clone lacks.")
+    parser.parse_args(argv)
+    try:
+        print(*make_tags(repo), sep="\n")
+    except (BadRelease, GitFailed) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except NoGit as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
