@@ -1,0 +1,171 @@
+"""Results: the figures that asv stored, read from its JSON files.
+
+Not through asv's Python, which promises no stability, and not only where asv is installed. Version 2 of the format:
+`results/<machine>/<hash>-<environment>.json`, where a row of "results" goes with "result_columns", its nulls at the end
+cut off. A row has one result for each combination of parameters (null: failed, NaN: skipped), or null if all failed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.releases import git
+
+FORMAT = 2
+MEASURED, FAILED, SKIPPED, ABSENT = "measured", "failed", "skipped", "not measured"
+
+
+class BadResults(Exception):
+    """A file of results cannot be read; one sentence."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One figure, or why there is none: status is MEASURED, FAILED, SKIPPED or ABSENT."""
+
+    status: str = ABSENT
+    number: float | None = None  # in the benchmark's unit; inf if the benchmark said so
+    version: str | None = None  # of the benchmark: figures of two versions are not comparable
+    env: str | None = None  # asv's name of the environment
+
+    @property
+    def sound(self) -> bool:
+        """Whether a ratio can be made of it."""
+        return self.status == MEASURED and 0 < self.number < math.inf
+
+    @property
+    def figure(self) -> float | str:
+        """The number, or in a word why there is none."""
+        if self.status == MEASURED:
+            return self.number if math.isfinite(self.number) else str(self.number)
+        return self.status
+
+
+def ratio(before: Value, after: Value) -> float | None:
+    """How many times as fast; None unless both are sound figures of one version of the benchmark in one environment."""
+    alike = (before.version, before.env) == (after.version, after.env)
+    return before.number / after.number if before.sound and after.sound and alike else None
+
+
+@dataclass(frozen=True)
+class EnvironmentResults:
+    """One file: a commit on a machine in an environment."""
+
+    env: str
+    rows: dict[str, dict]  # benchmark -> column -> what is in it
+
+    def started(self, key: str) -> int:
+        return self.rows.get(key, {}).get("started_at") or 0
+
+    def value(self, key: str, *params: object) -> Value:
+        if (row := self.rows.get(key)) is None:
+            return Value()
+        combinations = list(itertools.product(*row.get("params") or []))
+        if (wanted := tuple(map(repr, params))) not in combinations:
+            return Value()
+        result = row["result"] and row["result"][combinations.index(wanted)]
+        version = row.get("version")
+        if result is None:
+            return Value(FAILED, None, version, self.env)
+        if not isinstance(result, (int, float)):
+            raise BadResults(f"{key}{params} in {self.env} is {result!r}; a number was expected. Run it again.")
+        if result != result:
+            return Value(SKIPPED, None, version, self.env)
+        return Value(MEASURED, float(result), version, self.env)
+
+
+@dataclass(frozen=True)
+class CommitResults:
+    """What is known of a commit on a machine."""
+
+    machine: str
+    commit: str
+    date: int  # ms since 1970, of the commit
+    files: tuple[EnvironmentResults, ...]
+
+    def value(self, key: str, *params: object) -> Value:
+        """The figure of a benchmark ("commands.EmbedProteins.track_error") for its parameters, as Python has them.
+
+        Of several environments, from that in which it was measured last.
+        """
+        newest_first = sorted(self.files, key=lambda file: -file.started(key))
+        values = [file.value(key, *params) for file in newest_first]
+        return next((value for value in values if value.status != ABSENT), Value())
+
+    def within(self, env: str) -> CommitResults:
+        """Only what was measured in that environment."""
+        return replace(self, files=tuple(file for file in self.files if file.env == env))
+
+
+@dataclass(frozen=True)
+class Results:
+    """All results of a folder."""
+
+    by_machine: dict[str, dict[str, CommitResults]]  # machine -> full hash -> what is known
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """Read every machine's results; a folder that is not there has none.
+
+        Raises:
+            BadResults: A file is not what asv 0.6 writes.
+        """
+        return cls({path.parent.name: _load_machine(path.parent) for path in sorted(folder.glob("*/machine.json"))})
+
+    def machines(self) -> list[str]:
+        return list(self.by_machine)
+
+    def commits(self, machine: str) -> list[CommitResults]:
+        """Of a machine, oldest commit first; those of the same second in any order."""
+        return sorted(self.by_machine.get(machine, {}).values(), key=lambda found: found.date)
+
+    def of(self, machine: str, commit: str) -> CommitResults | None:
+        """Of the commit with this full hash."""
+        return self.by_machine.get(machine, {}).get(commit)
+
+    def nearest_measured(
+        self, repo: Path, commit: str, machine: str, key: str, *params: object, after: str | None = None
+    ) -> CommitResults | None:
+        """The commit's results, or those of its nearest first-parent ancestor for which the benchmark was run.
+
+        Args:
+            after: Look at no commit that this one contains, and not at itself.
+        Raises:
+            benchmarks.releases.GitFailed: git knows no such commit.
+        """
+        revisions = [commit, *([f"^{after}"] if after else [])]
+        for each in git(repo, "rev-list", "--first-parent", *revisions).split():
+            found = self.of(machine, each)
+            if found and found.value(key, *params).status != ABSENT:
+                return found
+        return None
+
+
+def _load_machine(folder: Path) -> dict[str, CommitResults]:
+    by_commit = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        if path.name == "machine.json":
+            continue
+        try:
+            whole = json.loads(path.read_text(encoding="utf-8"))
+            if whole["version"] != FORMAT or whole["params"]["machine"] != folder.name:
+                raise ValueError(f"version {whole['version']} of machine {whole['params']['machine']}")
+            rows = {key: dict(zip(whole["result_columns"], row)) for key, row in whole["results"].items()}
+            for row in rows.values():
+                combinations = len(list(itertools.product(*row.get("params") or [])))
+                if row["result"] is not None and len(row["result"]) != combinations:
+                    raise ValueError(f"{len(row['result'])} results for {combinations} combinations of parameters")
+            by_commit[whole["commit_hash"], whole["date"]].append(EnvironmentResults(whole["env_name"], rows))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadResults(
+                f"{path} ({type(error).__name__}: {error}): not a file of version {FORMAT} by asv for machine "
+                f"{folder.name}. Restore it, or remove it and run asv again."
+            ) from error
+    return {
+        commit: CommitResults(folder.name, commit, date, tuple(files)) for (commit, date), files in by_commit.items()
+    }
