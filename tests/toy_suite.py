@@ -1,0 +1,131 @@
+"""A toy of this repository for asv: two tagged releases and a commit after them, our plugins, and results."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.ablation import STEPS
+
+ROOT = Path(__file__).parent.parent
+WORKLOADS, WORKERS = ["gpu-10k", "cpu-small"], ["default", "one"]
+ENV = "virtualenv-py3.11-torch2.13.0"
+COMMANDS = ("EmbedProteins", "PredictReads", "PredictContigs")
+UNITS = {
+    "wall_seconds": "s", "hours_per_6m": "hours", "gpu_memory": "bytes", "host_memory": "bytes", "error": "error",
+    "start_temperature": "degrees Celsius", "hottest": "degrees Celsius", "sm_clock": "MHz",
+}  # fmt: skip
+BENCHMARKS = {f"commands.{c}.track_{x}": ([WORKLOADS, WORKERS], UNITS[x]) for c in COMMANDS for x in UNITS} | {
+    "ablation.Ablation.track_seconds_per_10k": ([WORKLOADS, list(STEPS)], "s"),
+    "peers.Peers.track_seconds_per_10k": ([WORKLOADS, ["fair-esm", "transformers"]], "s"),
+    "steady.SteadyState.track_seconds_per_10k": ([WORKLOADS], "s"),
+    "start_up.Help.track_seconds": ([], "s"),
+}
+GPU = {  # of a release: seconds of the three commands; then what only v2.0 has
+    "v1.0": {"EmbedProteins": 230.2, "PredictReads": 69.3, "PredictContigs": 61.0},
+    "v2.0": {"EmbedProteins": 29.0, "PredictReads": 18.2, "PredictContigs": 24.0},
+}
+CPU = {
+    "v1.0": {"EmbedProteins": 61.5, "PredictReads": 20.5, "PredictContigs": 22.0},
+    "v2.0": {"EmbedProteins": 18.4, "PredictReads": 14.2, "PredictContigs": 15.1},
+}
+STEP_SECONDS = [310.0, 203.9, 161.0, 31.4, 24.3, 19.6, 19.9, 98.0]  # of STEPS, in their order
+
+
+def git(folder: Path, *arguments: str) -> str:
+    names = ["-c", "user.name=toy", "-c", "user.email=toy@localhost"]
+    done = subprocess.run(["git", "-C", folder, *names, *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def make(folder: Path) -> dict[str, str]:
+    """The repository with benchmarks/ and asv.conf.json of this one; its commits: v1.0, v2.0 and HEAD."""
+    git(folder.parent, "init", "--quiet", "--initial-branch=main", str(folder))
+    commits = {}
+    for name, version in (("v1.0", "1.0.0"), ("v2.0", "2.0.0"), ("HEAD", "2.0.0")):
+        (folder / "virnucpro").mkdir(exist_ok=True)
+        (folder / "virnucpro" / "__init__.py").write_text(f'__version__ = "{version}"  # {name}\n', encoding="utf-8")
+        git(folder, "add", "virnucpro")
+        git(folder, "commit", "--quiet", "--message", name)
+        commits[name] = git(folder, "rev-parse", "HEAD")
+        if name != "HEAD":
+            git(folder, "tag", name)
+    unwanted = shutil.ignore_patterns("__pycache__", "data")
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=unwanted)
+    shutil.copytree(ROOT / ".ci", folder / ".ci")
+    shutil.copy(ROOT / "asv.conf.json", folder)
+    rows = [
+        f'[[release]]\ntag = "{tag}"\nversion = "{tag[1:]}.0"\ncommit = "{commits[tag]}"\n'
+        'architecture = "a"\nprecision = "p"\npacking = "k"\n'
+        for tag in ("v1.0", "v2.0")
+    ]
+    (folder / "benchmarks" / "releases.toml").write_text("\n".join(rows), encoding="utf-8")
+    definitions = {
+        key: {"name": key, "unit": unit, "version": "1", "code": "", "type": "track", "timeout": 60,
+              "params": reprs(params), "param_names": ["workload", "choice"][: len(params)]}
+        for key, (params, unit) in BENCHMARKS.items()
+    }  # fmt: skip
+    write(folder / "results" / "benchmarks.json", {**definitions, "version": 2})
+    return commits
+
+
+def results(folder: Path, machine: str, commit: str, values: dict[tuple[str, ...], float]) -> None:
+    """Store figures, by benchmark and parameters; all others were skipped."""
+    facts = {"machine": machine, "os": "Linux", "arch": "x86_64", "cpu": "a CPU", "num_cpu": "2", "ram": "8589934592"}
+    write(folder / "results" / machine / "machine.json", {**facts, "version": 1})
+    rows = {}
+    for key, (params, _) in BENCHMARKS.items():
+        found = [values.get((key, *each), math.nan) for each in itertools.product(*params)]
+        rows[key] = [found, reprs(params), "1", 1_700_000_000_000]
+    date = 1000 * int(git(folder, "show", "--no-patch", "--format=%ct", commit))
+    environment = {"python": "3.11", "requirements": {"torch": "2.13.0"}, "env_vars": {}, "durations": {}}
+    whole = {"commit_hash": commit, "env_name": ENV, "date": date, "results": rows, "version": 2, **environment}
+    whole["params"] = {**facts, "python": "3.11", "torch": "2.13.0"}
+    whole["result_columns"] = ["result", "params", "version", "started_at"]
+    write(folder / "results" / machine / f"{commit[:8]}-{ENV}.json", whole)
+
+
+def figures(seconds: dict[str, float], workload: str, newest: bool) -> dict[tuple[str, ...], float]:
+    """What a machine measures of a release, given the seconds of its commands."""
+    count = {"gpu-10k": 10_000, "cpu-small": 200}[workload]
+    found = {("start_up.Help.track_seconds",): 0.42 if newest else 0.21}  # a regression
+    for command, wall in seconds.items():
+        for workers in WORKERS if workload == "gpu-10k" else ["default"]:
+            more = {
+                "wall_seconds": wall,
+                "hours_per_6m": wall / count * 6e6 / 3600,
+                "host_memory": 6.3e9,
+                "error": 1.5e-5,
+            }
+            if workload == "gpu-10k":
+                more |= {"gpu_memory": 2.4e10, "start_temperature": 31, "hottest": 58, "sm_clock": 1980}
+            found |= {(f"commands.{command}.track_{x}", workload, workers): value for x, value in more.items()}
+    if newest:
+        for step, value in zip(STEPS, STEP_SECONDS, strict=True):
+            if workload == "gpu-10k" or step.endswith("fp32"):
+                found["ablation.Ablation.track_seconds_per_10k", workload, step] = value
+        found["steady.SteadyState.track_seconds_per_10k", workload] = 19.7
+        found["peers.Peers.track_seconds_per_10k", workload, "fair-esm"] = 88.0
+    return found
+
+
+def asv(folder: Path, *arguments: str, home: Path) -> subprocess.CompletedProcess:
+    """Run it there; `home` is where it keeps what machine this is."""
+    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "asv", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def reprs(params: list[list[str]]) -> list[list[str]]:
+    """Parameters as asv stores them."""
+    return [[repr(value) for value in each] for each in params]
+
+
+def write(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
