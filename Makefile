@@ -1,23 +1,40 @@
-# make test: make .venv, install what is pinned, run all tests.
+# make bench: measure v1.0 and this commit on this machine, check the claim, publish the site. make test: run all tests.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin/python
 
-.PHONY: test lint clean
+.PHONY: bench test lint preview bundle merge-results clean
+
+bench: $(STAMP)
+	$(BIN) -m benchmarks.bench
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest tests
+	$(BIN) -m pytest tests
+
+# asv's own server would open a browser; this one works over ssh, too.
+preview: $(STAMP)
+	@echo "http://127.0.0.1:8080/ - end with Ctrl-C"
+	@$(BIN) -m http.server --bind 127.0.0.1 --directory .asv/html 8080
+
+# One folder for a GPU host without internet: docs/benchmarks.md.
+bundle: $(STAMP)
+	$(BIN) -m benchmarks.bundle
+
+# make merge-results FROM=folder: take over what such a host measured.
+merge-results: $(STAMP)
+	$(BIN) -m benchmarks.merge_results $(FROM)
 
 lint: $(STAMP)
-	$(VENV)/bin/python -m ruff check --config .ci/ruff.toml .
-	$(VENV)/bin/python -m ruff format --config .ci/ruff.toml --check .
+	$(BIN) -m ruff check --config .ci/ruff.toml .
+	$(BIN) -m ruff format --config .ci/ruff.toml --check .
 
 # torch comes first: an unpinned one, drawn in by another package, would be several gigabytes.
 $(STAMP): setup.py .ci/constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt torch setuptools wheel
-	$(VENV)/bin/python -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[test]' ruff
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt torch setuptools wheel
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,test]' ruff
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .asv .bundle build *.egg-info .pytest_cache .ruff_cache
