@@ -151,7 +151,7 @@ def _workload(figures: _Figures) -> Iterator[str]:
     yield _card(_table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
     yield (
         '<p class="soft">Workers: processes per GPU, the release\'s own number or one. Host memory: of the largest '
-        "process. Error: the largest difference from float32, of proteins 1 &minus; cosine, otherwise of a score.</p>"
+        "process. Error: the largest difference from float32: of an embedding, by its length; of a score, as it is.</p>"
     )
     yield f"<h3>What each step is worth, from v1.0's way to v2.0's ({workload})</h3>"
     yield _card(_steps(figures, f"Seconds for 10,000 proteins, step by step {where}"))

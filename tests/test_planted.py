@@ -1,4 +1,4 @@
-"""The suite on this very package, with mistakes planted in commits: it must see them. Real asv, real builds, no network."""
+"""The suite on this very package, with mistakes planted in commits: it must see them. Real asv, real builds."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ class Repository:
 
     def run(self, *module: str, code: int = 0) -> str:
         command = [sys.executable, "-m", *module]
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
-        )
+        options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
+        done = subprocess.run(command, timeout=300, **options)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
