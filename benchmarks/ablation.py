@@ -6,6 +6,7 @@ from benchmarks import history, inputs
 from benchmarks.inputs import Workload
 from benchmarks.measured import Measured
 from benchmarks.padded import batches, fair_esm, first_proteins, residues, seconds_per_10k
+from benchmarks.skip import Skip
 
 RESIDUES = {"fp32": 2048, "bf16": 3072, "fp16": 3072}  # in a batch of v1.0
 # step: precision, and how it runs
@@ -37,7 +38,7 @@ class Ablation(Measured):
         history.require_engine()  # it takes the new engine apart: on older commits there is nothing to take apart
         precision, way = STEPS[step]
         if work.device == "cpu" and precision != "fp32":
-            raise NotImplementedError(f"{precision} is for the GPU: on the CPU the package computes in FP32.")
+            raise Skip(f"{precision} is for the GPU: on the CPU the package computes in FP32.")
         count = work.sequences("proteins") if work.device == "cpu" else COUNTS.get(step, COUNT)
         return padded(work, count, precision) if way == "padded" else packed(work, count, precision, way)
 

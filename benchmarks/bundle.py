@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     if changed:
         print(f"bundle: the last commit is packed, and these changes to it are not:\n{changed}", file=sys.stderr)
     print(f"{args.output} is {size / 2**20:.1f} MiB. On the machine, beside it, with the Python that has torch:")
-    print(f"    python3 {args.output / 'run.py'} v1.0 v2.0 --machine NAME --bench REGEX")
+    print(f"    python3 {args.output / 'run.py'} v2.0 v1.0 --machine NAME --bench REGEX")
     return 0
 
 

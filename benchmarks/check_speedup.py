@@ -26,7 +26,7 @@ from benchmarks.ablation import STEPS
 from benchmarks.commands import SIX_MILLION
 from benchmarks.inputs import WORKLOADS
 from benchmarks.peers import PEERS
-from benchmarks.releases import DEEPEN, ROOT, BadRelease, GitFailed, NoGit, commit_of, is_shallow, release_of
+from benchmarks.releases import DEEPEN, ROOT, BadRelease, GitFailed, NoGit, commit_of, git, is_shallow, release_of
 from benchmarks.results import ABSENT, SKIPPED, BadResults, CommitResults, Results, ratio
 
 PASSED, FAILED, BAD_REQUEST, UNAVAILABLE = 0, 1, 2, 77
@@ -146,7 +146,9 @@ def compare(args: argparse.Namespace, repo: Path) -> dict:
     verdict = "PASS" if judged >= args.min_ratio else "FAIL"
     print(f"{workload} on {machine}, {env}")
     if (asked := commit_of(repo, args.candidate)) != after["commit"]:
+        since = git(repo, "rev-list", "--count", f"{after['commit']}..{asked}", "--", "virnucpro")
         print(f"{args.candidate} ({asked[:8]}) was not measured; its nearest ancestor that was: {after['commit'][:8]}")
+        print(f"Commits since then that touch the package, whose effect is not in these figures: {since}")
     rows = [[words, before.get(name), after.get(name)] for name, words in ROWS.items()]
     print("\n" + table(rows, ["", before["version"], after["version"]]))
     print(f"Ratio {judged:.3f}, target {args.min_ratio:.3f}: {verdict}\n")
@@ -170,9 +172,7 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
     parser.add_argument("--min-ratio", type=float, default=4.5, help="times as fast it has to be; default: %(default)s")
     parser.add_argument("--machine", help="asv's name of it; default: this one, or the only one with both sides")
     parser.add_argument("--workload", default="gpu-10k", choices=WORKLOADS, help="default: %(default)s")
-    parser.add_argument(
-        "--results", type=Path, default=repo / "results", metavar="DIR", help="of asv; default: results"
-    )
+    parser.add_argument("--results", type=Path, default=repo / "results", metavar="DIR", help="default: results")
     parser.add_argument("--json", type=Path, default="speedup_comparison.json", help="written; default: %(default)s")
     parser.add_argument("--strict", action="store_true", help="what is missing is a failure")
     args = parser.parse_args(argv)

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmarks.skip import Skip
+
 EVERYTHING = "VIRNUCPRO_BENCH_ALL"
 
 
@@ -22,27 +24,27 @@ def one_process_per_gpu() -> bool:
 def require_release() -> None:
     """
     Raises:
-        NotImplementedError: The installed commit lies between releases, and `EVERYTHING` is not set.
+        Skip: The installed commit lies between releases, and `EVERYTHING` is not set.
     """
     from virnucpro import __version__
 
     if "dev" in __version__ and not os.environ.get(EVERYTHING):
-        raise NotImplementedError(f"{__version__} is no release: measured at releases only, or with {EVERYTHING}=1.")
+        raise Skip(f"{__version__} is no release: measured at releases only, or with {EVERYTHING}=1.")
 
 
 def require_engine() -> None:
     """
     Raises:
-        NotImplementedError: The installed commit is older than v2.0's engine as its release has it.
+        Skip: The installed commit is older than v2.0's engine as its release has it.
     """
     if find_spec("virnucpro.stream") is None:
-        raise NotImplementedError("needs v2.0's engine, which this commit does not have yet.")
+        raise Skip("needs v2.0's engine, which this commit does not have yet.")
     from dataclasses import fields
 
     from virnucpro.work import Cost
 
     if not {"idle_seconds", "capacity"} <= {field.name for field in fields(Cost)}:
-        raise NotImplementedError("needs what v2.0 tells of idle time and capacity, which this commit does not yet.")
+        raise Skip("needs what v2.0 tells of idle time and capacity, which this commit does not yet.")
 
 
 def protein_embeddings(output_dir: Path, stem: str):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import gpu, workloads
+from benchmarks.skip import Skip
 
 WEIGHTS_VERSION = "1"  # of the synthetic weights: change it when their values change
 CHOICE = "VIRNUCPRO_BENCH_WORKLOAD"
@@ -62,18 +63,22 @@ WORKLOADS = {
 }
 
 
+def chosen() -> str:
+    """The workload that this machine measures."""
+    return os.environ.get(CHOICE) or ("gpu-10k" if gpu.visible() else "cpu-small")
+
+
 def require(name: str) -> Workload:
     """The workload of that name.
 
     Raises:
-        NotImplementedError: It is not for this machine: asv's way to be told of a skip.
+        Skip: It is not for this machine: asv's way to be told of a skip.
     """
-    chosen = os.environ.get(CHOICE) or ("gpu-10k" if gpu.visible() else "cpu-small")
-    if name != chosen:
+    if name != chosen():
         why = "a GPU is visible" if gpu.visible() else "no GPU is visible"
-        raise NotImplementedError(f"{name} is skipped: {why}, so {chosen} is measured. {CHOICE}={name} asks for it.")
+        raise Skip(f"{name} is skipped: {why}, so {chosen()} is measured. {CHOICE}={name} asks for it.")
     if WORKLOADS[name].device.startswith("cuda") and not gpu.visible():
-        raise NotImplementedError(f"{name} needs a GPU, and none is visible.")
+        raise Skip(f"{name} needs a GPU, and none is visible.")
     return WORKLOADS[name]
 
 

@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks import gpu, inputs
+from benchmarks.skip import Skip
 
 
 class Measured:
@@ -39,7 +40,7 @@ class Measured:
     def _measured(self, *params: str) -> dict:
         try:
             found = self.measure(*params)
-        except NotImplementedError:
+        except Skip:
             raise
         except Exception as error:  # whatever a commit can do wrong: it fails, the others are measured all the same
             found = {"failed": "".join(traceback.format_exception(error))}
@@ -50,9 +51,9 @@ class Measured:
         """All figures of one set of parameters.
 
         Raises:
-            NotImplementedError: It cannot run here, or not on this commit; says why.
+            Skip: It cannot run here, or not on this commit; says why.
         """
-        raise NotImplementedError(f"{type(self).__name__} measures nothing by itself.")
+        raise AssertionError(f"{type(self).__name__} does not say what it measures.")
 
     def figure(self, name: str) -> float:
         """One of them; a figure that this machine does not have is a skip."""

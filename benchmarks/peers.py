@@ -9,6 +9,7 @@ from benchmarks import history, inputs
 from benchmarks.inputs import Workload
 from benchmarks.measured import Measured
 from benchmarks.padded import batches, fair_esm, first_proteins, padded_tokens, seconds_per_10k
+from benchmarks.skip import Skip
 
 SAMPLE = 2000  # proteins, random and then sorted by length, so that seconds scale with their number
 
@@ -17,12 +18,12 @@ def transformers(work: Workload, precision: str) -> Callable[[list[str]], object
     """Hugging Face's EsmModel with sdpa, of the same size, random weights of its own.
 
     Raises:
-        NotImplementedError: The package is not installed.
+        Skip: The package is not installed.
     """
     from importlib.util import find_spec
 
     if find_spec("transformers") is None:
-        raise NotImplementedError("needs the package transformers, which is not installed here.")
+        raise Skip("needs the package transformers, which is not installed here.")
     import torch
     from esm.data import Alphabet
     from transformers import EsmConfig, EsmModel
@@ -69,7 +70,7 @@ class Peers(Measured):
         history.require_release()
         make, tokens = PEERS[peer]
         if work.device == "cpu":
-            raise NotImplementedError("peers are compared on a GPU, where their users run them.")
+            raise Skip("peers are compared on a GPU, where their users run them.")
         sample = random.Random(0).sample(first_proteins(10_000), SAMPLE)
         made = list(batches(sorted(sample, key=len), padded_tokens, tokens))
         return {"seconds_per_10k": seconds_per_10k(make(work, "fp16"), made, work.device)}

@@ -26,7 +26,7 @@ def packed(
         num_workers: Processes of the asynchronous loader; 0 for none, everything in turn.
         eager: PyTorch's own steps and varlen attention instead of the kernels in Triton.
     Raises:
-        NotImplementedError: The installed commit has no such engine.
+        Skip: The installed commit has no such engine.
     """
     history.require_engine()
     from virnucpro.inline import Inline
@@ -47,7 +47,6 @@ def packed(
     reads = (Read(name, residues) for name, residues in workloads.proteins(count))
     made = windows(reads, "protein", 0, work.buffer_size, work.token_budget)
     costs: list[tuple[float, Cost]] = []
-    begun = time.perf_counter()
     with history.plain_steps() if eager else nullcontext():
         Inline(job, work.device).run(
             made, lambda window, cost: costs.append((time.perf_counter(), cost)), lambda backends: print(backends)
@@ -61,7 +60,6 @@ def packed(
         "packing_waste": 100 * (1 - sum(cost.tokens for _, cost in counted) / capacity),
         "gpu_idle": 100 * sum(idle) / seconds if idle else None,
         "loader_wait": 1000 * percentile_95(cost.wait for _, cost in counted),
-        "first_features": costs[0][0] - begun,
     }
 
 

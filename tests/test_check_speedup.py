@@ -249,6 +249,7 @@ def tables(toy: Toy, verdict: str) -> str:
     return f"""\
 gpu-10k on toy, {ENV}
 HEAD ({toy.head[:8]}) was not measured; its nearest ancestor that was: {toy.third[:8]}
+Commits since then that touch the package, whose effect is not in these figures: 0
 
                                                      v1.0                                    v2.0+1
 ---------------  ----------------------------------------  ----------------------------------------

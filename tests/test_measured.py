@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import commands, gpu, history, inputs
 from benchmarks.measured import Measured
+from benchmarks.skip import Skip
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +27,10 @@ class Once(Measured):
         self.calls.append(workload)
         if workload == "broken":
             raise ValueError("no such thing")
+        if workload == "lacking":
+            raise NotImplementedError("no such operation for Half")
         if workload == "elsewhere":
-            raise NotImplementedError("not here")
+            raise Skip("not here")
         return {"seconds": 2.5, "gpu_memory": None}
 
 
@@ -58,9 +61,21 @@ def test_a_failure_is_a_failure_of_all_figures_and_is_not_tried_again():
     assert Once.calls == ["broken"]
 
 
+def test_what_torch_lacks_is_a_failure_and_no_skip():
+    with pytest.raises(RuntimeError, match="no such operation for Half"):
+        Once().setup("lacking")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_error_that_is_not_finite_is_a_failure_wherever_it_stands(value):
+    with pytest.raises(RuntimeError, match="1 of 2 errors are not finite"):
+        commands.largest([0.1, value])
+    assert commands.largest([0.1, 0.3, 0.2]) == 0.3
+
+
 def test_a_skip_is_not_kept():
     for _ in range(2):
-        with pytest.raises(NotImplementedError, match="not here"):
+        with pytest.raises(Skip, match="not here"):
             Once().setup("elsewhere")
     assert os.listdir() == []
 
@@ -77,14 +92,14 @@ def test_a_machine_measures_the_workload_that_is_for_it(monkeypatch, gpu_there, 
     monkeypatch.setattr(gpu, "visible", lambda: gpu_there)
     monkeypatch.setenv(inputs.CHOICE, choice)
     assert inputs.require(runs).name == runs
-    with pytest.raises(NotImplementedError, match=f"{skipped} is skipped: .* {runs} is measured"):
+    with pytest.raises(Skip, match=f"{skipped} is skipped: .* {runs} is measured"):
         inputs.require(skipped)
 
 
 def test_gpu_10k_needs_a_gpu_even_if_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(gpu, "visible", lambda: False)
     monkeypatch.setenv(inputs.CHOICE, "gpu-10k")
-    with pytest.raises(NotImplementedError, match="needs a GPU"):
+    with pytest.raises(Skip, match="needs a GPU"):
         inputs.require("gpu-10k")
 
 
@@ -128,13 +143,13 @@ def test_one_worker_and_the_default_are_one_measurement_where_a_gpu_has_one_proc
 def test_what_old_commits_lack_is_a_skip_with_the_reason(monkeypatch):
     history.require_engine()
     monkeypatch.setattr(history, "find_spec", lambda name: None)
-    with pytest.raises(NotImplementedError, match=r"v2\.0's engine"):
+    with pytest.raises(Skip, match=r"v2\.0's engine"):
         history.require_engine()
 
 
 def test_between_releases_some_benchmarks_skip(monkeypatch):
     monkeypatch.setattr("virnucpro.__version__", "3.1.0.dev0")
-    with pytest.raises(NotImplementedError, match=r"3\.1\.0\.dev0 is no release"):
+    with pytest.raises(Skip, match=r"3\.1\.0\.dev0 is no release"):
         history.require_release()
     monkeypatch.setenv(history.EVERYTHING, "1")
     history.require_release()

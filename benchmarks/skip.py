@@ -1,0 +1,5 @@
+"""Skip: why a benchmark cannot run here. asv takes any NotImplementedError of `setup` so, and torch raises those, too."""
+
+
+class Skip(NotImplementedError):
+    """Meant as a skip, unlike what torch says of an operation that it lacks."""
