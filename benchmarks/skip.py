@@ -1,4 +1,4 @@
-"""Skip: why a benchmark cannot run here. asv takes any NotImplementedError of `setup` so, and torch raises those, too."""
+"""Skip: why a benchmark cannot run here. asv takes any NotImplementedError of `setup` so; torch raises those, too."""
 
 
 class Skip(NotImplementedError):
