@@ -2,11 +2,13 @@
 
 import math
 import os
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from benchmarks import commands, gpu, history, inputs
+from benchmarks import commands, gpu, history, inputs, start_up
 from benchmarks.measured import Measured
 from benchmarks.skip import Skip
 
@@ -163,3 +165,20 @@ def test_a_command_that_fails_is_no_measurement(monkeypatch, tmp_path):
     monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
     with pytest.raises(RuntimeError, match=r"ended with 2:\n.*no-such-file\.fa: no such file"):
         commands.run(work, tmp_path / "no-such-file.fa", "default", tmp_path / "out")
+
+
+def test_a_command_finds_no_kernels_of_the_command_before(monkeypatch, tmp_path):
+    caches = []
+
+    def run(command, env, **options):
+        caches.append(Path(env["TRITON_CACHE_DIR"]))
+        caches[-1].mkdir()  # fails if it is there already
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(inputs, "require", inputs.WORKLOADS.get)
+    monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    for _ in range(2):
+        start_up.OneProtein().measure("cpu-small")
+    assert len(caches) == 2
+    assert not any(cache.exists() for cache in caches)
