@@ -21,31 +21,11 @@ CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 LIMIT = 64 * 2**20  # bytes
 # What asv and virnucpro need beside what a machine with torch and transformers has; never torch itself.
 WHEELS = (
-    *(
-        "asv",
-        "asv_runner",
-        "virtualenv",
-        "build",
-        "distlib",
-        "filelock",
-        "importlib-metadata",
-        "json5",
-        "lazy-importer",
-    ),
-    *(
-        "packaging",
-        "platformdirs",
-        "Pympler",
-        "pyproject_hooks",
-        "python-discovery",
-        "PyYAML",
-        "setuptools",
-        "tabulate",
-    ),
-    *("wheel", "zipp", "dnaio", "xopen", "isal", "zlib-ng", "fair-esm"),
-    "backports.zstd; python_version < '3.14'",
-    "tomli; python_version < '3.11'",
-)
+    "asv", "asv_runner", "virtualenv", "build", "distlib", "filelock", "importlib-metadata", "json5", "lazy-importer",
+    "packaging", "platformdirs", "Pympler", "pyproject_hooks", "python-discovery", "PyYAML", "setuptools", "tabulate",
+    "wheel", "zipp", "dnaio", "xopen", "isal", "zlib-ng", "fair-esm",
+    "backports.zstd; python_version < '3.14'", "tomli; python_version < '3.11'",
+)  # fmt: skip
 # pip takes each literally, older ones included.
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_17", "manylinux2014", "manylinux1")
 

@@ -15,22 +15,17 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from benchmarks import check_speedup
+from benchmarks import check_speedup, commands
 from benchmarks.ablation import STEPS
-from benchmarks.check_speedup import SECONDS, WATERFALL
+from benchmarks.check_speedup import COMMANDS, SECONDS, TARGET, WATERFALL
 from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, GitFailed, read_releases, release_of
 from benchmarks.results import FAILED, MEASURED, CommitResults, Results, Value
 
 TEMPLATE = Path(__file__).parent / "asv_plugins" / "front_page.html"
-FIRST, CLAIMED, TARGET = "nvidia-h200", "gpu-10k", 4.5  # the claim: its machine, its workload, times as fast
+FIRST, CLAIMED = "nvidia-h200", "gpu-10k"  # the claim: its machine and its workload
 NONE = '<span class="none">not measured</span>'
 ABLATION, PEERS = "ablation.Ablation.track_seconds_per_10k", "peers.Peers.track_seconds_per_10k"
-COMMANDS = {
-    "EmbedProteins": ("proteins", "embed proteins"),
-    "PredictReads": ("reads", "predict reads"),
-    "PredictContigs": ("contigs", "predict contigs"),
-}
 # Heading -> the figure of a command, and how it is shown for so many sequences.
 COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
     "wall s": ("wall_seconds", lambda x, count: decimal(x)),
@@ -143,7 +138,7 @@ def _workload(figures: _Figures) -> Iterator[str]:
 
     workload, where = escape(figures.workload), f"({figures.workload}, {figures.machine})"
     groups = []
-    for command, (_, name) in COMMANDS.items():
+    for command, name in COMMANDS.items():
         values = figures.values(f"commands.{command}.track_wall_seconds", "{workload}", "default")
         groups.append((name, [(release, value.number) for release, value in zip(figures.by_release, values)]))
     yield f"<h3>Whole commands, cold ({workload})</h3>"
@@ -173,7 +168,8 @@ def _steps(figures: _Figures, title: str) -> str:
 
 
 def _commands(figures: _Figures) -> Iterator[list[str]]:
-    for command, (kind, name) in COMMANDS.items():
+    for command, name in COMMANDS.items():
+        kind = getattr(commands, command).kind
         key, count = f"commands.{command}.track_", WORKLOADS[figures.workload].sequences(kind)
         label = figures.link(f"{key}wall_seconds", f"{name} ({count:,})")
         for workers in ("default", "one"):

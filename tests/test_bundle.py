@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from toy_suite import git
 
 from benchmarks import bundle, merge_results
 
@@ -34,12 +35,6 @@ track_seconds.param_names = ["input"]
 track_seconds.unit = "s"
 track_seconds.version = "1"
 """
-
-
-def git(repo: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", "-C", repo, "-c", "user.name=toy", "-c", "user.email=toy@example.org", *arguments], check=True
-    )
 
 
 def commit(repo: Path, seconds: float, tag: str) -> None:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from toy_suite import git
 
 from benchmarks.releases import commit_of, main, read_releases, release_of
-
-AUTHOR = ["-c", "user.name=T", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
-
-
-def git(repo: Path, *arguments: str) -> str:
-    return subprocess.run(["git", "-C", repo, *arguments], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def commit(repo: Path, version: str) -> str:
     (repo / "virnucpro").mkdir(exist_ok=True)
     (repo / "virnucpro" / "__init__.py").write_text(f'"""A package."""\n\n__version__ = "{version}"\n')
     git(repo, "add", "virnucpro")
-    git(repo, *AUTHOR, "commit", "--quiet", "--allow-empty", "--message", version)
+    git(repo, "commit", "--quiet", "--allow-empty", "--message", version)
     return git(repo, "rev-parse", "HEAD")
 
 
@@ -62,7 +56,7 @@ def test_missing_tags_are_made_and_then_left_alone(repo, run):
 
 def test_an_annotated_tag_is_the_commit_that_it_is_of(repo, run):
     first, second = (release.commit for release in read_releases(repo))
-    git(repo, *AUTHOR, "tag", "--annotate", "--message", "one", "v1.0", first)
+    git(repo, "tag", "--annotate", "--message", "one", "v1.0", first)
     assert run() == (0, f"v1.0 {first} is there\nv2.0 {second} made\n", "")
 
 

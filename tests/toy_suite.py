@@ -38,7 +38,7 @@ STEP_SECONDS = [310.0, 203.9, 161.0, 31.4, 24.3, 19.6, 19.9, 98.0]  # of STEPS, 
 
 
 def git(folder: Path, *arguments: str) -> str:
-    names = ["-c", "user.name=toy", "-c", "user.email=toy@localhost"]
+    names = ["-c", "user.name=toy", "-c", "user.email=toy@localhost", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", "-C", folder, *names, *arguments], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
