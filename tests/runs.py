@@ -61,11 +61,11 @@ def whole(undisturbed):
 
 
 def files_of(out):
-    """All that a run leaves, but the manifest, which has times."""
+    """All that a run leaves, but the manifest and the telemetry, which have times."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in out.rglob("*")
-        if path.is_file() and path.name != "reads_run.json"
+        if path.is_file() and path.name not in ("reads_run.json", "telemetry_reads.json")
     }
 
 

@@ -239,7 +239,7 @@ def test_a_run_leaves_the_temporary_files_of_others_alone(main, tmp_path):
     out.mkdir()
     (tmp_path / "S1.fa").write_text("")
     others = ".S1_L001_nucleotide.fa.7.tmp", ".S1_L001-input-abcdefgh.tmp", ".input-abcdefgh.tmp"
-    own = ".S1_nucleotide.fa.7.tmp", ".S1_run.json.7.tmp", ".S1-input-abcd_f9h.tmp"
+    own = ".S1_nucleotide.fa.7.tmp", ".S1_run.json.7.tmp", ".S1-input-abcd_f9h.tmp", ".telemetry_S1.json.7.tmp"
     for name in (*others, *own):
         (out / name).write_text("x")
     assert main("predict", tmp_path / "S1.fa", "--output-dir", out, "--esm-model", ESM_8M, "--resume")[0] == 0

@@ -87,9 +87,11 @@ def setting(request, weights, reads, tmp_path_factory):
 
 
 def files_of(out):
-    """All files of a directory, hidden ones too; of the manifest only what does not depend on time."""
+    """All files of a directory, hidden ones too; of manifest and telemetry only what does not depend on time."""
     files = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     manifest = json.loads(files.pop("reads_run.json"))
+    if "telemetry_reads.json" in files:
+        files["telemetry_reads.json"] = json.loads(files["telemetry_reads.json"])["run_metadata"]["settings"]
     return files | {"status": manifest["status"], "settings": manifest["settings"], "weights": manifest["weights"]}
 
 
@@ -106,6 +108,7 @@ def test_an_undisturbed_run_leaves_results_only(setting):
         "reads_protein.faa",
         "settings",
         "status",
+        "telemetry_reads.json",
         "weights",
     ]
 

@@ -124,7 +124,15 @@ def test_the_first_real_run(program, tmp_path):
         "real_mixed_merged/prediction_results_highestscore.csv",
         "real_mixed_merged/sequences.tsv",
         "real_mixed_run.json",
+        "telemetry_real_mixed.json",
     ]
+    telemetry = json.loads((tmp_path / "out" / "telemetry_real_mixed.json").read_text())
+    about, frames = telemetry["run_metadata"], telemetry["summary"]["sequences"]
+    assert about["settings"]["attention"] == "sdpa" and about["backends"]["device"] == "CPU"
+    assert list(about["stage_seconds"]) == [
+        "reading the input", "loading the models", "computing", "writing the results",
+    ]  # fmt: skip
+    assert sum(batch["sequences"] for batch in telemetry["per_batch_metrics"]) == frames > 0
     merged = tmp_path / "out" / "real_mixed_merged"
     fates = rows(merged / "sequences.tsv")[1:]
     with open(DATA / "real_mixed.fa") as file:

@@ -3,6 +3,7 @@
 DIR/{stem}_merged/       the results
 DIR/{stem}_windows/      finished windows, until the run is complete (elsewhere with checkpoint_dir)
 DIR/{stem}_run.json      the manifest
+DIR/telemetry_{stem}.json   what it cost, see `utils.telemetry`
 DIR/{stem}_chunked{c}.fa, {stem}_nucleotide.fa, {stem}_protein.faa   with --keep-intermediate
 """
 
@@ -48,6 +49,7 @@ class RunDirectory:
         self.nucleotide_fasta = root / f"{stem}_nucleotide.fa"
         self.protein_fasta = root / f"{stem}_protein.faa"
         self.manifest_file = root / f"{stem}_run.json"
+        self.telemetry_file = root / f"telemetry_{stem}.json"
         self.windows = root / f"{stem}_windows"
         self.checkpoints = checkpoints
         if checkpoints is not None:
@@ -137,7 +139,7 @@ class RunDirectory:
         """The manifest of the run that is there; None if none of the run's files is."""
         if self.manifest_file.exists():
             return self._read_manifest()
-        foreign = [path for path in (*self._stage_files(), *self._folders()) if path.exists()]
+        foreign = [path for path in (*self._stage_files(), self.telemetry_file, *self._folders()) if path.exists()]
         if foreign:
             raise BadRequest(
                 f"{foreign[0]} exists, and no run of virnucpro is recorded in {self.manifest_file.name}. "
@@ -174,6 +176,7 @@ class RunDirectory:
         """Remove what the run of `manifest` wrote, the manifest last."""
         for folder in self._folders():
             _remove_folder(folder)
+        self.telemetry_file.unlink(missing_ok=True)
         if manifest.get("kept"):
             chunked = self.chunk_fasta(manifest["settings"].get("chunk_size"))
             for path in (chunked, self.nucleotide_fasta, self.protein_fasta):
@@ -184,7 +187,7 @@ class RunDirectory:
         """Remove what a killed run was about to write, which has none of its final names yet."""
         stem = glob.escape(self.stem)
         names = (f"{stem}_chunked[0-9]*.fa", f"{stem}_nucleotide.fa", f"{stem}_protein.faa", f"{stem}_run.json")
-        for name in names:
+        for name in (*names, f"telemetry_{stem}.json"):
             for temporary in self.root.glob(f".{name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
         for copy in self.root.glob(f"{glob.escape(self.copy_prefix)}????????.tmp"):

@@ -106,6 +106,7 @@ class Computation:
                 self._crew.close()  # whatever went wrong, no process is left
 
     def _finish_all(self) -> None:
+        self.telemetry.begin_stage("loading the models")
         self._crew = self._make_crew(apart=False)
         self._end_if_stopped()  # a signal may have come while torch was imported
         self.facts = self._crew.check()
@@ -219,6 +220,7 @@ class Computation:
         self.manifest["backends"] = backends
         if not self._begun and not self._stopped:
             self._begin()
+        self.telemetry.begin_stage("computing")
         self._fingerprint.begin()
 
     def _begin(self) -> None:

@@ -13,7 +13,7 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.reads import stem_of
 from virnucpro.recipe import AUTO
 from virnucpro.settings import Settings
-from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
+from virnucpro.utils.telemetry import TelemetryLogger
 
 MODEL_CONFIG_KEYS = ("model_type", "model_name", "enable_fp16", "weights_dir")
 
@@ -67,9 +67,6 @@ def run_multi_gpu_inference(
     telemetry = TelemetryLogger(output_dir, stem_of(settings.inputs[0]))
     telemetry.set_run_metadata(model=dict(model_config, weights_dir=None), world_size=world_size)
     summary = run(settings, telemetry)
-    if summary.performance:  # else nothing was to be done, and the file of the run that did it stays
-        telemetry.set_run_metadata(hardware=capture_hardware_info())
-        telemetry.finalize()
     return summary.embeddings, summary.failed_ranks
 
 

@@ -25,7 +25,7 @@ from virnucpro.report import Counts, has_results, scored, write_fates, write_ver
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
-from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
 from virnucpro.weights import WeightPaths, find_weights
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def run(
     """Run the pipeline and write its result files.
 
     Args:
-        telemetry: Collects the figures of the run, if the caller wants more than the summary.
+        telemetry: Collects the figures of the run and is finalized by it; None for one of its own, whose file is
+            telemetry_{stem}.json in the output directory.
         started: Told about the computation when it begins; its `stop` ends it early, with all work kept.
     Raises:
         BadInput: The sequences cannot be used. BadRequest: The request cannot be met. Interrupted: It was stopped.
@@ -69,6 +70,8 @@ def run(
         kind = kind_of(paths, settings.input_type, settings.inputs)
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
+        telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
+        telemetry.begin_stage("reading the input")
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
         say_what_was_read(seen)
         recipe = _recipe(settings, kind, weights, placement)
@@ -76,7 +79,7 @@ def run(
         known = describe(settings, recipe, seen, buffer_size)
         computation = Computation(
             settings, directory, paths, seen, recipe, placement, buffer_size, earlier,
-            telemetry or TelemetryLogger(directory.root, "run"),
+            telemetry,
         )  # fmt: skip
         computation.settle(known)
         if settings.resume and earlier is not None:
@@ -109,6 +112,7 @@ def _recipe(settings: Settings, kind: str, weights: WeightPaths, placement: Plac
 def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, synthetic: bool) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
     store, kind = computation.store, recipe.kind
+    computation.telemetry.begin_stage("writing the results")
     directory.results.mkdir(exist_ok=True)
     counts, failures = None, {}
     if kind == "nucleotide":
@@ -132,7 +136,7 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
         }
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
     odd = Oddities.of(store.finished())
-    performance = computation.telemetry.get_summary()
+    performance = _finalized(computation)
     del performance["per_rank"]  # for the telemetry's own file
     computation.write("partial" if odd.failed else "complete", fates=fates, performance=performance)
     if not odd.failed:
@@ -145,6 +149,15 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
         failed_ranks=computation.failed_ranks,
         performance=performance,
     )
+
+
+def _finalized(computation: Computation) -> dict:
+    """Write the telemetry, before the manifest says that all is there; its summary."""
+    telemetry, manifest = computation.telemetry, computation.manifest
+    known = {name: manifest.get(name, {}) for name in ("settings", "backends", "synthetic_weights")}
+    telemetry.set_run_metadata(virnucpro=__version__, **known, hardware=capture_hardware_info())
+    telemetry.finalize()
+    return telemetry.get_summary()
 
 
 def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:

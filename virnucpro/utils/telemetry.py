@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import time
 from pathlib import Path
 
 from virnucpro.errors import BadRequest
@@ -80,10 +81,23 @@ class TelemetryLogger:
         self._metadata: dict[str, object] = {"run_id": run_id}
         self._ranks: dict[int, RankTotals] = {}
         self._kept: dict[int, _Thinned] = {}
+        self._stage: tuple[str, float] | None = None  # the one under way, and when it began
+        self._stage_seconds: dict[str, float] = {}
 
     def set_run_metadata(self, **values: object) -> None:
         """Add to what the file says about the run; a value given again replaces the earlier one."""
         self._metadata.update(values)
+
+    def begin_stage(self, name: str | None) -> None:
+        """Say what the run does from now on; the stage before ends (None: no other begins).
+
+        "stage_seconds" in the file's metadata has the wall time of each, in the order in which they first began.
+        """
+        now = time.perf_counter()
+        if self._stage is not None:
+            before, began = self._stage
+            self._stage_seconds[before] = self._stage_seconds.get(before, 0.0) + now - began
+        self._stage = None if name is None else (name, now)
 
     def record_batch(
         self,
@@ -174,6 +188,9 @@ class TelemetryLogger:
 
     def finalize(self) -> Path:
         """Write the file, whole or not at all, and return its path."""
+        self.begin_stage(None)
+        if self._stage_seconds:
+            self._metadata["stage_seconds"] = self._stage_seconds
         stride = max((kept.stride for kept in self._kept.values()), default=1)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_document(self._path, make_document(self._metadata, self._ranks, self._records(), stride))
