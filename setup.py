@@ -16,6 +16,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["virnucpro", "virnucpro.*"]),
+    package_data={"virnucpro.utils": ["report_page.html"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.10",
@@ -28,13 +29,14 @@ setup(
         "rich>=13.7",
         "h5py>=3.10",
         "nvidia-ml-py>=12.535",
+        "matplotlib>=3.9",
+        "jinja2>=3.1",
     ],
     extras_require={
         "flash": ["flash-attn>=2.6"],
         "bench": [
             "asv==0.6.6",
             "virtualenv>=20.26",
-            "matplotlib>=3.9",
             "tabulate>=0.9",
             "tomli>=2; python_version < '3.11'",
         ],
