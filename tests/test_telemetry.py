@@ -20,7 +20,6 @@ from virnucpro.utils.telemetry import (
     aggregate_telemetry_shards,
     calculate_scaling_efficiency,
     capture_hardware_info,
-    generate_performance_report,
 )
 from virnucpro.utils.totals import percentile_95
 
@@ -148,6 +147,7 @@ def test_summary_by_hand():
         "seconds": 10.0,
         "warmup_excluded": False,
         "warmup_reason": "no warm-up was set, so all batches count",
+        "is_steady": True,
         "tokens_per_second": 200.0,
         "sequences_per_second": 3.0,
         "sequences_per_hour": 10_800.0,
@@ -582,102 +582,3 @@ def test_which_gpu(nvml, gpu, asked_for):
     with GpuUtilization(gpu):
         assert made_up.asked_for == asked_for
     assert made_up.users == 0
-
-
-def test_report(tmp_path):
-    telemetry = logger(
-        tmp_path,
-        [{"tokens": 994, "gpu_utilization": 60.0}, {"tokens": 994, "seconds": 0.002, "gpu_utilization": 65.5}],
-        warmup_batches=1,
-    )
-    telemetry.set_run_metadata(
-        model="3B", hardware={"python": "3.11", "gpus": [{"name": "H200"}], "torch": None, "reason": None}
-    )
-    document = json.loads(telemetry.finalize().read_text())
-    text = generate_performance_report(document, tmp_path / "new" / "report.txt")
-    assert (tmp_path / "new" / "report.txt").read_text() == text
-    assert text == (
-        "virnucpro performance report\n"
-        "============================\n"
-        "\n"
-        "Run\n"
-        "  run_id               run\n"
-        "  model                3B\n"
-        "\n"
-        "Hardware\n"
-        "  python               3.11\n"
-        "  torch                not known\n"
-        "  gpu 0                name H200\n"
-        "\n"
-        "Totals\n"
-        "  sequences            20\n"
-        "  tokens               1,988\n"
-        "  packs                2\n"
-        "  batches              2\n"
-        "  time                 2 s\n"
-        "  checkpoint writes    0 s\n"
-        "  checkpoint overhead  0 %\n"
-        "\n"
-        "Steady state (left out as warm-up: 1 of 2 batches, 2.0 s)\n"
-        "  tokens/s             497,000\n"
-        "  sequences/s          5,000\n"
-        "  sequences/h          18,000,000\n"
-        "  packing              99.4 %\n"
-        "  GPU utilisation      65.5 %\n"
-        "  GPU idle             not known\n"
-        "  p95 loader wait      0.5 ms\n"
-        "  batches starved      0 %\n"
-        "\n"
-        "Requirements\n"
-        "  packing >= 90 %: PASS 99.4 %\n"
-        "  GPU utilisation >= 70 %: FAIL 65.5 %\n"
-        "  p95 loader wait < 100 ms: PASS 0.5 ms\n"
-        "  6 M sequences, by sequences < 10 h: PASS 0.33 h\n"
-        "  6 M sequences, by tokens < 10 h: PASS 0.33 h\n"
-        "\n"
-        "Rank 0 (cpu)\n"
-        "  sequences            20\n"
-        "  tokens               1,988\n"
-        "  time                 2 s\n"
-        "  tokens/s             497,000\n"
-        "  packing              99.4 %\n"
-        "  GPU utilisation      65.5 %\n"
-    )
-
-
-@pytest.mark.parametrize(
-    "key, value, line",
-    [
-        ("packing_efficiency", 0.9, "packing >= 90 %: PASS 90 %"),
-        ("packing_efficiency", 0.8996, "packing >= 90 %: FAIL 89.96 %"),
-        ("packing_efficiency", None, "packing >= 90 %: NOT MEASURED"),
-        ("mean_gpu_utilization", 70.0, "GPU utilisation >= 70 %: PASS 70 %"),
-        ("p95_loader_wait_ms", 100.0, "p95 loader wait < 100 ms: FAIL 100 ms"),
-        ("p95_loader_wait_ms", 99.5, "p95 loader wait < 100 ms: PASS 99.5 ms"),
-        ("projected_hours_6m_sequences_by_tokens", 10.0, "6 M sequences, by tokens < 10 h: FAIL 10 h"),
-        ("projected_hours_6m_sequences_by_sequences", 1234.5, "6 M sequences, by sequences < 10 h: FAIL 1,234.5 h"),
-    ],
-)
-def test_verdicts(tmp_path, key, value, line):
-    summary = logger(windows=[{}]).get_summary() | {key: value}
-    text = generate_performance_report({"run_metadata": {}, "summary": summary}, tmp_path / "report.txt")
-    assert f"  {line}\n" in text
-
-
-def test_report_of_merged_shards_takes_the_hardware_of_the_first(tmp_path):
-    paths = []
-    for rank in (0, 1):
-        shard = logger(tmp_path, [{"rank": rank}], f"rank{rank}")
-        shard.set_run_metadata(hardware={"gpus": [{"temperature_celsius": 30 + rank}]})
-        paths.append(shard.finalize())
-    text = generate_performance_report(aggregate_telemetry_shards(paths), tmp_path / "report.txt")
-    assert "  shard 1, run_id      rank1\n" in text
-    assert "  gpu 0                temperature_celsius 30\n" in text
-    assert "Rank 1 (cpu)" in text and "temperature_celsius 31" not in text
-
-
-@pytest.mark.parametrize("telemetry", [{}, [], None, {"run_metadata": {}, "summary": {}}])
-def test_report_of_something_else(tmp_path, telemetry):
-    with pytest.raises(BadInput, match="This is not telemetry"):
-        generate_performance_report(telemetry, tmp_path / "report.txt")
-    assert not list(tmp_path.iterdir())

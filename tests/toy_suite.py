@@ -58,6 +58,9 @@ def make(folder: Path) -> dict[str, str]:
     unwanted = shutil.ignore_patterns("__pycache__", "data")
     shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=unwanted)
     shutil.copytree(ROOT / ".ci", folder / ".ci")
+    for name in ("__init__.py", "pictures.py"):  # which the charts of the front page are drawn with
+        (folder / "virnucpro" / "utils").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "virnucpro" / "utils" / name, folder / "virnucpro" / "utils")
     shutil.copy(ROOT / "asv.conf.json", folder)
     rows = [
         f'[[release]]\ntag = "{tag}"\nversion = "{tag[1:]}.0"\ncommit = "{commits[tag]}"\n'

@@ -202,6 +202,23 @@ def doctor() -> int:
     return 0
 
 
+@cli.command(epilog=EXIT_CODES)
+@click.argument("run_dir", type=click.Path(path_type=Path, exists=True))
+@_verbosity
+def report(run_dir: Path) -> int:
+    """Show what the run in RUN_DIR cost, against what is required, and what to do where it is too slow.
+
+    RUN_DIR is a run's output directory, or one telemetry_*.json in it. Prints the text version and writes
+    performance_report.txt and performance_report.html (with pictures; one file, no internet) beside the telemetry.
+    """
+    from virnucpro.utils.performance_report import report_on
+
+    text, page = report_on(run_dir)
+    click.echo(text, nl=False)
+    log.info("Page: %s", page)
+    return 0
+
+
 class _StderrHandler(logging.StreamHandler):
     """Writes to what sys.stderr is at the moment, so that lines pass above a progress bar."""
 

@@ -1,15 +1,18 @@
-"""Performance report: a telemetry file as a text for people, held against what is required."""
+"""Performance report: telemetry and results of the validation for people, as a text and as a page."""
 
 from __future__ import annotations
 
 import json
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from virnucpro.errors import BadInput
+from virnucpro.errors import BadInput, BadRequest
 from virnucpro.files import whole_file
+from virnucpro.utils.requirements import FAIL, decimals, find, unmet
 
+# What the validation suite writes beside the telemetry; each may be missing.
+RESULTS = ("speedup_comparison", "scaling", "checkpoint_overhead", "tuning")
+REPORT = "performance_report"
 # Keys in the summary -> what they are called, factor to the unit shown, unit.
 FIGURES = {
     "sequences": ("sequences", 1, ""),
@@ -27,115 +30,159 @@ FIGURES = {
     "percent_gpu_idle": ("GPU idle", 1, " %"),
     "p95_loader_wait_ms": ("p95 loader wait", 1, " ms"),
     "percent_starved": ("batches starved", 1, " %"),
-    "projected_hours_6m_sequences_by_sequences": ("6 M sequences, by sequences", 1, " h"),
-    "projected_hours_6m_sequences_by_tokens": ("6 M sequences, by tokens", 1, " h"),
 }
-TOTALS = (
-    "sequences",
-    "tokens",
-    "packs",
-    "batches",
-    "seconds",
-    "checkpoint_write_seconds",
-    "checkpoint_overhead_percent",
-)
-STEADY = (
-    "tokens_per_second", "sequences_per_second", "sequences_per_hour",
-    "packing_efficiency", "mean_gpu_utilization", "percent_gpu_idle", "p95_loader_wait_ms", "percent_starved",
-)  # fmt: skip
+TOTALS = tuple(FIGURES)[:7]
+STEADY = tuple(FIGURES)[7:]
 RANK = ("sequences", "tokens", "seconds", "tokens_per_second", "packing_efficiency", "mean_gpu_utilization")
-# Key, comparison, bound in the unit shown.
-REQUIREMENTS = (
-    ("packing_efficiency", ">=", 90),
-    ("mean_gpu_utilization", ">=", 70),
-    ("p95_loader_wait_ms", "<", 100),
-    ("projected_hours_6m_sequences_by_sequences", "<", 10),
-    ("projected_hours_6m_sequences_by_tokens", "<", 10),
-)
-COMPARISONS = {">=": operator.ge, "<": operator.lt}
 ABSENT = "not known"
 
+Rows = list[tuple[str, str]]
 
-def generate_performance_report(telemetry: dict, path: Path) -> str:
-    """Write what a telemetry file holds as plain text.
+
+def report_on(run: Path) -> tuple[str, Path]:
+    """Report on a directory with a run's telemetry, and results of the validation if there are any.
+
+    Args:
+        run: The output directory of a run, or one telemetry file in it.
+    Returns:
+        The text, and the path of the page. Both are in files beside the telemetry.
+    Raises:
+        BadInput: There is no telemetry, or a file is broken. BadRequest: There is telemetry of several runs.
+    """
+    files = [run] if run.is_file() else sorted(run.glob("telemetry_*.json"))
+    if not files:
+        raise BadInput(
+            f"{run} has no telemetry_*.json, which every run leaves in its output directory. Give such a directory."
+        )
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise BadRequest(f"{run} has the telemetry of {len(files)} runs ({names}). Give one of these files.")
+    telemetry = _read(files[0])
+    paths = {name: files[0].with_name(f"{name}.json") for name in RESULTS}
+    results = {name: _read(path) for name, path in paths.items() if path.exists()}
+    path = files[0].with_name(f"{REPORT}.txt")
+    return generate_performance_report(telemetry, path, results), path.with_suffix(".html")
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise BadInput(f"{path} is broken ({error}), but must be a JSON object. Run what made it again.") from error
+    return content
+
+
+def generate_performance_report(telemetry: dict, path: Path, results: Mapping[str, Mapping] | None = None) -> str:
+    """Write what a telemetry file holds as plain text, and beside it as one HTML page with pictures.
 
     Args:
         telemetry: As in a telemetry file, or merged from several. Hardware is taken from its metadata's "hardware",
             which `capture_hardware_info` gives.
-        path: Written whole or not at all; its folder is made if need be.
+        path: Of the text; the page has the suffix .html. Each is written whole or not at all; the folder is made if
+            need be.
+        results: What the validation suite found, by the names in `RESULTS`.
     Returns:
         The text.
     Raises:
-        BadInput: `telemetry` is something else.
+        BadInput: `telemetry` or `results` are something else.
     """
+    from virnucpro.utils.report_page import page  # imports matplotlib
+
+    results = results or {}
     try:
-        text = "\n".join(_lines(telemetry["run_metadata"], telemetry["summary"])) + "\n"
-    except (KeyError, TypeError, AttributeError) as error:
+        text = "\n".join(_lines(telemetry, results)) + "\n"
+        html = page(telemetry, results)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(
             f"This is not telemetry ({type(error).__name__}: {error}), so there is nothing to report. "
             "Give the content of a telemetry_*.json."
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        file.write(text)
+    for file_path, content in ((path, text), (path.with_suffix(".html"), html)):
+        with whole_file(file_path) as file:
+            file.write(content)
     return text
 
 
-def _lines(metadata: dict, summary: dict) -> Iterator[str]:
+def _lines(telemetry: Mapping, results: Mapping[str, Mapping]) -> Iterator[str]:
+    metadata, summary = telemetry["run_metadata"], telemetry["summary"]
+    findings = find(summary, results)
     yield from ("virnucpro performance report", "============================")
-    yield from ("", "Run")
-    shards = metadata.get("shards", [])  # what differs between the files of workers
-    yield from _pairs(_without(metadata, "hardware", "shards"))
-    for number, shard in enumerate(shards):
-        yield from _pairs({f"shard {number}, {key}": value for key, value in _without(shard, "hardware").items()})
-    yield from ("", "Hardware")
-    # Temperatures alone make the workers' descriptions differ; the first tells what matters.
-    yield from _hardware(next((each["hardware"] for each in (metadata, *shards) if each.get("hardware")), {}))
-    yield from ("", "Totals")
-    yield from _table(TOTALS, summary)
-    yield from ("", f"Steady state ({summary['warmup_reason']})")
-    yield from _table(STEADY, summary)
-    yield from ("", "Requirements")
-    for key, sign, bound in REQUIREMENTS:
-        label, factor, unit = FIGURES[key]
-        yield f"  {label} {sign} {bound}{unit}: {_verdict(summary[key], factor, COMPARISONS[sign], bound, unit)}"
+    for title, rows in sections(metadata, summary, results):
+        yield from _section(title, rows)
+    yield from ("", "Requirements", *(f"  {finding}" for finding in findings))
+    if any(finding.verdict == FAIL for finding in findings):
+        yield from ("", "What to do next", *(f"  {line}" for line in unmet(findings).splitlines()))
     for rank, entry in summary["per_rank"].items():
-        yield from ("", f"Rank {rank} ({entry['device']})")
-        yield from _table(RANK, entry)
+        yield from _section(f"Rank {rank} ({entry['device']})", rank_rows(entry))
 
 
-def _verdict(value: float | None, factor: float, compare: Callable, bound: float, unit: str) -> str:
-    if value is None:
-        return "NOT MEASURED"
-    return f"{'PASS' if compare(value * factor, bound) else 'FAIL'} {_number(value * factor)}{unit}"
+def _section(title: str, rows: Rows) -> Iterator[str]:
+    width = max([20, *(len(name) for name, _ in rows)])
+    yield from ("", title, *(f"  {name:<{width}} {text}".rstrip() for name, text in rows))
 
 
-def _hardware(hardware: dict) -> Iterator[str]:
-    if not hardware:
-        yield f"  {ABSENT}"
-    yield from _pairs(_without(hardware, "gpus", "reason"))
+def sections(metadata: Mapping, summary: Mapping, results: Mapping[str, Mapping]) -> Iterator[tuple[str, Rows]]:
+    """Titles and rows (name, text) of all but the requirements and the ranks."""
+    shards = metadata.get("shards", [])  # what differs between the files of workers
+    run = _pairs(_without(metadata, "hardware", "shards", "stage_seconds"))
+    for number, shard in enumerate(shards):
+        run += _pairs({f"shard {number}, {key}": value for key, value in _without(shard, "hardware").items()})
+    yield "Run", run
+    # Temperatures alone make the workers' descriptions differ; the first tells what matters.
+    yield "Hardware", _hardware(next((each["hardware"] for each in (metadata, *shards) if each.get("hardware")), {}))
+    yield "Totals", _table(TOTALS, summary)
+    if stages := metadata.get("stage_seconds"):
+        whole = sum(stages.values())
+        yield (
+            "Stages",
+            [
+                (name, f"{decimals(seconds)} s ({100 * seconds / whole if whole else 0:.0f} %)")
+                for name, seconds in stages.items()
+            ],
+        )
+    yield f"Steady state ({summary['warmup_reason']})", _table(STEADY, summary)
+    if steps := results.get("speedup_comparison", {}).get("breakdown"):
+        yield "Each optimisation, seconds per 10,000 proteins", [(step, _gain(*row)) for step, *row in steps]
+    if best := results.get("tuning", {}).get("recommendation"):
+        yield "Parameters", [("recommended", str(best))]
+
+
+def rank_rows(entry: Mapping) -> Rows:
+    """Of one worker."""
+    return _table(RANK, entry)
+
+
+def _gain(seconds: float | str, less: float | None) -> str:
+    """A step's seconds, or in a word why there are none; and how many the step takes off."""
+    if not isinstance(seconds, (int, float)):
+        return seconds
+    return f"{decimals(seconds)} s" + ("" if less is None else f" ({decimals(less)} s less)")
+
+
+def _hardware(hardware: Mapping) -> Rows:
+    rows = _pairs(_without(hardware, "gpus", "reason")) if hardware else [(ABSENT, "")]
     for number, gpu in enumerate(hardware.get("gpus", ())):
-        yield from _pairs({f"gpu {number}": ", ".join(f"{key} {value}" for key, value in gpu.items())})
-    if hardware.get("reason"):
-        yield from _pairs({"no gpu": hardware["reason"]})
+        rows += _pairs({f"gpu {number}": ", ".join(f"{key} {value}" for key, value in gpu.items())})
+    return rows + (_pairs({"no gpu": hardware["reason"]}) if hardware.get("reason") else [])
 
 
-def _table(keys: tuple[str, ...], values: dict) -> Iterator[str]:
+def _table(keys: tuple[str, ...], values: Mapping) -> Rows:
+    rows = []
     for key in keys:
         label, factor, unit = FIGURES[key]
-        yield from _pairs({label: ABSENT if values[key] is None else f"{_number(values[key] * factor)}{unit}"})
+        rows.append((label, ABSENT if values[key] is None else f"{decimals(values[key] * factor)}{unit}"))
+    return rows
 
 
-def _without(values: dict, *keys: str) -> dict:
+def _without(values: Mapping, *keys: str) -> dict:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-def _pairs(values: dict) -> Iterator[str]:
-    for key, value in values.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        yield f"  {key:<20} {ABSENT if value is None else text}"
-
-
-def _number(value: float) -> str:
-    """At most two decimals: 99.40 is 99.4, and 89.96 does not pass for 90."""
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
+def _pairs(values: Mapping) -> Rows:
+    return [
+        (key, ABSENT if value is None else value if isinstance(value, str) else json.dumps(value, default=str))
+        for key, value in values.items()
+    ]

@@ -80,7 +80,8 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
 
     "sequences", "tokens", "packs" and "batches" are exact totals over all batches; "seconds" is the time of the
     rank that took longest. The other figures leave warm-up out where anything is left after it, which
-    "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to them.
+    "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to them. Where nothing
+    is left, "is_steady" is false, and they are of the start as much as of the machine.
 
     Ranks run at the same time, so throughput is the sum of theirs. The two projections to 6 million sequences
     differ where the batches after warm-up hold longer or shorter sequences than the run has on average: by
@@ -108,6 +109,7 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
         "seconds": longest,
         "warmup_excluded": excluded,
         "warmup_reason": _warmup_reason(whole, steady),
+        "is_steady": steady.batches > 0,
         **figures,
         "sequences_per_hour": _times(figures["sequences_per_second"], 3600),
         "p95_loader_wait_ms": percentile_95(waits),

@@ -1,0 +1,346 @@
+"""The performance report: its text whole, its page, each requirement at its bound, and the decision tree."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from conftest import ESM_8M, ROOT, assert_one_message
+
+from virnucpro.errors import BadInput
+from virnucpro.utils.decisions import REQUIREMENTS, as_markdown
+from virnucpro.utils.performance_report import generate_performance_report
+from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, Finding, decimals, find, unmet
+from virnucpro.utils.telemetry import TelemetryLogger, aggregate_telemetry_shards
+
+WINDOW = {
+    "sequences": 10, "tokens": 994, "seconds": 2.0, "packs": 1, "pack_capacity": 1000, "loader_wait_ms": 0.5,
+    "queue_depth": 2,
+}  # fmt: skip
+RESULTS = {
+    "speedup_comparison": {
+        "ratio": 6.92,
+        "baseline": {"version": "v1.0", "precision": "BF16", "packing": "padded", "elapsed_sec": 225.4},
+        "candidate": {"version": "v2.0", "precision": "FP16", "packing": "packed", "elapsed_sec": 32.6},
+        "breakdown": [["padded bf16", 203.65, None], ["packed fp16", 22.25, 181.4], ["packed fp8", "skipped", None]],
+    },
+    "scaling": {"speedup": 1.96, "seconds_one": 46.0, "seconds_many": 23.5, "world_size": 2, "devices": "GPUs"},
+    "checkpoint_overhead": {"overhead_percent": 1.25},
+    "tuning": {
+        "recommendation": "Keep the defaults.",
+        "packing_grid": {
+            "token_budgets": [4096, 8192], "buffer_sizes": [512, 2048], "none": "out of memory",
+            "tokens_per_second": [[90_000.0, 91_000.0], [95_000.0, None]],
+        },
+    },
+}  # fmt: skip
+
+
+def logger(tmp_path, windows, run_id="run", **options):
+    made = TelemetryLogger(tmp_path, run_id, **{"warmup_seconds": 0.0, "warmup_batches": 0} | options)
+    for window in windows:
+        made.record_batch(**WINDOW | window)
+    return made
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A directory with the telemetry of a run on two GPUs, one of them too slow at its work."""
+    telemetry = logger(
+        tmp_path / "out",
+        [
+            {"rank": rank, "device": f"cuda:{rank}", "seconds": 0.002, "gpu_utilization": percent}
+            for rank, percent in ((0, 99.0), (1, 60.0)) * 3
+        ],
+        run_id="a<b",
+        warmup_batches=1,
+    )
+    telemetry.set_run_metadata(
+        hardware={"python": "3.11", "gpus": [{"name": "H200"}], "torch": None, "reason": None},
+        stage_seconds={"loading the models": 1.0, "computing": 3.0},
+    )
+    telemetry.finalize()
+    return tmp_path / "out"
+
+
+def test_the_text_whole(tmp_path):
+    telemetry = logger(
+        tmp_path,
+        [{"gpu_utilization": 60.0}, {"seconds": 0.002, "gpu_utilization": 65.5}],
+        warmup_batches=1,
+    )
+    telemetry.set_run_metadata(
+        model="3B",
+        hardware={"python": "3.11", "gpus": [{"name": "H200"}], "torch": None, "reason": None},
+        stage_seconds={"loading the models": 1.0, "computing": 3.0},
+    )
+    document = json.loads(telemetry.finalize().read_text())
+    text = generate_performance_report(document, tmp_path / "new" / "report.txt", RESULTS)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["report.html", "report.txt"]
+    assert (tmp_path / "new" / "report.txt").read_text() == text
+    advice = "".join(
+        f"    {number}. {step.cause}\n       $ {step.command}\n"
+        for number, step in enumerate(REQUIREMENTS["gpu_utilization"].steps, start=1)
+    )
+    assert text == (
+        "virnucpro performance report\n"
+        "============================\n"
+        "\n"
+        "Run\n"
+        "  run_id               run\n"
+        "  model                3B\n"
+        "\n"
+        "Hardware\n"
+        "  python               3.11\n"
+        "  torch                not known\n"
+        "  gpu 0                name H200\n"
+        "\n"
+        "Totals\n"
+        "  sequences            20\n"
+        "  tokens               1,988\n"
+        "  packs                2\n"
+        "  batches              2\n"
+        "  time                 2 s\n"
+        "  checkpoint writes    0 s\n"
+        "  checkpoint overhead  0 %\n"
+        "\n"
+        "Stages\n"
+        "  loading the models   1 s (25 %)\n"
+        "  computing            3 s (75 %)\n"
+        "\n"
+        "Steady state (left out as warm-up: 1 of 2 batches, 2.0 s)\n"
+        "  tokens/s             497,000\n"
+        "  sequences/s          5,000\n"
+        "  sequences/h          18,000,000\n"
+        "  packing              99.4 %\n"
+        "  GPU utilisation      65.5 %\n"
+        "  GPU idle             not known\n"
+        "  p95 loader wait      0.5 ms\n"
+        "  batches starved      0 %\n"
+        "\n"
+        "Each optimisation, seconds per 10,000 proteins\n"
+        "  padded bf16          203.65 s\n"
+        "  packed fp16          22.25 s (181.4 s less)\n"
+        "  packed fp8           skipped\n"
+        "\n"
+        "Parameters\n"
+        "  recommended          Keep the defaults.\n"
+        "\n"
+        "Requirements\n"
+        "  speed-up over v1.0 >= 4.5x: PASS 6.92x\n"
+        "  6 M sequences < 10 h, by sequences: PASS 0.33 h\n"
+        "  6 M sequences < 10 h, by tokens: PASS 0.33 h\n"
+        "  GPU utilisation >= 70 %, rank 0 (cpu): FAIL 65.5 %\n"
+        "  packing >= 90 %, rank 0 (cpu): PASS 99.4 %\n"
+        "  p95 loader wait < 100 ms: PASS 0.5 ms\n"
+        "  two GPUs over one >= 1.9x: PASS 1.96x\n"
+        "  checkpoint overhead < 15 %: PASS 1.25 %\n"
+        "\n"
+        "What to do next\n"
+        "  GPU utilisation >= 70 %, rank 0 (cpu): FAIL 65.5 %\n"
+        f"{advice}"
+        "\n"
+        "Rank 0 (cpu)\n"
+        "  sequences            20\n"
+        "  tokens               1,988\n"
+        "  time                 2 s\n"
+        "  tokens/s             497,000\n"
+        "  packing              99.4 %\n"
+        "  GPU utilisation      65.5 %\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "name, value, line",
+    [
+        ("speedup", 4.5, "speed-up over v1.0 >= 4.5x: PASS 4.5x"),
+        ("speedup", 4.4999, "speed-up over v1.0 >= 4.5x: FAIL 4.4999x"),
+        ("speedup", None, "speed-up over v1.0 >= 4.5x: NOT MEASURED"),
+        ("projected_hours", 9.999, "6 M sequences < 10 h: PASS 9.999 h"),
+        ("projected_hours", 10.0, "6 M sequences < 10 h: FAIL 10 h"),
+        ("projected_hours", 1234.5, "6 M sequences < 10 h: FAIL 1,234.5 h"),
+        ("gpu_utilization", 70.0, "GPU utilisation >= 70 %: PASS 70 %"),
+        ("gpu_utilization", 69.99, "GPU utilisation >= 70 %: FAIL 69.99 %"),
+        ("packing_efficiency", 90.0, "packing >= 90 %: PASS 90 %"),
+        ("packing_efficiency", 89.96, "packing >= 90 %: FAIL 89.96 %"),
+        ("loader_wait", 99.5, "p95 loader wait < 100 ms: PASS 99.5 ms"),
+        ("loader_wait", 100.0, "p95 loader wait < 100 ms: FAIL 100 ms"),
+        ("scaling", 1.9, "two GPUs over one >= 1.9x: PASS 1.9x"),
+        ("scaling", 1.89, "two GPUs over one >= 1.9x: FAIL 1.89x"),
+        ("checkpoint_overhead", 14.9, "checkpoint overhead < 15 %: PASS 14.9 %"),
+        ("checkpoint_overhead", 15.0, "checkpoint overhead < 15 %: FAIL 15 %"),
+        ("checkpoint_overhead", math.nan, "checkpoint overhead < 15 %: FAIL nan %"),
+    ],
+)
+def test_each_requirement_at_its_bound(name, value, line):
+    assert str(Finding(REQUIREMENTS[name], value)) == line
+
+
+@pytest.mark.parametrize(
+    "value, text", [(99.4, "99.4"), (90, "90"), (0, "0"), (0.0034, "0.003"), (1234567.891, "1,234,567.89")]
+)
+def test_decimals(value, text):
+    assert decimals(value) == text
+
+
+def test_what_holds_for_each_gpu_is_not_averaged(tmp_path):
+    """79.5 % on average, and one of them too low."""
+    ranks = [{"rank": 0, "gpu_utilization": 99.0}, {"rank": 1, "gpu_utilization": 60.0, "tokens": 600}]
+    found = find(logger(tmp_path, ranks).get_summary(), {})
+    findings = {(finding.requirement.name, finding.of): finding for finding in found}
+    assert findings["GPU utilisation", "rank 0 (cpu)"].verdict == PASS
+    assert findings["GPU utilisation", "rank 1 (cpu)"].verdict == FAIL
+    assert findings["packing", "rank 1 (cpu)"].value == 60
+    assert findings["speed-up over v1.0", ""].verdict == findings["two GPUs over one", ""].verdict == NOT_MEASURED
+
+
+def test_rates_of_a_run_that_ended_in_its_warm_up_are_not_measured(tmp_path):
+    short = logger(tmp_path, [{"tokens": 100, "loader_wait_ms": 900.0, "gpu_utilization": 1.0}], warmup_seconds=60.0)
+    assert unmet(find(short.get_summary(), {})) == ""
+    whole = logger(tmp_path, [{"tokens": 100, "loader_wait_ms": 900.0, "gpu_utilization": 1.0}])
+    assert [str(finding) for finding in find(whole.get_summary(), {}) if finding.verdict == FAIL] == [
+        "6 M sequences < 10 h, by sequences: FAIL 333.33 h",
+        "6 M sequences < 10 h, by tokens: FAIL 333.33 h",
+        "GPU utilisation >= 70 %, rank 0 (cpu): FAIL 1 %",
+        "packing >= 90 %, rank 0 (cpu): FAIL 10 %",
+        "p95 loader wait < 100 ms: FAIL 900 ms",
+    ]
+
+
+def test_a_run_without_a_batch(tmp_path):
+    findings = find(logger(tmp_path, []).get_summary(), {})
+    assert {finding.verdict for finding in findings} == {NOT_MEASURED}
+    assert len(findings) == 8
+
+
+class Page(HTMLParser):
+    """Its headings and its code; what it would fetch; elements that are not closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.code, self.fetched, self._open = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "br"):
+            self._open.append(tag)
+        assert tag not in ("script", "iframe", "link")
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href") and not value.startswith(("#", "data:")):
+                self.fetched.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+        if self._open and self._open[-1] == "code":
+            self.code.append(data)
+
+
+def test_the_page(run, main):
+    for name, content in RESULTS.items():
+        (run / f"{name}.json").write_text(json.dumps(content))
+    before = (run / "telemetry_a<b.json").read_bytes()
+    code, said = main("report", run)
+    assert code == 0
+    assert f"Page: {run}/performance_report.html" in said
+    html = (run / "performance_report.html").read_text()
+    page = Page(html)
+    assert page.headings == [
+        "virnucpro: performance of a<b",
+        "Requirements",
+        "What to do next: GPU utilisation >= 70 %",
+        "What the time went into",
+        "Tokens a second, window by window",
+        "GPU utilisation, %, window by window",
+        "Packing, %, window by window",
+        "Wait for the loader, ms, window by window",
+        "This version and v1.0",
+        "What each optimisation is worth, measured one by one",
+        "The same work on 2 GPUs",
+        "Sizes of packs and windows",
+        "Run",
+        "Hardware",
+        "Totals",
+        "Stages",
+        "Steady state (left out as warm-up: 2 of 6 batches, 0.0 s)",
+        "Each optimisation, seconds per 10,000 proteins",
+        "Parameters",
+        "Rank 0 (cuda:0)",
+        "Rank 1 (cuda:1)",
+    ]
+    assert page.fetched == []
+    assert not re.search(r"url\((?!#)|@import", html)
+    assert page.code == [step.command for step in REQUIREMENTS["gpu_utilization"].steps]
+    assert html.count("<svg ") == 9
+    for text in ("rank 1 (cuda:1)", "required: 70", "not measured", "out of memory", "95,000", "6.91x as fast"):
+        assert text in html
+    assert (run / "telemetry_a<b.json").read_bytes() == before
+
+
+def test_the_page_of_a_run_alone(run, main, capfd):
+    assert main("report", run / "telemetry_a<b.json")[0] == 0
+    page = Page((run / "performance_report.html").read_text())
+    assert "This version and v1.0" not in page.headings
+
+
+def test_a_report_on_a_real_run(program, tmp_path):
+    done = program("predict", ROOT / "tests/data/small.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
+    assert done.returncode == 0, done.stderr
+    reported = program("report", tmp_path / "out")
+    assert reported.returncode == 0, reported.stderr
+    assert reported.stdout == (tmp_path / "out" / "performance_report.txt").read_text()
+    assert '"esm_model": "esm2_t6_8M_UR50D"' in reported.stdout
+    assert "  GPU utilisation >= 70 %, rank 0 (cpu): NOT MEASURED\n" in reported.stdout
+    Page((tmp_path / "out" / "performance_report.html").read_text())
+
+
+@pytest.mark.parametrize(
+    "spoil, code, message",
+    [
+        (lambda run: (run / "telemetry_a<b.json").unlink(), 1, "has no telemetry_*.json"),
+        (lambda run: (run / "telemetry_b.json").touch(), 2, "has the telemetry of 2 runs (telemetry_a<b.json, "),
+        (lambda run: (run / "telemetry_a<b.json").write_text("[]"), 1, "is broken (not an object)"),
+        (lambda run: (run / "telemetry_a<b.json").write_text("{}"), 1, "This is not telemetry"),
+        (lambda run: (run / "scaling.json").write_text("{"), 1, "scaling.json is broken"),
+        (lambda run: (run / "scaling.json").write_text('{"speedup": "2"}'), 1, "This is not telemetry"),
+    ],
+)
+def test_a_broken_directory(run, main, spoil, code, message):
+    spoil(run)
+    found, said = main("report", run)
+    assert found == code
+    assert_one_message(said, message)
+    assert not list(run.glob("performance_report*"))
+
+
+def test_shards_merged_take_the_hardware_of_the_first(tmp_path):
+    paths = []
+    for rank in (0, 1):
+        shard = logger(tmp_path, [{"rank": rank}], f"rank{rank}")
+        shard.set_run_metadata(hardware={"gpus": [{"temperature_celsius": 30 + rank}]})
+        paths.append(shard.finalize())
+    text = generate_performance_report(aggregate_telemetry_shards(paths), tmp_path / "report.txt")
+    assert "  shard 1, run_id      rank1\n" in text
+    assert "  gpu 0                temperature_celsius 30\n" in text
+    assert "Rank 1 (cpu)" in text and "temperature_celsius 31" not in text
+
+
+@pytest.mark.parametrize("telemetry", [{}, [], None, {"run_metadata": {}, "summary": {}}])
+def test_a_report_of_something_else(tmp_path, telemetry):
+    with pytest.raises(BadInput, match="This is not telemetry"):
+        generate_performance_report(telemetry, tmp_path / "report.txt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_documentation_has_the_decision_tree():
+    assert as_markdown() in (ROOT / "docs" / "validation.md").read_text(encoding="utf-8")

@@ -1,0 +1,166 @@
+"""Decision tree: what a run has to reach, and where it does not, what to try in which order (docs/validation.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_SUITE = "python -m pytest -s tests/benchmarks"
+_PROFILE = "python -m benchmarks.device_time WEIGHTS_DIR INPUT"
+
+
+class Step(NamedTuple):
+    """One branch of the decision tree: what may be the matter, and the command to run next."""
+
+    cause: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What is asked for, and what to try in which order where it is not met. unit: with its leading blank, if any."""
+
+    name: str
+    sign: str
+    bound: float
+    unit: str
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.sign} {self.bound:g}{self.unit}"
+
+
+REQUIREMENTS = {
+    "speedup": Requirement(
+        "speed-up over v1.0", ">=", 4.5, "x",
+        (
+            Step(
+                "Is the baseline unavailable (no tag, no git, a shallow clone)? Then nothing can be validated here, "
+                "which is no failure. Make the tags; the committed results of an H200 can be judged anywhere.",
+                "python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h200",
+            ),
+            Step(
+                "Is the workload too small, so that start-up counts? Compare on 20,000 sequences.",
+                f"VIRNUCPRO_BENCH_SEQUENCES=20000 {_SUITE}/test_v1_comparison.py",
+            ),
+            Step(
+                "Was the GPU hot or throttled? Both sides' temperatures and clocks are in speedup_comparison.json; let "
+                "it cool down and compare again.",
+                f"{_SUITE}/test_v1_comparison.py",
+            ),
+            Step("Is it genuine? Find the parameter that costs it.", f"{_SUITE}/test_parameter_tuning.py"),
+            Step("Find the kernel that costs it (matrix products take 80 % or more of an H200).", _PROFILE),
+            Step("Find the commit that costs it.", "asv run v2.0..HEAD; asv compare v2.0 HEAD"),
+        ),
+    ),
+    "projected_hours": Requirement(
+        "6 M sequences", "<", 10, " h",
+        (
+            Step(
+                "Does it run on the GPU, in FP16, with kernels in Triton?", "virnucpro doctor"
+            ),
+            Step("Is the GPU used less than 70 %? Follow that branch first.", "virnucpro report RUN_DIR"),
+            Step(
+                "Are there more GPUs than one? Use them all.", "virnucpro predict INPUT --output-dir DIR --parallel"
+            ),
+            Step("Is another size of packs or windows faster here?", f"{_SUITE}/test_parameter_tuning.py"),
+            Step("Is the GPU slow at what it does? Matrix products take 80 % or more of an H200.", _PROFILE),
+        ),
+    ),
+    "gpu_utilization": Requirement(
+        "GPU utilisation", ">=", 70, " %",
+        (
+            Step("Is p95 of the loader's waits 100 ms or more? Follow that branch first.", "virnucpro report RUN_DIR"),
+            Step(
+                "Was the run too short to tell, start-up being most of it? Measure a longer one.",
+                f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_SUITE}/test_production_validation.py",
+            ),
+            Step(
+                "Are the windows small, so that the GPU runs dry between them? Make them larger.",
+                "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
+            ),
+            Step("Which numbers of loaders and window sizes keep it busy here?", f"{_SUITE}/test_parameter_tuning.py"),
+        ),
+    ),
+    "packing_efficiency": Requirement(
+        "packing", ">=", 90, " %",
+        (
+            Step(
+                "Was --deterministic or a small --batch-tokens given? Both leave packs unfilled; leave them out.",
+                "virnucpro predict INPUT --output-dir DIR",
+            ),
+            Step(
+                "Are there few sequences in a window to choose from? Make windows larger.",
+                "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
+            ),
+            Step(
+                "Which token_budget and buffer_size pack this input well?",
+                f"{_SUITE}/test_parameter_tuning.py -k packing",
+            ),
+        ),
+    ),
+    "loader_wait": Requirement(
+        "p95 loader wait", "<", 100, " ms",
+        (
+            Step(
+                "Does the front end make fewer sequences a second than the GPU takes? Then more loader processes help.",
+                "python -m benchmarks.front_end INPUT; virnucpro predict INPUT --output-dir DIR --num-workers 4",
+            ),
+            Step(
+                "Has the job fewer cores than loaders, or is the input on a slow disk? Compare with a local copy.",
+                "virnucpro doctor; virnucpro predict /local/INPUT --output-dir DIR",
+            ),
+            Step("Which num_workers and prefetch_factor do?", f"{_SUITE}/test_parameter_tuning.py -k loader"),
+        ),
+    ),
+    "scaling": Requirement(
+        "two GPUs over one", ">=", 1.9, "x",
+        (
+            Step(
+                "Did both GPUs do work, the same amount within 10 %? See each rank's tokens in scaling.json. If the "
+                "input is short, the last windows are what is missing: measure more of it.",
+                f"VIRNUCPRO_BENCH_SEQUENCES=40000 {_SUITE}/test_scaling_v2.py",
+            ),
+            Step(
+                "Does each GPU run as fast as the one alone? If the waits for the loader grew, cores are missing: ask "
+                "for more of them, or for more loaders.",
+                "virnucpro predict INPUT --output-dir DIR --parallel --num-workers 4",
+            ),
+            Step(
+                "Are the GPUs unlike, or is one of them hot? Compare their names, clocks and temperatures.",
+                "virnucpro report RUN_DIR",
+            ),
+        ),
+    ),
+    "checkpoint_overhead": Requirement(
+        "checkpoint overhead", "<", 15, " %",
+        (
+            Step(
+                "Is the output on a slow or shared disk? Keep checkpoints on a local one.",
+                "virnucpro predict INPUT --output-dir DIR --set checkpoint_dir=/local/DIR",
+            ),
+            Step(
+                "Are they written too often? Write fewer.",
+                "virnucpro predict INPUT --output-dir DIR --set checkpoint_seq_threshold=50000",
+            ),
+            Step("Measure the overhead again.", f"{_SUITE}/test_production_validation.py -k checkpoint"),
+        ),
+    ),
+}  # fmt: skip
+
+
+def branch(requirement: Requirement) -> Iterator[str]:
+    """What to try, as indented lines."""
+    for number, step in enumerate(requirement.steps, start=1):
+        yield f"  {number}. {step.cause}"
+        yield f"     $ {step.command}"
+
+
+def as_markdown() -> str:
+    """The decision tree as docs/validation.md has it."""
+    blocks = []
+    for requirement in REQUIREMENTS.values():
+        steps = [f"{n}. {step.cause}\n\n       {step.command}" for n, step in enumerate(requirement.steps, start=1)]
+        blocks.append("\n\n".join([f"### {requirement}, and it is not", *steps]))
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,159 @@
+"""Pictures: drawn by matplotlib, as SVG for the inside of a page.
+
+Text stays text, in the page's own font and colour, so that a dark page has light letters.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+
+import matplotlib
+
+matplotlib.use("svg")  # no display, no window
+import matplotlib.pyplot as plt
+
+INK = "#010203"  # stands for the page's own text colour, which matplotlib cannot name
+FAST, SLOW, SAVED, WORSE = "#1a936f", "#8d99ae", "#c9d1dc", "#d1495b"
+COLOURS = (SLOW, FAST, "#e09f3e", "#5b8def", "#9d7bd8")  # of bars side by side
+LINES = (FAST, "#5b8def", "#e09f3e", "#9d7bd8", "#d1495b", SLOW)  # of ranks
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+}
+WIDTH = 9.0  # inches
+Bars = Sequence[tuple[str, float | None]]
+
+
+def picture(title: str, height: float, draw: Callable) -> str:
+    """`draw` on axes of so many inches, as an SVG element; `title` is what it is called where it cannot be seen."""
+    with plt.rc_context({**STYLE, "svg.hashsalt": title}):
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+        try:
+            draw(axes)
+            written = io.StringIO()
+            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        finally:
+            plt.close(figure)
+    svg = written.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
+
+
+def bars(rows: Bars, title: str) -> str:
+    """Seconds of each row, side by side."""
+
+    def draw(axes) -> None:
+        for y, (_, seconds) in enumerate(rows):
+            axes.barh(y, seconds or 0, height=0.7, color=FAST)
+            label(axes, seconds or 0, y, "not measured" if seconds is None else f"{seconds:.1f} s")
+        _downwards(axes, [name for name, _ in rows])
+
+    return picture(title, 0.8 + 0.36 * len(rows), draw)
+
+
+def waterfall(steps: Bars, title: str) -> str:
+    """Each step's time, and in a paler colour what it saves against the step before it (in red, what it costs)."""
+
+    def draw(axes) -> None:
+        before = None
+        last = max((i for i, (_, seconds) in enumerate(steps) if seconds is not None), default=None)
+        for y, (_, seconds) in enumerate(steps):
+            if seconds is None:
+                label(axes, 0, y, "not measured")
+                continue
+            end, text = seconds, f"{seconds:.1f} s"
+            axes.barh(y, seconds, height=0.7, color=FAST if y == last else SLOW)
+            if before is not None:
+                low, high = sorted((seconds, before))
+                axes.barh(y, high - low, left=low, height=0.7, color=SAVED if seconds <= before else WORSE, alpha=0.7)
+                axes.plot([before, before], [y - 1 + 0.35, y + 0.35], color=INK, linewidth=0.8, alpha=0.6)
+                end, text = high, f"{text} ({before / seconds:.2f}x as fast)"
+            label(axes, end, y, text)
+            before = seconds
+        _downwards(axes, [name for name, _ in steps])
+
+    return picture(title, 0.8 + 0.36 * len(steps), draw)
+
+
+def over_time(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    bound: float | None = None,
+    warmup: float = 0.0,
+) -> str:
+    """A line for each name, through points (seconds, value).
+
+    Args:
+        bound: What the values are held against, drawn across. warmup: Seconds that do not count, shaded.
+    """
+
+    def draw(axes) -> None:
+        for number, (name, points) in enumerate(series.items()):
+            seconds, values = zip(*points, strict=True)
+            style = {"color": LINES[number % len(LINES)], "marker": "o", "markersize": 3, "linewidth": 1.4}
+            axes.plot(seconds, values, label=name, **style)
+        if warmup:
+            axes.axvspan(0, warmup, color=SAVED, alpha=0.3, linewidth=0, label="warm-up")
+        if bound is not None:
+            axes.axhline(bound, color=WORSE, linewidth=1, linestyle="--", label=f"required: {bound:g}")
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("seconds since the models were loaded")
+        axes.set_ylabel(title)
+        axes.grid(axis="y", alpha=0.15)
+        axes.legend(loc="lower right", frameon=False, fontsize=9)
+
+    return picture(title, 2.8, draw)
+
+
+def heat_map(rows: Sequence[object], columns: Sequence[object], values: Sequence[Sequence[float | None]], **text: str):
+    """Numbers as colours: `values` by row and column, None where there is none.
+
+    Args:
+        text: title, row (what rows are), column, none (what stands where there is no number).
+    """
+
+    def draw(axes) -> None:
+        numbers = [[float("nan") if value is None else value for value in line] for line in values]
+        image = axes.imshow(numbers, cmap="YlGn", aspect="auto")
+        for y, line in enumerate(values):
+            for x, value in enumerate(line):
+                said = text["none"] if value is None else f"{value:,.0f}"
+                # on a colour of this map, not in the page's own ink
+                shade = INK if value is None else "#ffffff" if image.norm(value) > 0.6 else "#222222"
+                axes.text(x, y, said, ha="center", va="center", color=shade)
+        axes.set_xticks(range(len(columns)), [f"{column}" for column in columns])
+        axes.set_yticks(range(len(rows)), [f"{row}" for row in rows])
+        axes.set_xlabel(text["column"])
+        axes.set_ylabel(text["row"])
+        axes.set_title(text["title"], fontsize=11)
+
+    return picture(text["title"], 1.4 + 0.5 * len(rows), draw)
+
+
+def label(axes, x: float, y: float, text: str) -> None:
+    """Words beside the end of a bar."""
+    axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center")
+
+
+def seconds_axis(axes) -> None:
+    """Bars of seconds, with room for their labels."""
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.4 or 1)
+    axes.set_xlabel("seconds, less is better")
+
+
+def _downwards(axes, names: Sequence[str]) -> None:
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), names)
+    seconds_axis(axes)
