@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -136,39 +135,63 @@ def largest(errors: list[float]) -> float:
     return max(errors)
 
 
-def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str, float | None]:
-    """Run the command on one GPU, or on the CPU, as for the first time on this machine: no kernel is compiled yet.
+def predict(work: Workload, path: Path, output_dir: Path) -> list[str]:
+    """What a user types for one GPU, or for the CPU; the same at every release."""
+    command = [sys.executable, "-m", "virnucpro", "predict", str(path), "--output-dir", str(output_dir)]
+    command += [
+        "--weights-dir",
+        str(inputs.weights(work)),
+        "--esm-model",
+        work.esm_model,
+        "--parallel",
+        "--no-progress",
+    ]
+    return command if work.device == "cpu" else [*command, "--gpus", "0"]
 
+
+def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str, float | None]:
+    """Run the command with the release's own number of workers, or "one"; see `cold`."""
+    command = predict(work, path, output_dir)
+    if workers == "one":
+        command += ["--workers-per-gpu", "1"]
+    return cold(work, command, output_dir.with_name("kernels"))
+
+
+def cold(
+    work: Workload, command: list[str], kernels: Path, cwd: Path | None = None, **variables: str
+) -> dict[str, float | None]:
+    """Run a command as for the first time on this machine: no kernel is compiled yet.
+
+    Args:
+        kernels: An empty folder, or none yet, for Triton; else the first commit measured here would compile for all
+            others.
+        cwd, variables: Working directory and more of the environment.
     Returns:
         Wall seconds, cold, from the start of Python to its end; host_memory: bytes, of the largest process; of the GPU,
         what `gpu.Watch` says.
     Raises:
         RuntimeError: It did not end with exit code 0.
     """
-    weights = inputs.weights(work)
-    inputs.read_through(weights)
-    command = [sys.executable, "-m", "virnucpro", "predict", str(path), "--output-dir", str(output_dir)]
-    command += ["--weights-dir", str(weights), "--esm-model", work.esm_model, "--parallel", "--no-progress"]
-    kernels = output_dir.with_name("kernels")  # else the first commit measured here would compile for all others
-    environment = os.environ | {"TRITON_CACHE_DIR": str(kernels)}
+    inputs.read_through(inputs.weights(work))
+    environment = os.environ | {"TRITON_CACHE_DIR": str(kernels)} | variables
     if work.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    else:
-        command += ["--gpus", "0"]
-    if workers == "one":
-        command += ["--workers-per-gpu", "1"]
     with tempfile.TemporaryFile() as log, gpu.Watch() as watch:  # a file: the workers would hold a pipe open
         begun = time.perf_counter()
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=cwd
+        )
+        _, status, used = os.wait4(process.pid, 0)  # this process' own share, whatever else was run before
         seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)
         said = log.read().decode(errors="replace")
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{said[-4000:]}")
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-4000:]}")
     print(said)
     return {
         "wall_seconds": seconds,
-        "host_memory": 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+        "host_memory": 1024 * used.ru_maxrss,
         "gpu_memory": watch.peak_memory,
         "start_temperature": watch.start_temperature,
         "hottest": watch.hottest,

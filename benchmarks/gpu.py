@@ -20,6 +20,15 @@ def visible() -> bool:
     return Watch.first() is not None
 
 
+def memory_used() -> int | None:
+    """Bytes, of the first visible GPU, by whatever process; None without one."""
+    if (device := Watch.first()) is None:
+        return None
+    import pynvml
+
+    return pynvml.nvmlDeviceGetMemoryInfo(device).used
+
+
 class Watch:
     """Sample temperature, clock and memory in a thread, for as long as the `with` block runs.
 

@@ -168,16 +168,16 @@ def test_a_command_that_fails_is_no_measurement(monkeypatch, tmp_path):
 
 
 def test_a_command_finds_no_kernels_of_the_command_before(monkeypatch, tmp_path):
-    caches = []
+    caches, start = [], subprocess.Popen
 
-    def run(command, env, **options):
+    def start_nothing(command, env, **options):
         caches.append(Path(env["TRITON_CACHE_DIR"]))
         caches[-1].mkdir()  # fails if it is there already
-        return subprocess.CompletedProcess(command, 0)
+        return start(["true"], **options)
 
     monkeypatch.setattr(inputs, "require", inputs.WORKLOADS.get)
     monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", start_nothing)
     for _ in range(2):
         start_up.OneProtein().measure("cpu-small")
     assert len(caches) == 2
