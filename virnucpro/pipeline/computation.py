@@ -130,6 +130,7 @@ class Computation:
                     self._begin()
             finally:
                 meter.count_write(self.store.flush())
+        self.telemetry.begin_stage("writing the results")
 
     def _run(self, deliver: Deliver) -> None:
         try:

@@ -112,7 +112,6 @@ def _recipe(settings: Settings, kind: str, weights: WeightPaths, placement: Plac
 def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, synthetic: bool) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
     store, kind = computation.store, recipe.kind
-    computation.telemetry.begin_stage("writing the results")
     directory.results.mkdir(exist_ok=True)
     counts, failures = None, {}
     if kind == "nucleotide":

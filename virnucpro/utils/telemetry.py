@@ -74,7 +74,7 @@ class TelemetryLogger:
         if not run_id or Path(run_id).name != run_id:
             raise BadRequest(f"The run id {run_id!r} must fit into a file's name. Use letters, digits, '-' and '_'.")
         assert max_batches >= 2, max_batches
-        self._path = Path(output_dir) / f"telemetry_{run_id}.json"
+        self.path = Path(output_dir) / f"telemetry_{run_id}.json"
         self._warmup_seconds = warmup_seconds
         self._warmup_batches = warmup_batches
         self._max_batches = max_batches
@@ -192,9 +192,9 @@ class TelemetryLogger:
         if self._stage_seconds:
             self._metadata["stage_seconds"] = self._stage_seconds
         stride = max((kept.stride for kept in self._kept.values()), default=1)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_document(self._path, make_document(self._metadata, self._ranks, self._records(), stride))
-        return self._path
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_document(self.path, make_document(self._metadata, self._ranks, self._records(), stride))
+        return self.path
 
     def _records(self) -> list[dict]:
         return [record for rank in sorted(self._kept) for record in self._kept[rank].records]
