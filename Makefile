@@ -1,16 +1,22 @@
 # make bench: measure v1.0 and this commit on this machine, check the claim, publish the site. make test: run all tests.
+# make validate: on a GPU, hold this version against all that is required of it (docs/validation.md).
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin/python
 
-.PHONY: bench test lint preview bundle merge-results clean
+.PHONY: bench test validate lint preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
 
+# The suites of make validate run small here, on the CPU.
 test: $(STAMP)
-	$(BIN) -m pytest tests
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests
+
+validate: $(STAMP)
+	$(BIN) -m benchmarks.releases
+	$(BIN) -m pytest -s -rs tests/benchmarks; code=$$?; $(BIN) -m virnucpro report .validation && exit $$code
 
 # asv's own server would open a browser; this one works over ssh, too.
 preview: $(STAMP)

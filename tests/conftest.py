@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
+if ON_CPU := os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package
@@ -18,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py 
 
 from benchmarks import synthetic_weights  # noqa: E402
 
-pytest_plugins = ["runs"]
+pytest_plugins = ["runs", "validation"]
 # Ignored under nohup, or where a script started the tests in the background: the program would inherit and heed that.
 # A handler that does nothing is not inherited.
 for number in (signal.SIGINT, signal.SIGHUP):
@@ -96,13 +99,26 @@ def assert_one_message(said: str, message: str) -> None:
     assert "Traceback" not in said
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes where it measures a GPU")
+    config.addinivalue_line(
+        "markers",
+        "gpu(or_cpu=False): needs a CUDA GPU; with or_cpu=True it runs small, on the CPU, where "
+        "VIRNUCPRO_BENCH_DEVICE=cpu asks for it",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip GPU tests where there is none, and say so."""
-    if any(item.get_closest_marker("gpu") for item in items):
+    marked = [(item, mark) for item in items if (mark := item.get_closest_marker("gpu"))]
+    if marked:
         import torch
 
         if not torch.cuda.is_available():
-            skip = pytest.mark.skip(reason="needs a CUDA GPU, and none is visible here")
-            for item in items:
-                if item.get_closest_marker("gpu"):
-                    item.add_marker(skip)
+            why = "needs a CUDA GPU, and none is visible here"
+            for item, mark in marked:
+                if not mark.kwargs.get("or_cpu"):
+                    item.add_marker(pytest.mark.skip(reason=why))
+                elif not ON_CPU:
+                    hint = "VIRNUCPRO_BENCH_DEVICE=cpu runs it small, on the CPU"
+                    item.add_marker(pytest.mark.skip(reason=f"{why}; {hint}"))

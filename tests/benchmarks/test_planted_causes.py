@@ -1,0 +1,243 @@
+"""What each check of the validation is there for, planted: it has to be seen, and to say what to do next.
+
+Planted on the CPU, in the small form; an idle GPU needs a GPU. The checks are those of the suites beside this file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+import test_v1_comparison
+import torch
+from test_parameter_tuning import MEASURED, OUT_OF_MEMORY, Sweep, recommendation, speed
+from test_production_validation import JUDGED_HERE, checkpoint_overhead
+from test_scaling_v2 import check_balance
+from test_v1_comparison import COUNT, LEAST_COSINE, agreement, compare, record, run_from
+from validation import ON_CPU, ROOT, WORK, check_work, full_run, judge, proteins, reads, scaling
+
+from benchmarks import commands, inputs
+from virnucpro.engine import Engine
+from virnucpro.esm2 import Esm2
+from virnucpro.loader import FrontEnd
+from virnucpro.utils.decisions import REQUIREMENTS
+from virnucpro.utils.requirements import Finding, find
+from virnucpro.utils.telemetry import TelemetryLogger
+
+SLOW = 0.15  # s
+on_cpu = pytest.mark.skipif(not ON_CPU, reason="planted in the small form: VIRNUCPRO_BENCH_DEVICE=cpu asks for it")
+
+
+def findings(document: dict, *names: str) -> list[Finding]:
+    wanted = [REQUIREMENTS[name] for name in names]
+    return [finding for finding in find(document["summary"], {}) if finding.requirement in wanted]
+
+
+def seen(found: list[Finding], *texts: str) -> None:
+    """Judged, they fail, and the message has these texts."""
+    with pytest.raises(AssertionError) as raised:
+        judge(found, judged=True)
+    for text in texts:
+        assert text in str(raised.value)
+
+
+def run_of_reads(tmp_path: Path, weights: Path, count: int = 30, warmup_seconds: float = 0, **config: object) -> dict:
+    telemetry = TelemetryLogger(tmp_path, "planted", warmup_seconds=warmup_seconds, warmup_batches=0)
+    settings = {"buffer_size": 8, "num_workers": 0} | config
+    return full_run(reads(tmp_path, count), tmp_path / "out", weights, telemetry, **settings)[1]
+
+
+@pytest.fixture
+def slow_loader(monkeypatch):
+    plain = FrontEnd.__getitem__
+
+    def load(self, window):
+        time.sleep(SLOW)
+        return plain(self, window)
+
+    monkeypatch.setattr(FrontEnd, "__getitem__", load)
+
+
+@on_cpu
+def test_a_slow_loader(tmp_path, weights, slow_loader):
+    document = run_of_reads(tmp_path, weights)
+    wait, command = "p95 loader wait < 100 ms: FAIL", "$ python -m benchmarks.front_end INPUT"
+    seen(findings(document, "loader_wait"), wait, command)
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+def test_an_idle_gpu(tmp_path, model_weights, slow_loader):
+    """The 3B model, which takes some 40 ms for 30 reads, and a loader that takes 150."""
+    document = run_of_reads(tmp_path, model_weights, count=1000, buffer_size=32)
+    print(*findings(document, "gpu_utilization"))
+    seen(findings(document, "gpu_utilization"), "GPU utilisation >= 70 %, rank 0 (cuda:0): FAIL", "buffer_size=4096")
+
+
+@on_cpu
+def test_packs_that_are_half_empty(tmp_path, weights):
+    """602 tokens in packs of 1,000: two never fit."""
+    fasta = tmp_path / "long.faa"
+    fasta.write_text("".join(f">p{number}\n{'MKTAYIAKQR' * 60}\n" for number in range(4)))
+    telemetry = TelemetryLogger(tmp_path, "planted", warmup_seconds=0, warmup_batches=0)
+    _, document = full_run(fasta, tmp_path / "out", weights, telemetry, token_budget=1000)
+    seen(
+        findings(document, "packing_efficiency"),
+        "packing >= 90 %, rank 0 (cpu): FAIL 60.2 %",
+        "$ virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
+    )
+
+
+@on_cpu
+def test_a_slow_model(tmp_path, weights, monkeypatch):
+    """Eight frames or less in 0.15 s are 31 hours or more for 6 million."""
+    plain = Engine.submit
+
+    def submit(self, *arguments):
+        time.sleep(SLOW)
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(Engine, "submit", submit)
+    found = findings(run_of_reads(tmp_path, weights), "projected_hours")
+    seen(found, "by sequences: FAIL", "by tokens: FAIL", "$ virnucpro predict INPUT --output-dir DIR --parallel")
+
+
+@on_cpu
+def test_a_run_that_is_too_short_to_tell(tmp_path, weights):
+    document = run_of_reads(tmp_path, weights, warmup_seconds=60)
+    seen(findings(document, *JUDGED_HERE), "NOT MEASURED", "too short")
+
+
+@on_cpu
+@pytest.mark.usefixtures("one_thread")
+def test_two_workers_that_share_one_core(tmp_path, weights):
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        found = scaling(proteins(tmp_path, 24), tmp_path, weights, buffer_size=4, enable_checkpointing=False)
+    finally:
+        os.sched_setaffinity(0, cores)
+    check_work(found)
+    assert not found["meets_target"]
+    texts = "two GPUs over one >= 1.9x: FAIL", "cores are missing", "tests/benchmarks/test_scaling_v2.py"
+    seen([Finding(REQUIREMENTS["scaling"], found["speedup"])], *texts)
+
+
+@on_cpu
+def test_one_worker_with_most_of_the_work(tmp_path, weights):
+    """Windows of 1, 1, 2 and 8 proteins: whoever gets the last has most of it."""
+    found = scaling(proteins(tmp_path, 12), tmp_path, weights, buffer_size=8)
+    with pytest.raises(AssertionError, match=r"% from their mean; 10 % are allowed"):
+        check_balance(found)
+
+
+@on_cpu
+def test_work_that_is_lost_or_not_shared(tmp_path):
+    whole = {"world_size": 2, "tokens": 90, "tokens_per_rank": {"0": 40, "1": 50}}
+    check_work(whole)
+    for spoilt in ({"tokens": 91}, {"tokens_per_rank": {"0": 90, "1": 0}}, {"tokens_per_rank": {"0": 90}}):
+        with pytest.raises(AssertionError):
+            check_work(whole | spoilt)
+
+
+@on_cpu
+def test_a_slow_disk(tmp_path, weights, monkeypatch):
+    plain = os.fsync
+
+    def fsync(file):
+        time.sleep(SLOW)
+        plain(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    found = checkpoint_overhead(
+        reads(tmp_path, 30), tmp_path, weights, buffer_size=8, checkpoint_seq_threshold=1, num_workers=0
+    )  # fmt: skip
+    assert found["checkpoint_write_seconds"] > SLOW
+    texts = "checkpoint overhead < 15 %: FAIL", "--set checkpoint_dir=/local/DIR"
+    seen([Finding(REQUIREMENTS["checkpoint_overhead"], found["overhead_percent"])], *texts)
+
+
+@on_cpu
+def test_a_version_that_is_no_faster(tmp_path):
+    """Both sides are this version, the candidate with a nap."""
+    sides = []
+    for nap in (0, 2):
+        folder = tmp_path / f"{nap}"
+        folder.mkdir()
+        code = f"import runpy, time; time.sleep({nap}); runpy.run_module('benchmarks.embed', run_name='__main__')"
+        command = [sys.executable, "-c", code, str(proteins(folder, COUNT)), str(folder / "out")]
+        command += ["--weights-dir", str(inputs.weights(WORK)), "--esm-model", WORK.esm_model]
+        figures = commands.cold(WORK, command, folder / "kernels", **run_from(ROOT))
+        sides.append(record("0", "0", {"architecture": "a", "precision": "p", "packing": "k"}, figures, workers=1))
+    baseline, candidate = sides
+    comparison = compare(candidate, baseline, judged=True)
+    assert comparison["verdict"] == "FAIL"
+    assert 0 < comparison["ratio"] < 1
+    texts = "speed-up over v1.0 >= 4.5x: FAIL", "$ VIRNUCPRO_BENCH_SEQUENCES=20000 python -m pytest"
+    seen([Finding(REQUIREMENTS["speedup"], comparison["ratio"])], *texts)
+
+    # One embedding that is another's: the two runs have the same, and then they have not.
+    outputs = tmp_path / "0" / "out", tmp_path / "2" / "out"
+    stem = f"proteins-{COUNT}-42"
+    assert agreement(*outputs, stem)["least_cosine"] > LEAST_COSINE
+    with h5py.File(outputs[1] / f"{stem}_merged" / "embeddings.h5", "r+") as file:
+        file["embeddings"][3] = file["embeddings"][4]
+    assert agreement(*outputs, stem)["least_cosine"] < LEAST_COSINE
+
+
+@on_cpu
+def test_without_git_nothing_fails_and_the_reason_is_told(tmp_path):
+    environment = os.environ | {"PATH": str(tmp_path), "VIRNUCPRO_VALIDATION_DIR": str(tmp_path / "results")}
+    suite = ROOT / "tests" / "benchmarks" / "test_v1_comparison.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-s", "-rs", "-k", "test_2 or test_3", suite],
+        env=environment, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("unable to validate, which is no failure") == 2, done.stdout
+    assert "$ python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h200" in done.stdout
+    assert done.stdout.count("SKIPPED [1]") == 2
+
+
+@on_cpu
+def test_a_tag_that_is_missing(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(test_v1_comparison, "V1", "v0.9")
+    assert test_v1_comparison.check_v1_available(tmp_path / "base") == (False, None)
+    assert "v1.0 cannot be measured: This clone has no refs/tags/v0.9" in caplog.text
+
+
+@on_cpu
+def test_too_little_memory(tmp_path, weights, monkeypatch):
+    """Of three settings one cannot load the models and one halves its packs; the sweep goes on."""
+    load, forward = Engine.__init__, Esm2.forward
+
+    def load_unless(self, recipe, device):
+        if recipe.token_budget == 4096:
+            raise torch.OutOfMemoryError("planted")
+        load(self, recipe, device)
+
+    def forward_unless(self, pack, *arguments):
+        if len(pack.token_ids_T) > 1500:
+            raise torch.OutOfMemoryError("planted")
+        return forward(self, pack, *arguments)
+
+    monkeypatch.setattr(Engine, "__init__", load_unless)
+    monkeypatch.setattr(Esm2, "forward", forward_unless)
+    sweep = Sweep(proteins(tmp_path / "inputs", COUNT), tmp_path / "runs", weights)
+    entries = [sweep.measure(token_budget=budget) for budget in (4096, 2048, 1200)]
+    assert [entry["run_metadata"]["status"] for entry in entries] == [OUT_OF_MEMORY, OUT_OF_MEMORY, MEASURED]
+    assert entries[0]["summary"] is None
+    assert entries[1]["run_metadata"]["packs_halved"] > 0
+    assert entries[1]["summary"]["sequences"] == entries[2]["summary"]["sequences"] == COUNT
+    assert not (tmp_path / "runs").exists()
+    assert speed(entries[1]) is None
+    # the slower one is the baseline: what is faster is recommended, unless the baseline itself moves as much
+    faster = {"run_metadata": entries[2]["run_metadata"] | {"tokens_per_second": 2 * speed(entries[2])}}
+    assert recommendation([*entries, faster], entries[2], drift=5.0).startswith("--set token_budget=1200: 100.0 %")
+    assert recommendation([*entries, faster], entries[2], drift=120.0).startswith("Keep the defaults")
+    assert recommendation(entries, entries[2], drift=0.0).startswith("Keep the defaults")

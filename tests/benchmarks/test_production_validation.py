@@ -1,0 +1,150 @@
+"""A production run: the whole pipeline, from reads to verdicts, held against what is required of it.
+
+    VIRNUCPRO_PRODUCTION_FASTA=reads.fa python -m pytest -s tests/benchmarks/test_production_validation.py
+
+On all GPUs; without VIRNUCPRO_PRODUCTION_FASTA on synthetic reads. Writes telemetry_production.json and the report
+(performance_report.txt and .html), scaling.json where there are two GPUs, and checkpoint_overhead.json.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from validation import (
+    ON_CPU,
+    amount,
+    check_work,
+    full_run,
+    judge,
+    machine,
+    reads,
+    require_gpus,
+    scaling,
+    show_scaling,
+    table,
+    write_json,
+)
+
+from virnucpro.devices import visible_gpus
+from virnucpro.reads import read_records
+from virnucpro.utils.decisions import REQUIREMENTS
+from virnucpro.utils.performance_report import report_on
+from virnucpro.utils.requirements import Finding, find
+from virnucpro.utils.telemetry import TelemetryLogger
+
+pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
+VARIABLE = "VIRNUCPRO_PRODUCTION_FASTA"
+COUNT = amount(on_gpu=150_000, on_cpu=120)  # of synthetic reads: on an H200 two minutes, of which one is warm-up
+PART = amount(on_gpu=40_000, on_cpu=100)  # for one GPU and two
+# Left out: the larger of both.
+WARMUP_SECONDS, WARMUP_BATCHES = (0.2, 3) if ON_CPU else (60.0, 20)
+SMALL = {"buffer_size": 8} if ON_CPU else {}  # so that there are windows enough
+JUDGED_HERE = ("projected_hours", "gpu_utilization", "packing_efficiency", "loader_wait")
+
+
+@pytest.fixture(scope="module")
+def fasta(results_dir: Path) -> Path:
+    """The user's own reads, or synthetic ones, with a warning."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        assert Path(given).is_file(), f"{VARIABLE} is {given}, which is no file: name one, or leave it out."
+        return Path(given)
+    warnings.warn(f"{VARIABLE} is not set: {COUNT:,} synthetic reads stand for production.", stacklevel=1)
+    return reads(results_dir / "inputs", COUNT)
+
+
+def logger(folder: Path, name: str) -> TelemetryLogger:
+    return TelemetryLogger(folder, name, warmup_seconds=WARMUP_SECONDS, warmup_batches=WARMUP_BATCHES)
+
+
+def show_stages(document: dict) -> None:
+    stages, summary = document["run_metadata"]["stage_seconds"], document["summary"]
+    whole = sum(stages.values())
+    print("\n" + table([[name, s, 100 * s / whole] for name, s in stages.items()], ["stage", "s", "%"]))
+    names = ("sequences_per_second", "tokens_per_second", "packing_efficiency", "mean_gpu_utilization",
+             "percent_gpu_idle", "p95_loader_wait_ms", "warmup_reason")  # fmt: skip
+    print(*(f"{name}: {summary[name]}" for name in names), sep="\n")
+
+
+class TestProductionValidation:
+    def test_quick_profile(self, results_dir: Path, model_weights: Path, clean_gpu: Callable) -> None:
+        """1,000 reads: what the time goes into. Nothing is asked of the hardware."""
+        fasta, folder = reads(results_dir / "inputs", count := amount(1000, 30)), results_dir / "profile"
+        telemetry = TelemetryLogger(folder, "profile", warmup_seconds=0, warmup_batches=3)
+        summary, document = full_run(fasta, folder / "out", model_weights, telemetry, **SMALL)
+        show_stages(document)
+        assert sum(summary.fates.values()) == count
+        assert document["summary"]["sequences"] == len(frames(summary.results))
+        assert list(document["run_metadata"]["stage_seconds"]) == [
+            "reading the input", "loading the models", "computing", "writing the results",
+        ]  # fmt: skip
+
+    def test_full_pipeline(self, results_dir: Path, fasta: Path, model_weights: Path, clean_gpu: Callable) -> None:
+        """For each GPU, not on average: utilisation and packing; waits for the loader; 6 million sequences in time."""
+        telemetry = logger(results_dir, "production")
+        devices = max(1, visible_gpus())
+        summary, document = full_run(fasta, results_dir / "production", model_weights, telemetry, devices, **SMALL)
+        show_stages(document)
+        assert not summary.failed_ranks
+        assert sum(summary.fates.values()) == sum(1 for _ in read_records(str(fasta)))
+        assert "failed" not in summary.fates
+        assert document["summary"]["sequences"] == len(frames(summary.results))
+        assert len(document["summary"]["per_rank"]) == devices
+        text, page = report_on(telemetry.path)
+        assert "Requirements\n" in text and page.read_text(encoding="utf-8").startswith("<!doctype html>")
+        print(f"Report: {page}")
+        wanted = [REQUIREMENTS[name] for name in JUDGED_HERE]
+        assert document["summary"]["warmup_excluded"], "all of the run was warm-up: measure more sequences"
+        judge(finding for finding in find(document["summary"], {}) if finding.requirement in wanted)
+
+    def test_checkpoint_overhead(self, results_dir: Path, model_weights: Path, clean_gpu: Callable) -> None:
+        """Time of computing with checkpoints, as users have them, over the time without."""
+        part = reads(results_dir / "inputs", amount(on_gpu=20_000, on_cpu=60))
+        found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **SMALL)
+        write_json(results_dir / "checkpoint_overhead.json", found)
+        print(found)
+        assert found["checkpoint_write_seconds"] > 0
+        judge([Finding(REQUIREMENTS["checkpoint_overhead"], found["overhead_percent"])])
+
+    def test_one_to_two_gpus(
+        self, request: pytest.FixtureRequest, results_dir: Path, model_weights: Path, clean_gpu: Callable
+    ) -> None:
+        """Of the whole pipeline; tests/benchmarks/test_scaling_v2.py does it for proteins, on the CPU too."""
+        if ON_CPU:
+            request.getfixturevalue("one_thread")
+        else:
+            require_gpus(2)
+        part = reads(results_dir / "inputs", PART)
+        found = scaling(part, results_dir / "production-scaling", model_weights, **SMALL)
+        write_json(results_dir / "production-scaling" / "scaling.json", found)
+        show_scaling(found)
+        check_work(found)
+        judge([Finding(REQUIREMENTS["scaling"], found["speedup"])])
+
+
+def frames(results: Path) -> list[str]:
+    """Rows of prediction_results.txt, without the header."""
+    return (results / "prediction_results.txt").read_text(encoding="utf-8").splitlines()[1:]
+
+
+def checkpoint_overhead(fasta: Path, folder: Path, weights: Path, **config: object) -> dict:
+    """What checkpoint_overhead.json holds: with checkpoints and without, in that order, after the models are loaded."""
+    on, off = (
+        full_run(
+            fasta, folder / name, weights, TelemetryLogger(folder, name), enable_checkpointing=enabled, **config
+        )[1]
+        for name, enabled in (("with", True), ("without", False))
+    )  # fmt: skip
+    seconds = [document["run_metadata"]["stage_seconds"]["computing"] for document in (on, off)]
+    return {
+        "seconds_with": seconds[0],
+        "seconds_without": seconds[1],
+        "overhead_percent": 100 * (seconds[0] / seconds[1] - 1),
+        "checkpoint_write_seconds": on["summary"]["checkpoint_write_seconds"],
+        "sequences": on["summary"]["sequences"],
+        "machine": machine(),
+    }

@@ -1,0 +1,238 @@
+"""v2.0 against v1.0: both run here, cold, on the same proteins; v2.0 first, then the GPU rests, then v1.0.
+
+    python -m pytest -s tests/benchmarks/test_v1_comparison.py
+
+Needs the tag v1.0 (`python -m benchmarks.releases` makes it). Writes v2_results.json, v1_results.json and
+speedup_comparison.json, the last in the format of `benchmarks.check_speedup`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from validation import ON_CPU, ROOT, WORK, amount, judge, machine, proteins, read_json, table, write_json
+
+import virnucpro
+from benchmarks import commands, gpu, history, inputs, worktree
+from benchmarks.check_speedup import ROWS, breakdown
+from benchmarks.releases import BadRelease, GitFailed, NoGit, commit_of, git, read_releases
+from benchmarks.results import Results
+from virnucpro.utils.decisions import REQUIREMENTS, branch
+from virnucpro.utils.requirements import Finding
+
+pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
+log = logging.getLogger(__name__)
+V1, V1_VERSION = "v1.0", "1.0.0"
+COUNT = amount(on_gpu=10_000, on_cpu=24)
+LEAST_COSINE = 0.999
+MEMORY_SLACK = 2**26  # bytes of GPU memory that a driver may hold more or less of
+
+
+def check_v1_available(worktree_base: Path) -> tuple[bool, Path | None]:
+    """Whether v1.0 can be run here, and where its code is: in a git worktree in that folder, made for it."""
+    try:
+        return True, worktree.add(worktree_base, V1)
+    except (worktree.Busy, GitFailed, NoGit, OSError) as error:
+        log.warning("v1.0 cannot be measured: %s", error)
+        return False, None
+
+
+def cleanup_v1_worktree(path: Path) -> None:
+    """Remove what `check_v1_available` made."""
+    worktree.remove(path)
+
+
+def generate_comparison_workload(output_dir: Path, num_sequences: int = 10000, seed: int = 42) -> Path:
+    """The proteins of the claim as FASTA; other numbers and seeds give others of the same kind."""
+    return proteins(output_dir, num_sequences, seed)
+
+
+def run_from(code: Path) -> dict[str, object]:
+    """Options for `commands.cold` that have Python find the package in that folder."""
+    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {"cwd": code, "PYTHONPATH": path}
+
+
+def package_in(code: Path) -> Path:
+    """Where a Python that is started so finds it."""
+    options = run_from(code)
+    command = [sys.executable, "-c", "import virnucpro; print(virnucpro.__file__)"]
+    environment = os.environ | {"PYTHONPATH": options["PYTHONPATH"]}
+    done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip()).parent
+
+
+def record(version: str, commit: str, architecture: dict[str, str], figures: dict, workers: int) -> dict:
+    """What v1_results.json and v2_results.json hold."""
+    seconds = figures["wall_seconds"]
+    return {
+        "version": version,
+        "commit": commit,
+        **architecture,
+        "workload": WORK.name,
+        "num_sequences": COUNT,
+        "world_size": 1,
+        "workers_per_gpu": workers,
+        "elapsed_sec": seconds,
+        "sequences_per_sec": COUNT / seconds,
+        "projected_6M_hours": commands.SIX_MILLION / COUNT * seconds / 3600,
+        **{name: figures[name] for name in ("start_temperature", "hottest", "sm_clock", "gpu_memory")},
+        "machine": machine(),
+    }
+
+
+def architecture(tag: str) -> dict[str, str]:
+    """Of a release, in words."""
+    (release,) = (release for release in read_releases() if release.tag == tag)
+    words = {name: getattr(release, name) for name in ("architecture", "precision", "packing")}
+    return words | ({"precision": "FP32"} if ON_CPU else {})
+
+
+def head() -> str:
+    try:
+        return git(ROOT, "rev-parse", "HEAD")
+    except (GitFailed, NoGit):
+        return "unknown"
+
+
+def measured_steps() -> dict:
+    """What each step from v1.0's way to v2.0's is worth, as the committed results of the H200 have it."""
+    try:
+        side = Results.load(ROOT / "results").of("nvidia-h200", commit_of(ROOT, "v2.0"))
+    except (GitFailed, NoGit, BadRelease):
+        side = None
+    if side is None:
+        return {"breakdown": [], "breakdown_from": "the committed results are not at hand"}
+    return {"breakdown": breakdown(side, "gpu-10k"), "breakdown_from": f"nvidia-h200, {side.commit[:8]}, committed"}
+
+
+def agreement(one: Path, other: Path, stem: str) -> dict:
+    """How near the embeddings of two runs are to each other."""
+    found, expected = (history.protein_embeddings(output, stem) for output in (one, other))
+    assert found.keys() == expected.keys()
+    assert len(found) == COUNT
+    a_SD, b_SD = (np.stack([rows[name] for name in found]).astype(np.float64) for rows in (found, expected))
+    lengths_S = np.linalg.norm(a_SD, axis=1), np.linalg.norm(b_SD, axis=1)
+    cosine_S = (a_SD * b_SD).sum(axis=1) / (lengths_S[0] * lengths_S[1])
+    return {
+        "compared": len(found),
+        "least_cosine": float(cosine_S.min()),
+        "largest_relative_difference": float((np.linalg.norm(a_SD - b_SD, axis=1) / lengths_S[1]).max()),
+    }
+
+
+def compare(v2: dict, v1: dict, judged: bool) -> dict:
+    """What speedup_comparison.json holds, less the embeddings."""
+    finding = Finding(REQUIREMENTS["speedup"], v1["elapsed_sec"] / v2["elapsed_sec"])
+    saved = v1["projected_6M_hours"] - v2["projected_6M_hours"]
+    return {
+        "verdict": finding.verdict if judged else "NOT JUDGED",
+        "ratio": finding.value,
+        "target": finding.requirement.bound,
+        "workload": v2["workload"],
+        "baseline": v1,
+        "candidate": v2 | {"hours_saved": saved},
+        **measured_steps(),
+    }
+
+
+def show(comparison: dict) -> None:
+    before, after = comparison["baseline"], comparison["candidate"]
+    rows = [[words, before.get(name), after.get(name)] for name, words in ROWS.items()]
+    print("\n" + table(rows, ["", before["version"], after["version"]]))
+
+
+@pytest.fixture(scope="class")
+def v1_code(results_dir: Path) -> Iterator[Path]:
+    """v1.0's code, in a worktree that goes again."""
+    available, path = check_v1_available(results_dir / "worktrees")
+    if not available:
+        print(*branch(REQUIREMENTS["speedup"]), sep="\n")
+        pytest.skip("unable to validate, which is no failure: v1.0 is not available here (the log says why)")
+    yield path
+    cleanup_v1_worktree(path)
+
+
+@pytest.fixture(scope="class")
+def fasta(results_dir: Path) -> Path:
+    return generate_comparison_workload(results_dir / "inputs", COUNT)
+
+
+def fresh(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
+
+
+class TestV1Comparison:
+    """In this order. A side that is measured alone is compared with what the other left earlier."""
+
+    def test_1_v2_throughput(self, results_dir: Path, fasta: Path) -> None:
+        (results_dir / "v2_results.json").unlink(missing_ok=True)
+        folder, free = fresh(results_dir / "v2"), gpu.memory_used()
+        gpu.cool_down(inputs.cache())
+        command = [sys.executable, "-m", "benchmarks.embed", str(fasta), str(folder / "out")]
+        command += ["--weights-dir", str(inputs.weights(WORK)), "--esm-model", WORK.esm_model]
+        figures = commands.cold(WORK, command, folder / "kernels", **run_from(ROOT))
+        gpu.used(inputs.cache())
+        assert read_json(folder / "out" / f"{fasta.stem}_run.json")["virnucpro"] == virnucpro.__version__ != V1_VERSION
+        telemetry = read_json(folder / "out" / f"telemetry_{fasta.stem}.json")
+        assert telemetry["summary"]["sequences"] == COUNT
+        assert len(telemetry["summary"]["per_rank"]) == 1
+        found = record(virnucpro.__version__, head(), architecture("v2.0"), figures, workers=1)
+        write_json(results_dir / "v2_results.json", found | {"gpu_memory_before": free})
+
+    def test_2_v1_throughput(self, results_dir: Path, fasta: Path, v1_code: Path) -> None:
+        (results_dir / "v1_results.json").unlink(missing_ok=True)
+        assert package_in(v1_code) == v1_code / "virnucpro"
+        wait_for_memory(results_dir)
+        gpu.cool_down(inputs.cache())
+        folder = fresh(results_dir / "v1")
+        command = commands.predict(WORK, fasta, folder / "out")
+        figures = commands.cold(WORK, command, folder / "kernels", **run_from(v1_code))
+        gpu.used(inputs.cache())
+        # What the run itself left says whose code it was.
+        assert read_json(folder / "out" / f"{fasta.stem}_run.json")["virnucpro"] == V1_VERSION
+        assert list((folder / "out" / f"{fasta.stem}_features").glob("*.pt"))
+        assert not list(folder.rglob("embeddings.h5"))
+        commit = git(v1_code, "rev-parse", "HEAD")
+        found = record(V1_VERSION, commit, architecture(V1), figures, workers=2)
+        write_json(results_dir / "v1_results.json", found)
+
+    def test_3_speedup_comparison(self, results_dir: Path, fasta: Path) -> None:
+        (results_dir / "speedup_comparison.json").unlink(missing_ok=True)
+        paths = [results_dir / f"{side}_results.json" for side in ("v2", "v1")]
+        missing = [path.name for path in paths if not path.exists()]
+        if missing:
+            print(*branch(REQUIREMENTS["speedup"]), sep="\n")
+            pytest.skip(f"unable to validate, which is no failure: there is no {' and no '.join(missing)} to compare")
+        v2, v1 = map(read_json, paths)
+        for name in ("workload", "num_sequences"):
+            assert v2[name] == v1[name] == {"workload": WORK.name, "num_sequences": COUNT}[name]
+        assert [gpu["name"] for gpu in v2["machine"]["gpus"]] == [gpu["name"] for gpu in v1["machine"]["gpus"]]
+        comparison = compare(v2, v1, judged=not ON_CPU)
+        near = agreement(results_dir / "v2" / "out", results_dir / "v1" / "out", fasta.stem)
+        write_json(results_dir / "speedup_comparison.json", comparison | {"embeddings": near})
+        show(comparison)
+        print("Embeddings of both versions:", near)
+        assert near["least_cosine"] > LEAST_COSINE
+        judge([Finding(REQUIREMENTS["speedup"], comparison["ratio"])])
+
+
+def wait_for_memory(results_dir: Path, seconds: float = 60) -> None:
+    """Until the GPU holds no more than before v2.0 ran."""
+    before = results_dir / "v2_results.json"
+    free = read_json(before)["gpu_memory_before"] if before.exists() else None
+    deadline = time.monotonic() + seconds
+    while free is not None and (used := gpu.memory_used()) > free + MEMORY_SLACK:
+        assert time.monotonic() < deadline, f"{used - free} bytes of GPU memory are still held {seconds} s after v2.0"
+        time.sleep(0.5)

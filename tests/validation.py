@@ -1,0 +1,189 @@
+"""Validation: what the suites in tests/benchmarks share: where they run and how much, where results go, how they judge.
+
+On a GPU they measure the 3B model and hold it against the requirements. With VIRNUCPRO_BENCH_DEVICE=cpu they run small,
+on the CPU: every line is executed and everything is checked but what only the hardware can meet.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu, inputs, workloads
+from benchmarks.check_speedup import table
+from virnucpro.devices import visible_gpus
+from virnucpro.files import whole_file
+from virnucpro.pipeline.run import Summary, run
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.settings import Settings
+from virnucpro.utils.requirements import NOT_MEASURED, Finding, unmet
+from virnucpro.utils.telemetry import TelemetryLogger, calculate_scaling_efficiency, capture_hardware_info
+
+__all__ = ["table"]
+ROOT = Path(__file__).parent.parent
+ON_CPU = os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu"
+WORK = inputs.WORKLOADS["cpu-small" if ON_CPU else "gpu-10k"]
+
+
+def amount(on_gpu: int, on_cpu: int) -> int:
+    """How many sequences to measure on; VIRNUCPRO_BENCH_SEQUENCES says otherwise."""
+    asked = os.environ.get("VIRNUCPRO_BENCH_SEQUENCES")
+    return int(asked) if asked else on_cpu if ON_CPU else on_gpu
+
+
+@pytest.fixture(scope="session")
+def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where results stay: VIRNUCPRO_VALIDATION_DIR, or .validation; of the small form a temporary folder."""
+    asked = os.environ.get("VIRNUCPRO_VALIDATION_DIR")
+    if ON_CPU and not asked:
+        return tmp_path_factory.mktemp("validation")
+    directory = Path(asked or ROOT / ".validation").absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def model_weights(weights: Path) -> Path:
+    """The 3B model and a full DNABERT-S, synthetic; small ones on the CPU."""
+    return weights if ON_CPU else inputs.weights(WORK)
+
+
+@pytest.fixture
+def clean_gpu() -> Iterable[Callable[[], int]]:
+    """GPU memory, bytes, that this process still holds when its garbage is let go; checked after the test, too."""
+
+    def held() -> int:
+        import torch
+
+        gc.collect()
+        if not torch.cuda.is_available():
+            return 0
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_allocated()
+
+    yield held
+    gpu.used(inputs.cache())
+    assert held() < 2**26, "models or packs of a run are still on the GPU"
+
+
+def proteins(directory: Path, count: int, seed: int = workloads.SEED) -> Path:
+    """So many proteins of the workload as FASTA; where they are proteins-10k itself, their bytes are checked."""
+    if (count, seed) == (workloads.WORKLOADS["proteins-10k"].count, workloads.SEED):
+        return workloads.write_workload("proteins-10k", directory)
+    return _written(directory / f"proteins-{count}-{seed}.faa", workloads.proteins(count, seed))
+
+
+def reads(directory: Path, count: int) -> Path:
+    """So many reads of the workload as FASTA."""
+    return _written(directory / f"reads-{count}.fa", workloads.reads(count))
+
+
+def _written(path: Path, records: workloads.Records) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, durable=False) as file:
+        file.write(workloads.fasta(records))
+    return path
+
+
+def full_run(
+    fasta: Path, output_dir: Path, weights: Path, telemetry: TelemetryLogger, devices: int = 1, **config: object
+) -> tuple[Summary, dict]:
+    """The whole pipeline in this process, on so many GPUs (or CPU workers, of a thread each); whatever was there goes.
+
+    Returns:
+        What it came to, and what the telemetry's file holds.
+    """
+    shutil.rmtree(output_dir, ignore_errors=True)
+    where = {"workers_per_gpu": devices} if visible_gpus() == 0 else {"gpus": tuple(range(devices))}
+    summary = run(
+        Settings(
+            (str(fasta),), output_dir, weights_dir=weights, esm_model=WORK.esm_model, parallel=True,
+            show_progress=False, runtime=RuntimeConfig(**config), **where,
+        ),
+        telemetry,
+    )  # fmt: skip
+    return summary, read_json(telemetry.path)
+
+
+def scaling(fasta: Path, folder: Path, weights: Path, devices: int = 2, **config: object) -> dict:
+    """What scaling.json holds: the same work on one device, and on several."""
+    one, many = (
+        full_run(fasta, folder / f"on-{count}", weights, TelemetryLogger(folder, f"on-{count}"), count, **config)[1]
+        for count in (1, devices)
+    )
+    seconds = [document["summary"]["seconds"] for document in (one, many)]
+    tokens = {rank: entry["tokens"] for rank, entry in many["summary"]["per_rank"].items()}
+    mean = sum(tokens.values()) / devices
+    return {
+        "devices": "CPU workers" if ON_CPU else "GPUs",
+        "world_size": devices,
+        "seconds_one": seconds[0],
+        "seconds_many": seconds[1],
+        **calculate_scaling_efficiency(*seconds, devices),
+        "num_sequences": many["summary"]["sequences"],
+        "tokens": one["summary"]["tokens"],
+        "tokens_per_rank": tokens,
+        # how far the rank that is farthest from its share is off
+        "imbalance_percent": 100 * max(abs(each - mean) / mean for each in tokens.values()),
+        "tokens_per_second_per_rank": {
+            rank: entry["tokens_per_second"] for rank, entry in many["summary"]["per_rank"].items()
+        },
+        "tokens_per_second_one": one["summary"]["tokens_per_second"],
+        "machine": machine(),
+    }
+
+
+def show_scaling(found: dict) -> None:
+    rows = [["one", found["tokens"], found["seconds_one"], found["tokens_per_second_one"]]]
+    for rank, tokens in found["tokens_per_rank"].items():
+        rows.append([f"rank {rank}", tokens, found["seconds_many"], found["tokens_per_second_per_rank"][rank]])
+    print("\n" + table(rows, [found["devices"], "tokens", "s", "tokens/s"]))
+    print(f"{found['speedup']:.2f} times as fast, efficiency {100 * found['efficiency']:.1f} %, "
+          f"imbalance {found['imbalance_percent']:.1f} %")  # fmt: skip
+
+
+def check_work(found: dict) -> None:
+    """All devices did work, and together what the one did."""
+    assert len(found["tokens_per_rank"]) == found["world_size"]
+    assert all(tokens > 0 for tokens in found["tokens_per_rank"].values())
+    assert sum(found["tokens_per_rank"].values()) == found["tokens"]
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        json.dump(content, file, indent=1, allow_nan=False)
+        file.write("\n")
+
+
+def machine() -> dict:
+    """What the figures were measured on: versions, GPUs with driver, temperature and clock, processor."""
+    import torch  # noqa: F401 - so that the CUDA version it was built for is known
+
+    return capture_hardware_info()
+
+
+def judge(findings: Iterable[Finding], judged: bool = not ON_CPU) -> None:
+    """Print findings; where they are judged, all have to be measured and met, else the decision tree is printed."""
+    findings = list(findings)
+    print(*findings, "" if judged else "(not judged: the requirements are for GPUs)", sep="\n")
+    if judged:
+        assert not (text := unmet(findings)), f"\n{text}"
+        missing = [str(finding) for finding in findings if finding.verdict == NOT_MEASURED]
+        assert not missing, f"{missing}: the run was too short, or NVML does not answer."
+
+
+def require_gpus(count: int) -> None:
+    """Skip where there are fewer."""
+    if (found := visible_gpus()) < count:
+        pytest.skip(f"needs {count} GPUs, and {found} {'is' if found == 1 else 'are'} visible here")
