@@ -144,10 +144,17 @@ def sections(metadata: Mapping, summary: Mapping, results: Mapping[str, Mapping]
             ],
         )
     yield f"Steady state ({summary['warmup_reason']})", _table(STEADY, summary)
-    if steps := results.get("speedup_comparison", {}).get("breakdown"):
-        yield "Each optimisation, seconds per 10,000 proteins", [(step, _gain(*row)) for step, *row in steps]
+    comparison = results.get("speedup_comparison", {})
+    if steps := comparison.get("breakdown"):
+        title = f"Each optimisation, seconds per 10,000 proteins{steps_from(comparison)}"
+        yield title, [(step, _gain(*row)) for step, *row in steps]
     if best := results.get("tuning", {}).get("recommendation"):
         yield "Parameters", [("recommended", str(best))]
+
+
+def steps_from(comparison: Mapping) -> str:
+    """Where the steps of the comparison were measured, in brackets; empty if it is where the rest was."""
+    return f" ({comparison['breakdown_from']})" if comparison.get("breakdown_from") else ""
 
 
 def rank_rows(entry: Mapping) -> Rows:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from virnucpro.utils import pictures
 from virnucpro.utils.decisions import REQUIREMENTS
-from virnucpro.utils.performance_report import rank_rows, sections
+from virnucpro.utils.performance_report import rank_rows, sections, steps_from
 from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, failed, find
 
 # Of every window: title, its key, factor to the unit shown, the requirement it is held against.
@@ -38,6 +38,7 @@ def page(telemetry: Mapping, results: Mapping[str, Mapping]) -> str:
     return environment.get_template("report_page.html").render(
         run=metadata.get("run_id", ""),
         verdict=FAIL if counts[FAIL] else PASS if counts[PASS] else NOT_MEASURED,
+        all_measured=not counts[NOT_MEASURED],
         counts=[(word, counts[word]) for word in (PASS, FAIL, NOT_MEASURED)],
         findings=findings,
         failed=failed(findings),
@@ -76,8 +77,8 @@ def _of_results(results: Mapping[str, Mapping]) -> Iterator[tuple[str, str]]:
             yield "This version and v1.0", pictures.waterfall(rows, "Seconds of each version")
         if steps := comparison.get("breakdown"):
             rows = [(step, seconds if isinstance(seconds, (int, float)) else None) for step, seconds, _ in steps]
-            title = "Seconds per 10,000 proteins, step by step"
-            yield "What each optimisation is worth, measured one by one", pictures.waterfall(rows, title)
+            heading = f"What each optimisation is worth{steps_from(comparison)}"
+            yield heading, pictures.waterfall(rows, "Seconds per 10,000 proteins, step by step")
     if scaling := results.get("scaling"):
         many = f"{scaling['world_size']} {scaling['devices']}"
         rows = [("one of them", scaling["seconds_one"]), (many, scaling["seconds_many"])]
