@@ -21,6 +21,7 @@ WINDOW = {
 RESULTS = {
     "speedup_comparison": {
         "ratio": 6.92,
+        "verdict": "PASS",
         "breakdown_from": "an H200",
         "baseline": {"version": "v1.0", "precision": "BF16", "packing": "padded", "elapsed_sec": 225.4},
         "candidate": {"version": "v2.0", "precision": "FP16", "packing": "packed", "elapsed_sec": 32.6},
@@ -253,8 +254,8 @@ def test_the_page(run, main):
     before = (run / "telemetry_a<b.json").read_bytes()
     code, said = main("report", run)
     assert code == 0
-    assert f"Page: {run}/performance_report.html" in said
-    html = (run / "performance_report.html").read_text()
+    assert f"Page: {run}/performance_report_a<b.html" in said
+    html = (run / "performance_report_a<b.html").read_text()
     page = Page(html)
     assert page.headings == [
         "virnucpro: performance of a<b",
@@ -290,7 +291,7 @@ def test_the_page(run, main):
 
 def test_the_page_of_a_run_alone(run, main, capfd):
     assert main("report", run / "telemetry_a<b.json")[0] == 0
-    page = Page((run / "performance_report.html").read_text())
+    page = Page((run / "performance_report_a<b.html").read_text())
     assert "This version and v1.0" not in page.headings
 
 
@@ -299,21 +300,21 @@ def test_a_report_on_a_real_run(program, tmp_path):
     assert done.returncode == 0, done.stderr
     reported = program("report", tmp_path / "out")
     assert reported.returncode == 0, reported.stderr
-    assert reported.stdout == (tmp_path / "out" / "performance_report.txt").read_text()
+    assert reported.stdout == (tmp_path / "out" / "performance_report_small.txt").read_text()
     assert '"esm_model": "esm2_t6_8M_UR50D"' in reported.stdout
     assert "  GPU utilisation >= 70 %, rank 0 (cpu): NOT MEASURED\n" in reported.stdout
-    Page((tmp_path / "out" / "performance_report.html").read_text())
+    Page((tmp_path / "out" / "performance_report_small.html").read_text())
 
 
 @pytest.mark.parametrize(
     "spoil, code, message",
     [
         (lambda run: (run / "telemetry_a<b.json").unlink(), 1, "has no telemetry_*.json"),
-        (lambda run: (run / "telemetry_b.json").touch(), 2, "has the telemetry of 2 runs (telemetry_a<b.json, "),
+        (lambda run: (run / "telemetry_b.json").touch(), 2, "has 2 files of telemetry (telemetry_a<b.json, "),
         (lambda run: (run / "telemetry_a<b.json").write_text("[]"), 1, "is broken (not an object)"),
-        (lambda run: (run / "telemetry_a<b.json").write_text("{}"), 1, "This is not telemetry"),
+        (lambda run: (run / "telemetry_a<b.json").write_text("{}"), 1, "is not what it has to be"),
         (lambda run: (run / "scaling.json").write_text("{"), 1, "scaling.json is broken"),
-        (lambda run: (run / "scaling.json").write_text('{"speedup": "2"}'), 1, "This is not telemetry"),
+        (lambda run: (run / "scaling.json").write_text('{"speedup": "2"}'), 1, "is not what it has to be"),
     ],
 )
 def test_a_broken_directory(run, main, spoil, code, message):
@@ -338,7 +339,7 @@ def test_shards_merged_take_the_hardware_of_the_first(tmp_path):
 
 @pytest.mark.parametrize("telemetry", [{}, [], None, {"run_metadata": {}, "summary": {}}])
 def test_a_report_of_something_else(tmp_path, telemetry):
-    with pytest.raises(BadInput, match="This is not telemetry"):
+    with pytest.raises(BadInput, match="is not what it has to be"):
         generate_performance_report(telemetry, tmp_path / "report.txt")
     assert not list(tmp_path.iterdir())
 

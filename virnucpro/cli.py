@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -209,13 +210,16 @@ def report(run_dir: Path) -> int:
     """Show what the run in RUN_DIR cost, against what is required, and what to do where it is too slow.
 
     RUN_DIR is a run's output directory, or one telemetry_*.json in it. Prints the text version and writes
-    performance_report.txt and performance_report.html (with pictures; one file, no internet) beside the telemetry.
+    performance_report_NAME.txt and .html (with pictures; one file, no internet) beside the telemetry.
     """
     from virnucpro.utils.performance_report import report_on
 
+    os.environ["MPLBACKEND"] = "svg"  # that of a notebook may be one that is not installed here
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     text, page = report_on(run_dir)
     click.echo(text, nl=False)
-    log.info("Page: %s", page)
+    if page is not None:
+        log.info("Page: %s", page)
     return 0
 
 

@@ -3,7 +3,7 @@
 DIR/{stem}_merged/       the results
 DIR/{stem}_windows/      finished windows, until the run is complete (elsewhere with checkpoint_dir)
 DIR/{stem}_run.json      the manifest
-DIR/telemetry_{stem}.json   what it cost, see `utils.telemetry`
+DIR/telemetry_{stem}.json   what it cost, see `utils.telemetry`; performance_report_{stem}.* are made of it
 DIR/{stem}_chunked{c}.fa, {stem}_nucleotide.fa, {stem}_protein.faa   with --keep-intermediate
 """
 
@@ -50,6 +50,7 @@ class RunDirectory:
         self.protein_fasta = root / f"{stem}_protein.faa"
         self.manifest_file = root / f"{stem}_run.json"
         self.telemetry_file = root / f"telemetry_{stem}.json"
+        self.report_files = [root / f"performance_report_{stem}{suffix}" for suffix in (".txt", ".html")]
         self.windows = root / f"{stem}_windows"
         self.checkpoints = checkpoints
         if checkpoints is not None:
@@ -174,9 +175,11 @@ class RunDirectory:
 
     def remove_run(self, manifest: dict) -> None:
         """Remove what the run of `manifest` wrote, the manifest last."""
+        if manifest.get("telemetry"):
+            for path in (self.telemetry_file, *self.report_files):
+                path.unlink(missing_ok=True)
         for folder in self._folders():
             _remove_folder(folder)
-        self.telemetry_file.unlink(missing_ok=True)
         if manifest.get("kept"):
             chunked = self.chunk_fasta(manifest["settings"].get("chunk_size"))
             for path in (chunked, self.nucleotide_fasta, self.protein_fasta):

@@ -51,6 +51,7 @@ class Computation:
         self._fingerprint = Fingerprint(recipe.weights)
         self._crew: Crew | None = None
         self._begun = self._stopped = self._over = False
+        self.windows_before = 0  # finished by the run that is gone on with
         self.manifest: dict = {"weights": {}}
         self.facts: Facts | None = None
         self.store = Store(
@@ -84,8 +85,9 @@ class Computation:
         if self._earlier["checkpoints"] or self._earlier["status"] != "running":
             self.settle({"weights": self._fingerprint.result()})
         self.store.take_up(self._earlier["checkpoints"])
-        if self.store.done:
-            log.info("Resuming: %d windows are done.", len(self.store.done))
+        self.windows_before = len(self.store.done)
+        if self.windows_before:
+            log.info("Resuming: %d windows are done.", self.windows_before)
 
     def run(self) -> None:
         """Finish every window.

@@ -66,12 +66,12 @@ def run(
     kind_of(list(at_hand), settings.input_type)
     directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
     with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
+        telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
+        telemetry.begin_stage("reading the input")
         paths = [stack.enter_context(spooled(path, directory.root, directory.copy_prefix)) for path in settings.inputs]
         kind = kind_of(paths, settings.input_type, settings.inputs)
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
-        telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
-        telemetry.begin_stage("reading the input")
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
         say_what_was_read(seen)
         recipe = _recipe(settings, kind, weights, placement)
@@ -135,7 +135,7 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
         }
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
     odd = Oddities.of(store.finished())
-    performance = _finalized(computation)
+    performance = _finalized(computation, directory)
     del performance["per_rank"]  # for the telemetry's own file
     computation.write("partial" if odd.failed else "complete", fates=fates, performance=performance)
     if not odd.failed:
@@ -150,13 +150,23 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
     )
 
 
-def _finalized(computation: Computation) -> dict:
-    """Write the telemetry, before the manifest says that all is there; its summary."""
+def _finalized(computation: Computation, directory: RunDirectory) -> dict:
+    """The summary of the telemetry, whose file is written too; no run fails for that."""
     telemetry, manifest = computation.telemetry, computation.manifest
     known = {name: manifest.get(name, {}) for name in ("settings", "backends", "synthetic_weights")}
+    if computation.windows_before:
+        known["windows_done_before"] = computation.windows_before  # of an earlier run; nothing here is about them
     telemetry.set_run_metadata(virnucpro=__version__, **known, hardware=capture_hardware_info())
-    telemetry.finalize()
-    return telemetry.get_summary()
+    summary = telemetry.get_summary()
+    if (
+        summary["batches"] or not computation.windows_before
+    ):  # else the earlier run may have left its own, of more worth
+        try:
+            telemetry.finalize()
+        except OSError as error:
+            log.warning("No telemetry was written: %s. The results are not touched by that.", error)
+    manifest["telemetry"] = directory.telemetry_file.exists()
+    return summary
 
 
 def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:

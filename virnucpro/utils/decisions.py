@@ -51,7 +51,7 @@ REQUIREMENTS = {
             ),
             Step("Is it genuine? Find the parameter that costs it.", f"{_SUITE}/test_parameter_tuning.py"),
             Step("Find the kernel that costs it (matrix products take 80 % or more of an H200).", _PROFILE),
-            Step("Find the commit that costs it.", "asv run v2.0..HEAD; asv compare v2.0 HEAD"),
+            Step("Find the commit that costs it.", "asv run 'v2.0^!'; asv run v2.0..HEAD; asv compare v2.0 HEAD"),
         ),
     ),
     "projected_hours": Requirement(
@@ -77,7 +77,7 @@ REQUIREMENTS = {
                 f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_SUITE}/test_production_validation.py",
             ),
             Step(
-                "Are the windows small, so that the GPU runs dry between them? Make them larger.",
+                "Are the windows of reads small, so that the GPU runs dry between them? Make them larger.",
                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
             ),
             Step("Which numbers of loaders and window sizes keep it busy here?", f"{_SUITE}/test_parameter_tuning.py"),
@@ -87,15 +87,15 @@ REQUIREMENTS = {
         "packing", ">=", 90, " %",
         (
             Step(
-                "Was --deterministic or a small --batch-tokens given? Both leave packs unfilled; leave them out.",
+                "Was a small --batch-tokens given? Long sequences leave such packs unfilled; leave it out.",
                 "virnucpro predict INPUT --output-dir DIR",
             ),
             Step(
-                "Are there few sequences in a window to choose from? Make windows larger.",
+                "Are there few reads in a window to choose from? Make windows larger.",
                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
             ),
             Step(
-                "Which token_budget and buffer_size pack this input well?",
+                "Which token_budget and buffer_size pack proteins well?",
                 f"{_SUITE}/test_parameter_tuning.py -k packing",
             ),
         ),

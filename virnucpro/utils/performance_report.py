@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.files import whole_file
 from virnucpro.utils.requirements import FAIL, decimals, find, unmet
 
+log = logging.getLogger(__name__)
 # What the validation suite writes beside the telemetry; each may be missing.
 RESULTS = ("speedup_comparison", "scaling", "checkpoint_overhead", "tuning")
-REPORT = "performance_report"
+TELEMETRY, REPORT = "telemetry_", "performance_report"
 # Keys in the summary -> what they are called, factor to the unit shown, unit.
 FIGURES = {
     "sequences": ("sequences", 1, ""),
@@ -39,29 +41,38 @@ ABSENT = "not known"
 Rows = list[tuple[str, str]]
 
 
-def report_on(run: Path) -> tuple[str, Path]:
+def report_on(run: Path) -> tuple[str, Path | None]:
     """Report on a directory with a run's telemetry, and results of the validation if there are any.
 
     Args:
         run: The output directory of a run, or one telemetry file in it.
     Returns:
-        The text, and the path of the page. Both are in files beside the telemetry.
+        The text, and the path of the page; both are in files beside the telemetry, performance_report_{run_id}. None if
+        they cannot be written, which the log says.
     Raises:
         BadInput: There is no telemetry, or a file is broken. BadRequest: There is telemetry of several runs.
     """
-    files = [run] if run.is_file() else sorted(run.glob("telemetry_*.json"))
+    files = [run] if run.is_file() else sorted(run.glob(f"{TELEMETRY}*.json"))
     if not files:
         raise BadInput(
-            f"{run} has no telemetry_*.json, which every run leaves in its output directory. Give such a directory."
+            f"{run} has no {TELEMETRY}*.json, which a run leaves in its output directory when it ends (since version "
+            "2.1). Give such a directory; an unfinished run is finished with --resume."
         )
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
-        raise BadRequest(f"{run} has the telemetry of {len(files)} runs ({names}). Give one of these files.")
-    telemetry = _read(files[0])
-    paths = {name: files[0].with_name(f"{name}.json") for name in RESULTS}
+        raise BadRequest(f"{run} has {len(files)} files of telemetry ({names}). Give one of them.")
+    (file,) = files
+    telemetry = _read(file)
+    paths = {name: file.with_name(f"{name}.json") for name in RESULTS}
     results = {name: _read(path) for name, path in paths.items() if path.exists()}
-    path = files[0].with_name(f"{REPORT}.txt")
-    return generate_performance_report(telemetry, path, results), path.with_suffix(".html")
+    path = file.with_name(f"{REPORT}_{file.stem.removeprefix(TELEMETRY)}.txt")
+    text = _made(lambda: "\n".join(_lines(telemetry, results)) + "\n", [file, *map(paths.get, results)])
+    try:
+        generate_performance_report(telemetry, path, results)
+    except OSError as error:
+        log.warning("No files are written: %s.", error)
+        return text, None
+    return text, path.with_suffix(".html")
 
 
 def _read(path: Path) -> dict:
@@ -69,7 +80,7 @@ def _read(path: Path) -> dict:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("not an object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is broken ({error}), but must be a JSON object. Run what made it again.") from error
     return content
 
@@ -80,30 +91,44 @@ def generate_performance_report(telemetry: dict, path: Path, results: Mapping[st
     Args:
         telemetry: As in a telemetry file, or merged from several. Hardware is taken from its metadata's "hardware",
             which `capture_hardware_info` gives.
-        path: Of the text; the page has the suffix .html. Each is written whole or not at all; the folder is made if
-            need be.
+        path: Of the text; the page has the suffix .html instead. Each is written whole or not at all; the folder is
+            made if need be.
         results: What the validation suite found, by the names in `RESULTS`.
     Returns:
         The text.
     Raises:
-        BadInput: `telemetry` or `results` are something else.
+        BadInput: `telemetry` or `results` are something else. OSError: A file cannot be written.
     """
-    from virnucpro.utils.report_page import page  # imports matplotlib
-
     results = results or {}
-    try:
-        text = "\n".join(_lines(telemetry, results)) + "\n"
-        html = page(telemetry, results)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise BadInput(
-            f"This is not telemetry ({type(error).__name__}: {error}), so there is nothing to report. "
-            "Give the content of a telemetry_*.json."
-        ) from error
+    text = _made(lambda: "\n".join(_lines(telemetry, results)) + "\n")
+
+    def page() -> str:
+        from virnucpro.utils.report_page import page  # imports matplotlib
+
+        return page(telemetry, results)
+
+    html = _made(page)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for file_path, content in ((path, text), (path.with_suffix(".html"), html)):
+    for file_path, content in ((path.with_suffix(".html"), html), (path, text)):
         with whole_file(file_path) as file:
             file.write(content)
     return text
+
+
+def _made(make: Callable[[], str], files: Iterable[Path] = ()) -> str:
+    """What `make` gives, as text that UTF-8 has room for: names of files may hold bytes that are none.
+
+    Raises:
+        BadInput: What it is made of is something else.
+    """
+    try:
+        return make().encode("utf-8", "replace").decode("utf-8")
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        among = " or ".join(map(str, files)) or "This"
+        raise BadInput(
+            f"{among} is not what it has to be ({type(error).__name__}: {error}), so there is nothing to report. "
+            "Give the telemetry_*.json of a run, and results as the validation wrote them."
+        ) from error
 
 
 def _lines(telemetry: Mapping, results: Mapping[str, Mapping]) -> Iterator[str]:

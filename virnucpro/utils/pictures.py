@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import matplotlib
-
-matplotlib.use("svg")  # no display, no window
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 INK = "#010203"  # stands for the page's own text colour, which matplotlib cannot name
 FAST, SLOW, SAVED, WORSE = "#1a936f", "#8d99ae", "#c9d1dc", "#d1495b"
@@ -31,31 +29,31 @@ STYLE = {
     "axes.spines.left": False,
 }
 WIDTH = 9.0  # inches
+MOST_POINTS, MOST_MARKS = 500, 100  # of a line: more cannot be told apart
 Bars = Sequence[tuple[str, float | None]]
 
 
 def picture(title: str, height: float, draw: Callable) -> str:
     """`draw` on axes of so many inches, as an SVG element; `title` is what it is called where it cannot be seen."""
-    with plt.rc_context({**STYLE, "svg.hashsalt": title}):
-        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-        try:
-            draw(axes)
-            written = io.StringIO()
-            figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        finally:
-            plt.close(figure)
+    with matplotlib.rc_context():  # neither takes over the user's own settings nor changes the caller's
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**STYLE, "svg.hashsalt": title})
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        draw(figure.subplots())
+        written = io.StringIO()
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" ', 1)
 
 
-def bars(rows: Bars, title: str) -> str:
+def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
     """Seconds of each row, side by side."""
 
     def draw(axes) -> None:
         for y, (_, seconds) in enumerate(rows):
-            axes.barh(y, seconds or 0, height=0.7, color=FAST)
-            label(axes, seconds or 0, y, "not measured" if seconds is None else f"{seconds:.1f} s")
+            axes.barh(y, seconds, height=0.7, color=FAST)
+            label(axes, seconds, y, f"{seconds:.1f} s")
         _downwards(axes, [name for name, _ in rows])
 
     return picture(title, 0.8 + 0.36 * len(rows), draw)
@@ -77,7 +75,7 @@ def waterfall(steps: Bars, title: str) -> str:
                 low, high = sorted((seconds, before))
                 axes.barh(y, high - low, left=low, height=0.7, color=SAVED if seconds <= before else WORSE, alpha=0.7)
                 axes.plot([before, before], [y - 1 + 0.35, y + 0.35], color=INK, linewidth=0.8, alpha=0.6)
-                end, text = high, f"{text} ({before / seconds:.2f}x as fast)"
+                end, text = high, f"{text} ({before / seconds:.2f}x as fast)" if seconds else text
             label(axes, end, y, text)
             before = seconds
         _downwards(axes, [name for name, _ in steps])
@@ -99,8 +97,10 @@ def over_time(
 
     def draw(axes) -> None:
         for number, (name, points) in enumerate(series.items()):
-            seconds, values = zip(*points, strict=True)
-            style = {"color": LINES[number % len(LINES)], "marker": "o", "markersize": 3, "linewidth": 1.4}
+            seconds, values = zip(*points[:: -(-len(points) // MOST_POINTS)], strict=True)
+            style = {"color": LINES[number % len(LINES)], "linewidth": 1.4}
+            if len(seconds) <= MOST_MARKS:
+                style |= {"marker": "o", "markersize": 3}
             axes.plot(seconds, values, label=name, **style)
         if warmup:
             axes.axvspan(0, warmup, color=SAVED, alpha=0.3, linewidth=0, label="warm-up")

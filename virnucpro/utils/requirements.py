@@ -60,24 +60,28 @@ def find(summary: Mapping, results: Mapping[str, Mapping]) -> list[Finding]:
     """Hold a run against all requirements.
 
     Args:
-        summary: Of its telemetry (`virnucpro.utils.totals.summarise`). The rates of a run that ended within its warm-up
-            count as not measured.
-        results: What the validation suite measured, by the names of its files: "speedup_comparison" with "ratio",
-            "scaling" with "speedup", "checkpoint_overhead" with "overhead_percent". What is missing is not measured.
+        summary: Of its telemetry (`virnucpro.utils.totals.summarise`). Of a run in which a worker ended within its
+            warm-up nothing counts as measured: its rates are those of the start, or of some of the workers.
+        results: What the validation suite measured, by the names of its files: "speedup_comparison" (if it was judged),
+            "scaling" (if it is of two GPUs), "checkpoint_overhead". What is missing is not measured.
     """
+    steady = all(entry["sums"]["after_warmup"]["batches"] for entry in summary["per_rank"].values())
     rates = [
         *(("projected_hours", summary[f"projected_hours_6m_sequences_by_{of}"], f"by {of}") for of in PROJECTIONS),
         *(("gpu_utilization", entry["mean_gpu_utilization"], of) for of, entry in _ranks(summary)),
         *(("packing_efficiency", _percent(entry["packing_efficiency"]), of) for of, entry in _ranks(summary)),
         ("loader_wait", summary["p95_loader_wait_ms"], ""),
     ]
+    comparison, scaling = results.get("speedup_comparison", {}), results.get("scaling", {})
+    is_judged = comparison.get("verdict") in (PASS, FAIL)
+    is_of_two_gpus = (scaling.get("devices"), scaling.get("world_size")) == ("GPUs", 2)
     # Against a run without checkpoints where there was one, else the share of the time that writing took.
-    overhead = results.get("checkpoint_overhead", {}).get("overhead_percent", summary["checkpoint_overhead_percent"])
+    share = summary["checkpoint_overhead_percent"] if steady and summary["checkpoint_write_seconds"] else None
     found = [
-        ("speedup", results.get("speedup_comparison", {}).get("ratio"), ""),
-        *((key, value if summary["is_steady"] else None, of) for key, value, of in rates),
-        ("scaling", results.get("scaling", {}).get("speedup"), ""),
-        ("checkpoint_overhead", overhead, ""),
+        ("speedup", comparison["ratio"] if is_judged else None, ""),
+        *((key, value if steady else None, of) for key, value, of in rates),
+        ("scaling", scaling["speedup"] if is_of_two_gpus else None, ""),
+        ("checkpoint_overhead", results.get("checkpoint_overhead", {}).get("overhead_percent", share), ""),
     ]
     return [Finding(REQUIREMENTS[key], value, of) for key, value, of in found]
 

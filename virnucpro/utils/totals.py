@@ -80,8 +80,7 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
 
     "sequences", "tokens", "packs" and "batches" are exact totals over all batches; "seconds" is the time of the
     rank that took longest. The other figures leave warm-up out where anything is left after it, which
-    "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to them. Where nothing
-    is left, "is_steady" is false, and they are of the start as much as of the machine.
+    "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to them.
 
     Ranks run at the same time, so throughput is the sum of theirs. The two projections to 6 million sequences
     differ where the batches after warm-up hold longer or shorter sequences than the run has on average: by
@@ -109,7 +108,6 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
         "seconds": longest,
         "warmup_excluded": excluded,
         "warmup_reason": _warmup_reason(whole, steady),
-        "is_steady": steady.batches > 0,
         **figures,
         "sequences_per_hour": _times(figures["sequences_per_second"], 3600),
         "p95_loader_wait_ms": percentile_95(waits),
@@ -118,7 +116,7 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
             _times(tokens_per_sequence, LARGE_RUN), figures["tokens_per_second"]
         ),
         "checkpoint_write_seconds": whole.checkpoint_seconds,
-        "checkpoint_overhead_percent": _times(ratio(whole.checkpoint_seconds, whole.seconds), 100),
+        "checkpoint_overhead_percent": _times(ratio(whole.checkpoint_seconds, longest), 100),
         "per_rank": {str(number): _entry(rank, counted[number]) for number, rank in ranks.items()},
     }
 
