@@ -181,7 +181,12 @@ def cold(
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=cwd
         )
-        _, status, used = os.wait4(process.pid, 0)  # this process' own share, whatever else was run before
+        try:
+            _, status, used = os.wait4(process.pid, 0)  # this process' own share, whatever else was run before
+        except BaseException:  # interrupted: it must not go on with the GPU
+            process.kill()
+            process.wait()
+            raise
         seconds = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)

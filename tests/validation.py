@@ -10,24 +10,28 @@ import gc
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from benchmarks import gpu, inputs, workloads
 from benchmarks.check_speedup import table
+from benchmarks.releases import GitFailed, NoGit, git
 from virnucpro.devices import visible_gpus
 from virnucpro.files import whole_file
 from virnucpro.pipeline.run import Summary, run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.settings import Settings
+from virnucpro.utils.decisions import REQUIREMENTS, branch
 from virnucpro.utils.requirements import NOT_MEASURED, Finding, unmet
 from virnucpro.utils.telemetry import TelemetryLogger, calculate_scaling_efficiency, capture_hardware_info
 
 __all__ = ["table"]
 ROOT = Path(__file__).parent.parent
 ON_CPU = os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu"
+LONGER = "More sequences: VIRNUCPRO_BENCH_SEQUENCES=400000 python -m pytest -s tests/benchmarks/..."
 WORK = inputs.WORKLOADS["cpu-small" if ON_CPU else "gpu-10k"]
 
 
@@ -55,21 +59,23 @@ def model_weights(weights: Path) -> Path:
 
 
 @pytest.fixture
-def clean_gpu() -> Iterable[Callable[[], int]]:
-    """GPU memory, bytes, that this process still holds when its garbage is let go; checked after the test, too."""
-
-    def held() -> int:
-        import torch
-
-        gc.collect()
-        if not torch.cuda.is_available():
-            return 0
-        torch.cuda.empty_cache()
-        return torch.cuda.memory_allocated()
-
-    yield held
+def gpu_left_clean() -> Iterator[None]:
+    """After the test no models are left in this process."""
+    yield
     gpu.used(inputs.cache())
-    assert held() < 2**29, "models or packs of a run are still on the GPU"  # cuBLAS keeps some tens of MiB
+    held = let_go()
+    assert held < 2**29, f"{held} bytes are still on the GPU: models of a run"  # cuBLAS keeps some tens of MiB
+
+
+def let_go() -> int:
+    """Collect garbage and give free GPU memory back; bytes that PyTorch still holds in this process."""
+    import torch
+
+    gc.collect()
+    if not torch.cuda.is_available():
+        return 0
+    torch.cuda.empty_cache()
+    return torch.cuda.memory_allocated()
 
 
 def proteins(directory: Path, count: int, seed: int = workloads.SEED) -> Path:
@@ -112,7 +118,9 @@ def full_run(
 
 
 def scaling(fasta: Path, folder: Path, weights: Path, devices: int = 2, **config: object) -> dict:
-    """What scaling.json holds: the same work on one device, and on several."""
+    """What scaling.json holds: the same work on one device, and on several. The first run of a process is slower, and
+    that of one device is in this process: a small one goes before it, which does not count."""
+    warm_up(folder, weights)
     one, many = (
         full_run(fasta, folder / f"on-{count}", weights, TelemetryLogger(folder, f"on-{count}"), count, **config)[1]
         for count in (1, devices)
@@ -150,9 +158,22 @@ def show_scaling(found: dict) -> None:
 
 def check_work(found: dict) -> None:
     """All devices did work, and together what the one did."""
-    assert len(found["tokens_per_rank"]) == found["world_size"]
-    assert all(tokens > 0 for tokens in found["tokens_per_rank"].values())
-    assert sum(found["tokens_per_rank"].values()) == found["tokens"]
+    tokens = found["tokens_per_rank"]
+    said = f"{tokens} of {found['tokens']} tokens on {found['world_size']} devices\n{advice('scaling')}"
+    assert len([each for each in tokens.values() if each > 0]) == found["world_size"], said
+    assert sum(tokens.values()) == found["tokens"], said
+
+
+def warm_up(folder: Path, weights: Path) -> None:
+    """A run that does not count."""
+    fasta = reads(folder / "inputs", 30 if ON_CPU else 1000)
+    full_run(fasta, folder / "warm-up", weights, TelemetryLogger(folder, "warm-up"))
+    (folder / "telemetry_warm-up.json").unlink()
+
+
+def advice(name: str) -> str:
+    """A requirement's branch of the decision tree."""
+    return "\n".join(branch(REQUIREMENTS[name]))
 
 
 def read_json(path: Path) -> dict:
@@ -167,10 +188,18 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def machine() -> dict:
-    """What the figures were measured on: versions, GPUs with driver, temperature and clock, processor."""
+    """What was measured, when, and on what: commit, date, versions, processor, GPUs with driver, temperature, clock."""
     import torch  # noqa: F401 - so that the CUDA version it was built for is known
 
-    return capture_hardware_info()
+    return {"commit": head(), "date": f"{datetime.now(timezone.utc):%Y-%m-%d}", **capture_hardware_info()}
+
+
+def head() -> str:
+    """The commit that is validated."""
+    try:
+        return git(ROOT, "rev-parse", "HEAD")
+    except (GitFailed, NoGit):
+        return "unknown"
 
 
 def judge(findings: Iterable[Finding], judged: bool = not ON_CPU) -> None:
@@ -180,7 +209,7 @@ def judge(findings: Iterable[Finding], judged: bool = not ON_CPU) -> None:
     if judged:
         assert not (text := unmet(findings)), f"\n{text}"
         missing = [str(finding) for finding in findings if finding.verdict == NOT_MEASURED]
-        assert not missing, f"{missing}: the run was too short, or NVML does not answer."
+        assert not missing, f"{missing}: the run was too short, or NVML does not answer (`virnucpro doctor`). {LONGER}"
 
 
 def require_gpus(count: int) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from validation import (
+    LONGER,
     ON_CPU,
     amount,
     check_work,
@@ -26,11 +26,13 @@ from validation import (
     scaling,
     show_scaling,
     table,
+    warm_up,
     write_json,
 )
 
 from virnucpro.devices import visible_gpus
 from virnucpro.reads import read_records
+from virnucpro.survey import kind_of
 from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.performance_report import report_on
 from virnucpro.utils.requirements import Finding, find
@@ -38,7 +40,7 @@ from virnucpro.utils.telemetry import TelemetryLogger
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 VARIABLE = "VIRNUCPRO_PRODUCTION_FASTA"
-COUNT = amount(on_gpu=150_000, on_cpu=120)  # of synthetic reads: on an H200 two minutes, of which one is warm-up
+COUNT = amount(on_gpu=150_000, on_cpu=120)  # of synthetic reads for each GPU: three minutes of an H200, one is warm-up
 PART = amount(on_gpu=40_000, on_cpu=100)  # for one GPU and two
 # Left out: the larger of both.
 WARMUP_SECONDS, WARMUP_BATCHES = (0.2, 3) if ON_CPU else (60.0, 20)
@@ -46,15 +48,22 @@ SMALL = {"buffer_size": 8} if ON_CPU else {}  # so that there are windows enough
 JUDGED_HERE = ("projected_hours", "gpu_utilization", "packing_efficiency", "loader_wait")
 
 
-@pytest.fixture(scope="module")
-def fasta(results_dir: Path) -> Path:
+def production_input(results_dir: Path) -> Path:
     """The user's own reads, or synthetic ones, with a warning."""
     given = os.environ.get(VARIABLE)
     if given:
         assert Path(given).is_file(), f"{VARIABLE} is {given}, which is no file: name one, or leave it out."
+        kind = kind_of([given], "auto", [given])
+        assert kind == "nucleotide", f"{VARIABLE} is {given}, which holds proteins: name a file of reads or contigs."
         return Path(given)
-    warnings.warn(f"{VARIABLE} is not set: {COUNT:,} synthetic reads stand for production.", stacklevel=1)
-    return reads(results_dir / "inputs", COUNT)
+    count = COUNT * max(1, visible_gpus())
+    warnings.warn(f"{VARIABLE} is not set: {count:,} synthetic reads stand for production.", stacklevel=1)
+    return reads(results_dir / "inputs", count)
+
+
+@pytest.fixture(scope="module")
+def fasta(results_dir: Path) -> Path:
+    return production_input(results_dir)
 
 
 def logger(folder: Path, name: str) -> TelemetryLogger:
@@ -71,9 +80,9 @@ def show_stages(document: dict) -> None:
 
 
 class TestProductionValidation:
-    def test_quick_profile(self, results_dir: Path, model_weights: Path, clean_gpu: Callable) -> None:
+    def test_quick_profile(self, results_dir: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """1,000 reads: what the time goes into. Nothing is asked of the hardware."""
-        fasta, folder = reads(results_dir / "inputs", count := amount(1000, 30)), results_dir / "profile"
+        fasta, folder = reads(results_dir / "inputs", count := 30 if ON_CPU else 1000), results_dir / "profile"
         telemetry = TelemetryLogger(folder, "profile", warmup_seconds=0, warmup_batches=3)
         summary, document = full_run(fasta, folder / "out", model_weights, telemetry, **SMALL)
         show_stages(document)
@@ -83,9 +92,10 @@ class TestProductionValidation:
             "reading the input", "loading the models", "computing", "writing the results",
         ]  # fmt: skip
 
-    def test_full_pipeline(self, results_dir: Path, fasta: Path, model_weights: Path, clean_gpu: Callable) -> None:
+    def test_full_pipeline(self, results_dir: Path, fasta: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """For each GPU, not on average: utilisation and packing; waits for the loader; 6 million sequences in time."""
         telemetry = logger(results_dir, "production")
+        telemetry.path.unlink(missing_ok=True)
         devices = max(1, visible_gpus())
         summary, document = full_run(fasta, results_dir / "production", model_weights, telemetry, devices, **SMALL)
         show_stages(document)
@@ -98,12 +108,13 @@ class TestProductionValidation:
         assert "Requirements\n" in text and page.read_text(encoding="utf-8").startswith("<!doctype html>")
         print(f"Report: {page}")
         wanted = [REQUIREMENTS[name] for name in JUDGED_HERE]
-        assert document["summary"]["warmup_excluded"], "all of the run was warm-up: measure more sequences"
+        assert document["summary"]["warmup_excluded"], f"all of the run was warm-up. {LONGER}"
         judge(finding for finding in find(document["summary"], {}) if finding.requirement in wanted)
 
-    def test_checkpoint_overhead(self, results_dir: Path, model_weights: Path, clean_gpu: Callable) -> None:
+    def test_checkpoint_overhead(self, results_dir: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """Time of computing with checkpoints, as users have them, over the time without."""
-        part = reads(results_dir / "inputs", amount(on_gpu=20_000, on_cpu=60))
+        part = reads(results_dir / "inputs", 60 if ON_CPU else 20_000)
+        (results_dir / "checkpoint_overhead.json").unlink(missing_ok=True)
         found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **SMALL)
         write_json(results_dir / "checkpoint_overhead.json", found)
         print(found)
@@ -111,7 +122,7 @@ class TestProductionValidation:
         judge([Finding(REQUIREMENTS["checkpoint_overhead"], found["overhead_percent"])])
 
     def test_one_to_two_gpus(
-        self, request: pytest.FixtureRequest, results_dir: Path, model_weights: Path, clean_gpu: Callable
+        self, request: pytest.FixtureRequest, results_dir: Path, model_weights: Path, gpu_left_clean: None
     ) -> None:
         """Of the whole pipeline; tests/benchmarks/test_scaling_v2.py does it for proteins, on the CPU too."""
         if ON_CPU:
@@ -132,7 +143,9 @@ def frames(results: Path) -> list[str]:
 
 
 def checkpoint_overhead(fasta: Path, folder: Path, weights: Path, **config: object) -> dict:
-    """What checkpoint_overhead.json holds: with checkpoints and without, in that order, after the models are loaded."""
+    """What checkpoint_overhead.json holds: with checkpoints and without, after the models are loaded; and before both a
+    run that does not count, for the first of a process is slower."""
+    warm_up(folder, weights)
     on, off = (
         full_run(
             fasta, folder / name, weights, TelemetryLogger(folder, name), enable_checkpointing=enabled, **config

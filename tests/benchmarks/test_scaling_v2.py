@@ -8,11 +8,21 @@ scaling.json.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from validation import ON_CPU, amount, check_work, judge, proteins, require_gpus, scaling, show_scaling, write_json
+from validation import (
+    ON_CPU,
+    advice,
+    amount,
+    check_work,
+    judge,
+    proteins,
+    require_gpus,
+    scaling,
+    show_scaling,
+    write_json,
+)
 
 from benchmarks import gpu, inputs
 from virnucpro.utils.decisions import REQUIREMENTS
@@ -29,6 +39,7 @@ DEVICES = 2
 @pytest.fixture(scope="module")
 def found(request: pytest.FixtureRequest, results_dir: Path, model_weights: Path) -> dict:
     """Measured once for all tests here."""
+    (results_dir / "scaling.json").unlink(missing_ok=True)
     if ON_CPU:
         request.getfixturevalue("one_thread")
     else:
@@ -42,21 +53,21 @@ def found(request: pytest.FixtureRequest, results_dir: Path, model_weights: Path
     return found
 
 
-def check_balance(found: dict) -> None:
+def check_balance(found: dict, most: float = MOST_IMBALANCE) -> None:
     """Nobody did much more than another."""
     tokens = found["tokens_per_rank"]
-    said = f"{tokens}: {found['imbalance_percent']:.1f} % from their mean; {MOST_IMBALANCE} % are allowed"
-    assert found["imbalance_percent"] <= MOST_IMBALANCE, said
+    said = f"{tokens}: {found['imbalance_percent']:.1f} % from their mean; {most} % are allowed\n"
+    said += advice("scaling")
+    assert found["imbalance_percent"] <= most, said
 
 
 class TestV2Scaling:
-    def test_2gpu_scaling_efficiency(self, found: dict, clean_gpu: Callable) -> None:
+    def test_2gpu_scaling_efficiency(self, found: dict, gpu_left_clean: None) -> None:
         check_work(found)
         assert found["num_sequences"] == COUNT
         judge([Finding(REQUIREMENTS["scaling"], found["speedup"])])
 
     def test_work_balance(self, found: dict) -> None:
         check_work(found)
-        # Where CPU cores are shared with others, the queue gives the slower one less to do, as it should.
-        if not ON_CPU:
-            check_balance(found)
+        # Where cores are shared with others, the queue gives the slower one less to do, as it should.
+        check_balance(found, 75 if ON_CPU else MOST_IMBALANCE)

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from validation import ON_CPU, ROOT, WORK, amount, judge, machine, proteins, read_json, table, write_json
+from validation import ON_CPU, ROOT, WORK, advice, amount, head, judge, machine, proteins, read_json, table, write_json
 
 import virnucpro
 from benchmarks import commands, gpu, history, inputs, worktree
 from benchmarks.check_speedup import ROWS, breakdown
-from benchmarks.releases import BadRelease, GitFailed, NoGit, commit_of, git, read_releases
-from benchmarks.results import Results
-from virnucpro.utils.decisions import REQUIREMENTS, branch
+from benchmarks.releases import GitFailed, NoGit, commit_of, git, read_releases
+from benchmarks.results import BadResults, Results
+from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.requirements import Finding
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 V1, V1_VERSION = "v1.0", "1.0.0"
 COUNT = amount(on_gpu=10_000, on_cpu=24)
 LEAST_COSINE = 0.999
+WORKTREES = ROOT / ".validation" / "worktrees"  # one place whatever is measured: what a killed run left is found there
 MEMORY_SLACK = 2**26  # bytes of GPU memory that a driver may hold more or less of
 
 
@@ -90,25 +91,19 @@ def record(version: str, commit: str, architecture: dict[str, str], figures: dic
     }
 
 
-def architecture(tag: str) -> dict[str, str]:
-    """Of a release, in words."""
+def architecture(tag: str, settings: dict) -> dict[str, str]:
+    """Of a release, in words, and what its run says of itself."""
     (release,) = (release for release in read_releases() if release.tag == tag)
-    words = {name: getattr(release, name) for name in ("architecture", "precision", "packing")}
-    return words | ({"precision": "FP32"} if ON_CPU else {})
-
-
-def head() -> str:
-    try:
-        return git(ROOT, "rev-parse", "HEAD")
-    except (GitFailed, NoGit):
-        return "unknown"
+    how = f": {settings['attention']} attention, {settings['steps']} steps" if "steps" in settings else ""
+    words = {"architecture": release.architecture, "precision": settings["precision"].upper()}
+    return words | {"packing": f"{release.packing.split(',')[0]}{how}"}
 
 
 def measured_steps() -> dict:
     """What each step from v1.0's way to v2.0's is worth, as the committed results of the H200 have it."""
     try:
         side = Results.load(ROOT / "results").of("nvidia-h200", commit_of(ROOT, "v2.0"))
-    except (GitFailed, NoGit, BadRelease):
+    except (GitFailed, NoGit, BadResults):
         side = None
     if side is None:
         return {"breakdown": [], "breakdown_from": "the committed results are not at hand"}
@@ -145,6 +140,24 @@ def compare(v2: dict, v1: dict, judged: bool) -> dict:
     }
 
 
+def differences(v2: dict, v1: dict) -> str:
+    """Why what two calls left cannot be compared; empty if it can."""
+    here = {"workload": WORK.name, "num_sequences": COUNT}
+    wrong = [
+        f"{name} is {v2[name]} and {v1[name]}, not {here[name]}"
+        for name in here
+        if {v2[name], v1[name]} != {here[name]}
+    ]
+    wrong += [f"v2_results.json is of commit {v2['commit'][:8]}, not {head()[:8]}"] if v2["commit"] != head() else []
+    for name in ("platform", "python", "cpu_model", "torch", "driver_cuda"):
+        if v2["machine"][name] != v1["machine"][name]:
+            wrong.append(f"{name} is {v2['machine'][name]} and {v1['machine'][name]}")
+    gpus = [[gpu["name"] for gpu in side["machine"]["gpus"]] for side in (v2, v1)]
+    if gpus[0] != gpus[1]:
+        wrong.append(f"the GPUs are {gpus[0]} and {gpus[1]}")
+    return "; ".join(wrong)
+
+
 def show(comparison: dict) -> None:
     before, after = comparison["baseline"], comparison["candidate"]
     rows = [[words, before.get(name), after.get(name)] for name, words in ROWS.items()]
@@ -154,9 +167,10 @@ def show(comparison: dict) -> None:
 @pytest.fixture(scope="class")
 def v1_code(results_dir: Path) -> Iterator[Path]:
     """v1.0's code, in a worktree that goes again."""
-    available, path = check_v1_available(results_dir / "worktrees")
+    (results_dir / "v1_results.json").unlink(missing_ok=True)  # what is not measured now is not compared with
+    available, path = check_v1_available(WORKTREES)
     if not available:
-        print(*branch(REQUIREMENTS["speedup"]), sep="\n")
+        print(advice("speedup"))
         pytest.skip("unable to validate, which is no failure: v1.0 is not available here (the log says why)")
     yield path
     cleanup_v1_worktree(path)
@@ -185,15 +199,15 @@ class TestV1Comparison:
         free = gpu.memory_used()  # now that the weights are made, for which this process may have used the GPU
         figures = commands.cold(WORK, command, folder / "kernels", **run_from(ROOT))
         gpu.used(inputs.cache())
-        assert read_json(folder / "out" / f"{fasta.stem}_run.json")["virnucpro"] == virnucpro.__version__ != V1_VERSION
+        run = read_json(folder / "out" / f"{fasta.stem}_run.json")
+        assert run["virnucpro"] == virnucpro.__version__ != V1_VERSION
         telemetry = read_json(folder / "out" / f"telemetry_{fasta.stem}.json")
         assert telemetry["summary"]["sequences"] == COUNT
         assert len(telemetry["summary"]["per_rank"]) == 1
-        found = record(virnucpro.__version__, head(), architecture("v2.0"), figures, workers=1)
+        found = record(virnucpro.__version__, head(), architecture("v2.0", run["settings"]), figures, workers=1)
         write_json(results_dir / "v2_results.json", found | {"gpu_memory_before": free})
 
     def test_2_v1_throughput(self, results_dir: Path, fasta: Path, v1_code: Path) -> None:
-        (results_dir / "v1_results.json").unlink(missing_ok=True)
         assert package_in(v1_code) == v1_code / "virnucpro"
         wait_for_memory(results_dir)
         gpu.cool_down(inputs.cache())
@@ -202,11 +216,12 @@ class TestV1Comparison:
         figures = commands.cold(WORK, command, folder / "kernels", **run_from(v1_code))
         gpu.used(inputs.cache())
         # What the run itself left says whose code it was.
-        assert read_json(folder / "out" / f"{fasta.stem}_run.json")["virnucpro"] == V1_VERSION
+        run = read_json(folder / "out" / f"{fasta.stem}_run.json")
+        assert run["virnucpro"] == V1_VERSION
         assert list((folder / "out" / f"{fasta.stem}_features").glob("*.pt"))
         assert not list(folder.rglob("embeddings.h5"))
         commit = git(v1_code, "rev-parse", "HEAD")
-        found = record(V1_VERSION, commit, architecture(V1), figures, workers=2)
+        found = record(V1_VERSION, commit, architecture(V1, run["settings"]), figures, workers=2)
         write_json(results_dir / "v1_results.json", found)
 
     def test_3_speedup_comparison(self, results_dir: Path, fasta: Path) -> None:
@@ -214,18 +229,18 @@ class TestV1Comparison:
         paths = [results_dir / f"{side}_results.json" for side in ("v2", "v1")]
         missing = [path.name for path in paths if not path.exists()]
         if missing:
-            print(*branch(REQUIREMENTS["speedup"]), sep="\n")
+            print(advice("speedup"))
             pytest.skip(f"unable to validate, which is no failure: there is no {' and no '.join(missing)} to compare")
         v2, v1 = map(read_json, paths)
-        for name in ("workload", "num_sequences"):
-            assert v2[name] == v1[name] == {"workload": WORK.name, "num_sequences": COUNT}[name]
-        assert [gpu["name"] for gpu in v2["machine"]["gpus"]] == [gpu["name"] for gpu in v1["machine"]["gpus"]]
+        if unlike := differences(v2, v1):
+            pytest.skip(f"unable to validate: {unlike}. Measure both now: python -m pytest -s {Path(__file__).name}")
         comparison = compare(v2, v1, judged=not ON_CPU)
         near = agreement(results_dir / "v2" / "out", results_dir / "v1" / "out", fasta.stem)
         write_json(results_dir / "speedup_comparison.json", comparison | {"embeddings": near})
         show(comparison)
         print("Embeddings of both versions:", near)
-        assert near["least_cosine"] > LEAST_COSINE
+        hint = "which kernel differs: python -m pytest tests/test_gpu.py tests/test_attention_kernel.py"
+        assert near["least_cosine"] > LEAST_COSINE, f"{near}: {hint}"
         judge([Finding(REQUIREMENTS["speedup"], comparison["ratio"])])
 
 
@@ -235,5 +250,7 @@ def wait_for_memory(results_dir: Path, seconds: float = 60) -> None:
     free = read_json(before)["gpu_memory_before"] if before.exists() else None
     deadline = time.monotonic() + seconds
     while free is not None and (used := gpu.memory_used()) > free + MEMORY_SLACK:
-        assert time.monotonic() < deadline, f"{used - free} bytes of GPU memory are still held {seconds} s after v2.0"
+        assert time.monotonic() < deadline, (
+            f"{used - free} bytes of GPU memory are held {seconds} s after v2.0: see nvidia-smi"
+        )
         time.sleep(0.5)
