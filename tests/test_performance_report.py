@@ -216,6 +216,49 @@ def test_a_run_without_a_batch(tmp_path):
     assert len(findings) == 8
 
 
+def test_a_run_in_which_one_worker_ended_within_its_warm_up(tmp_path):
+    """Its throughput would be that of the other alone."""
+    ranks = [{"rank": rank, "seconds": 60.0} for rank in (0, 0, 1)]
+    findings = find(logger(tmp_path, ranks, warmup_batches=1).get_summary(), {})
+    assert {finding.verdict for finding in findings if finding.requirement.name != "checkpoint overhead"} == {
+        NOT_MEASURED
+    }
+
+
+@pytest.mark.parametrize(
+    "name, content, verdict",
+    [
+        ("speedup_comparison", {"ratio": 3.0, "verdict": "FAIL"}, FAIL),
+        ("speedup_comparison", {"ratio": 3.0, "verdict": "NOT JUDGED"}, NOT_MEASURED),
+        ("speedup_comparison", {"ratio": None, "verdict": "SKIPPED"}, NOT_MEASURED),
+        ("scaling", {"speedup": 1.95, "devices": "GPUs", "world_size": 2}, PASS),
+        ("scaling", {"speedup": 1.95, "devices": "GPUs", "world_size": 8}, NOT_MEASURED),
+        ("scaling", {"speedup": 1.0, "devices": "CPU workers", "world_size": 2}, NOT_MEASURED),
+    ],
+)
+def test_results_that_say_nothing_of_a_requirement(tmp_path, name, content, verdict):
+    findings = find(logger(tmp_path, []).get_summary(), {name: content})
+    assert [finding.verdict for finding in findings if finding.verdict != NOT_MEASURED] == (
+        [] if verdict == NOT_MEASURED else [verdict]
+    )
+
+
+def test_checkpoints_are_a_share_of_the_time_that_passed(tmp_path):
+    """Two workers at the same time; 3 s of writing in 10 are 30 %, and without any nothing was measured."""
+
+    def verdict(write_ms):
+        ranks = [{"rank": rank, "seconds": 10.0, "checkpoint_write_ms": write_ms} for rank in (0, 1)]
+        (found,) = (
+            finding
+            for finding in find(logger(tmp_path, ranks).get_summary(), {})
+            if finding.requirement.name == "checkpoint overhead"
+        )
+        return str(found)
+
+    assert verdict(1500.0) == "checkpoint overhead < 15 %: FAIL 30 %"
+    assert verdict(None) == "checkpoint overhead < 15 %: NOT MEASURED"
+
+
 class Page(HTMLParser):
     """Its headings and its code; what it would fetch; elements that are not closed."""
 
@@ -304,6 +347,44 @@ def test_a_report_on_a_real_run(program, tmp_path):
     assert '"esm_model": "esm2_t6_8M_UR50D"' in reported.stdout
     assert "  GPU utilisation >= 70 %, rank 0 (cpu): NOT MEASURED\n" in reported.stdout
     Page((tmp_path / "out" / "performance_report_small.html").read_text())
+
+
+def test_long_telemetry_gives_a_page_that_can_be_opened(tmp_path):
+    windows = [{"rank": rank, "seconds": 0.1} for _ in range(2000) for rank in range(4)]
+    path = logger(tmp_path, windows).finalize()
+    generate_performance_report(json.loads(path.read_text()), tmp_path / "report.txt")
+    assert (tmp_path / "report.html").stat().st_size < 2**20
+
+
+def test_the_callers_pictures_stay_as_they_are(run, main):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    assert main("report", run)[0] == 0
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_name_that_is_no_text(run, main, capfd):
+    """Names of files are bytes; this one is not UTF-8."""
+    telemetry = json.loads((run / "telemetry_a<b.json").read_text())
+    telemetry["run_metadata"]["input"] = "reads\udcff.fa"
+    (run / "telemetry_a<b.json").write_text(json.dumps(telemetry))
+    assert main("report", run)[0] == 0
+    assert "reads?.fa" in (run / "performance_report_a<b.txt").read_text()
+
+
+def test_the_text_is_printed_where_no_file_can_be_written(run, weights, monkeypatch, capfd):
+    def no_room(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("virnucpro.utils.performance_report.whole_file", no_room)
+    from virnucpro.cli import main
+
+    assert main(["report", str(run)]) == 0
+    printed = capfd.readouterr()
+    assert printed.out.startswith("virnucpro performance report\n")
+    assert "WARNING No files are written: [Errno 28]" in printed.err
+    assert "Page:" not in printed.err
 
 
 @pytest.mark.parametrize(
