@@ -158,9 +158,7 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict:
         known["windows_done_before"] = computation.windows_before  # of an earlier run; nothing here is about them
     telemetry.set_run_metadata(virnucpro=__version__, **known, hardware=capture_hardware_info())
     summary = telemetry.get_summary()
-    if (
-        summary["batches"] or not computation.windows_before
-    ):  # else the earlier run may have left its own, of more worth
+    if summary["batches"] or not telemetry.path.exists():  # else what the earlier run left tells more
         try:
             telemetry.finalize()
         except OSError as error:
