@@ -39,11 +39,6 @@ ROWS = {
     "projected_6M_hours": "hours for 6 M", "hours_saved": "hours saved", "start_temperature": "GPU at start, C",
     "hottest": "GPU hottest, C", "sm_clock": "SM clock, MHz",
 }  # fmt: skip
-FIRST_STEPS = """First steps:
-1. Too small a workload? Start-up counts in full: judge gpu-10k, or time 20,000 sequences by hand.
-2. A hot or throttled GPU? Compare its temperatures and clocks above; let it cool and measure both sides again.
-3. Is it genuine? Profile with `python -m benchmarks.device_time`, then find the commit:
-   `asv run {0}..{1}` measures those between, `asv compare {0} {1}` shows what changed."""
 
 
 class Stop(Exception):
@@ -157,7 +152,10 @@ def compare(args: argparse.Namespace, repo: Path) -> dict:
     others = reported(*sides, workload, before["version"])
     print(table(others, ["reported, not judged", "s", f"{after['version']}, s", "ratio"]))
     if verdict == "FAIL":
-        print(FIRST_STEPS.format(before["commit"][:8], after["commit"][:8]))
+        from virnucpro.utils.decisions import REQUIREMENTS, branch  # which old commits lack, and asv imports this there
+
+        print("First steps:", *branch(REQUIREMENTS["speedup"]), sep="\n")
+        print("  The commits between: asv run {0}..{1}; asv compare {0} {1}".format(*(s.commit[:8] for s in sides)))
     return {
         "verdict": verdict, "ratio": judged, "target": args.min_ratio, "machine": machine, "env": env,
         "workload": workload, "baseline": before, "candidate": after, "breakdown": steps, "reported": others,

@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks import check_speedup
 from benchmarks.results import Results, Value
+from virnucpro.utils.decisions import REQUIREMENTS, branch
 
 ENV = f"toy-py{sys.version_info.major}.{sys.version_info.minor}"
 WALL = "commands.EmbedProteins.track_wall_seconds"
@@ -303,7 +304,8 @@ def test_all_that_is_printed_when_the_target_is_met(toy, check):
 def test_all_that_is_printed_when_it_is_not(toy, check):
     code, out, err, said = check("--min-ratio", "7.94")
     assert (code, err, said["verdict"]) == (1, "", "FAIL")
-    first_steps = check_speedup.FIRST_STEPS.format(toy.first[:8], toy.third[:8])
+    between = "  The commits between: asv run {0}..{1}; asv compare {0} {1}".format(toy.first[:8], toy.third[:8])
+    first_steps = "\n".join(["First steps:", *branch(REQUIREMENTS["speedup"]), between])
     assert stripped(out) == stripped(tables(toy, "target 7.940: FAIL") + first_steps)
 
 
