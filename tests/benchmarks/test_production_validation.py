@@ -2,8 +2,9 @@
 
     VIRNUCPRO_PRODUCTION_FASTA=reads.fa python -m pytest -s tests/benchmarks/test_production_validation.py
 
-On all GPUs; without VIRNUCPRO_PRODUCTION_FASTA on synthetic reads. Writes telemetry_production.json and the report
-(performance_report.txt and .html), scaling.json where there are two GPUs, and checkpoint_overhead.json.
+On all GPUs; without VIRNUCPRO_PRODUCTION_FASTA on synthetic reads. Writes telemetry_production.json and its report
+(performance_report_production.txt and .html), checkpoint_overhead.json, and where there are two GPUs
+production-scaling/scaling.json.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ V1, V1_VERSION = "v1.0", "1.0.0"
 COUNT = amount(on_gpu=10_000, on_cpu=24)
 LEAST_COSINE = 0.999
 WORKTREES = ROOT / ".validation" / "worktrees"  # one place whatever is measured: what a killed run left is found there
+AGAIN = "python -m pytest -s tests/benchmarks/test_v1_comparison.py"
 MEMORY_SLACK = 2**26  # bytes of GPU memory that a driver may hold more or less of
 
 
@@ -233,7 +234,7 @@ class TestV1Comparison:
             pytest.skip(f"unable to validate, which is no failure: there is no {' and no '.join(missing)} to compare")
         v2, v1 = map(read_json, paths)
         if unlike := differences(v2, v1):
-            pytest.skip(f"unable to validate: {unlike}. Measure both now: python -m pytest -s {Path(__file__).name}")
+            pytest.skip(f"unable to validate: {unlike}. Measure both now: {AGAIN}")
         comparison = compare(v2, v1, judged=not ON_CPU)
         near = agreement(results_dir / "v2" / "out", results_dir / "v1" / "out", fasta.stem)
         write_json(results_dir / "speedup_comparison.json", comparison | {"embeddings": near})
