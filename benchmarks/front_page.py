@@ -156,14 +156,14 @@ def _workload(figures: _Figures) -> Iterator[str]:
 
 def _steps(figures: _Figures, title: str) -> str:
     """The ablation as of the newest commit that has it: the path, or where only its ends can run, what can."""
-    from benchmarks.asv_plugins import charts
+    from virnucpro.utils.pictures import waterfall  # matplotlib
 
     found = {step: figures.values(ABLATION, "{workload}", step)[::-1] for step in STEPS}
     seconds = {step: next((v.number for v in values if v.status == MEASURED), None) for step, values in found.items()}
     measured = [step for step in STEPS if seconds[step] is not None]
     path = WATERFALL if len(set(WATERFALL) & set(measured)) > 1 else measured
     missing = [step for step in WATERFALL if step not in measured]
-    chart = charts.waterfall([(step, seconds[step]) for step in path], title) if path else ""
+    chart = waterfall([(step, seconds[step]) for step in path], title) if path else ""
     return chart + (f'<p class="none">Not measured: {escape("; ".join(missing))}.</p>' if missing else "")
 
 

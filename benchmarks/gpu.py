@@ -22,11 +22,8 @@ def visible() -> bool:
 
 def memory_used() -> int | None:
     """Bytes, of the first visible GPU, by whatever process; None without one."""
-    if (device := Watch.first()) is None:
-        return None
-    import pynvml
-
-    return pynvml.nvmlDeviceGetMemoryInfo(device).used
+    watch = Watch()
+    return None if watch._device is None else watch._memory()
 
 
 class Watch:

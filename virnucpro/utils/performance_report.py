@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 RESULTS = ("speedup_comparison", "scaling", "checkpoint_overhead", "tuning")
 TELEMETRY, REPORT = "telemetry_", "performance_report"
 # Keys in the summary -> what they are called, factor to the unit shown, unit.
-FIGURES = {
+TOTALS = {
     "sequences": ("sequences", 1, ""),
     "tokens": ("tokens", 1, ""),
     "packs": ("packs", 1, ""),
@@ -24,6 +24,8 @@ FIGURES = {
     "seconds": ("time", 1, " s"),
     "checkpoint_write_seconds": ("checkpoint writes", 1, " s"),
     "checkpoint_overhead_percent": ("checkpoint overhead", 1, " %"),
+}
+STEADY = {
     "tokens_per_second": ("tokens/s", 1, ""),
     "sequences_per_second": ("sequences/s", 1, ""),
     "sequences_per_hour": ("sequences/h", 1, ""),
@@ -33,8 +35,6 @@ FIGURES = {
     "p95_loader_wait_ms": ("p95 loader wait", 1, " ms"),
     "percent_starved": ("batches starved", 1, " %"),
 }
-TOTALS = tuple(FIGURES)[:7]
-STEADY = tuple(FIGURES)[7:]
 RANK = ("sequences", "tokens", "seconds", "tokens_per_second", "packing_efficiency", "mean_gpu_utilization")
 ABSENT = "not known"
 
@@ -66,9 +66,9 @@ def report_on(run: Path) -> tuple[str, Path | None]:
     paths = {name: file.with_name(f"{name}.json") for name in RESULTS}
     results = {name: _read(path) for name, path in paths.items() if path.exists()}
     path = file.with_name(f"{REPORT}_{file.stem.removeprefix(TELEMETRY)}.txt")
-    text = _made(lambda: "\n".join(_lines(telemetry, results)) + "\n", [file, *map(paths.get, results)])
+    text = _text(telemetry, results, [file, *map(paths.get, results)])
     try:
-        generate_performance_report(telemetry, path, results)
+        _write(text, telemetry, results, path)
     except OSError as error:
         log.warning("No files are written: %s.", error)
         return text, None
@@ -99,20 +99,27 @@ def generate_performance_report(telemetry: dict, path: Path, results: Mapping[st
     Raises:
         BadInput: `telemetry` or `results` are something else. OSError: A file cannot be written.
     """
-    results = results or {}
-    text = _made(lambda: "\n".join(_lines(telemetry, results)) + "\n")
+    text = _text(telemetry, results or {})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(text, telemetry, results or {}, path)
+    return text
+
+
+def _text(telemetry: Mapping, results: Mapping[str, Mapping], files: Iterable[Path] = ()) -> str:
+    return _made(lambda: "\n".join(_lines(telemetry, results)) + "\n", files)
+
+
+def _write(text: str, telemetry: Mapping, results: Mapping[str, Mapping], path: Path) -> None:
+    """The page, then the text, each whole or not at all."""
 
     def page() -> str:
         from virnucpro.utils.report_page import page  # imports matplotlib
 
         return page(telemetry, results)
 
-    html = _made(page)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for file_path, content in ((path.with_suffix(".html"), html), (path, text)):
+    for file_path, content in ((path.with_suffix(".html"), _made(page)), (path, text)):
         with whole_file(file_path) as file:
             file.write(content)
-    return text
 
 
 def _made(make: Callable[[], str], files: Iterable[Path] = ()) -> str:
@@ -201,10 +208,10 @@ def _hardware(hardware: Mapping) -> Rows:
     return rows + (_pairs({"no gpu": hardware["reason"]}) if hardware.get("reason") else [])
 
 
-def _table(keys: tuple[str, ...], values: Mapping) -> Rows:
+def _table(keys: Iterable[str], values: Mapping) -> Rows:
     rows = []
     for key in keys:
-        label, factor, unit = FIGURES[key]
+        label, factor, unit = (TOTALS | STEADY)[key]
         rows.append((label, ABSENT if values[key] is None else f"{decimals(values[key] * factor)}{unit}"))
     return rows
 

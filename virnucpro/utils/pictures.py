@@ -116,11 +116,21 @@ def over_time(
     return picture(title, 2.8, draw)
 
 
-def heat_map(rows: Sequence[object], columns: Sequence[object], values: Sequence[Sequence[float | None]], **text: str):
-    """Numbers as colours: `values` by row and column, None where there is none.
+def heat_map(
+    rows: Sequence[object],
+    columns: Sequence[object],
+    values: Sequence[Sequence[float | None]],
+    *,
+    title: str,
+    row: str,
+    column: str,
+    none: str,
+) -> str:
+    """Numbers as colours.
 
     Args:
-        text: title, row (what rows are), column, none (what stands where there is no number).
+        values: By row and column, None where there is no number. row, column: What rows and columns are.
+        none: What stands where there is no number.
     """
 
     def draw(axes) -> None:
@@ -128,17 +138,17 @@ def heat_map(rows: Sequence[object], columns: Sequence[object], values: Sequence
         image = axes.imshow(numbers, cmap="YlGn", aspect="auto")
         for y, line in enumerate(values):
             for x, value in enumerate(line):
-                said = text["none"] if value is None else f"{value:,.0f}"
+                said = none if value is None else f"{value:,.0f}"
                 # on a colour of this map, not in the page's own ink
                 shade = INK if value is None else "#ffffff" if image.norm(value) > 0.6 else "#222222"
                 axes.text(x, y, said, ha="center", va="center", color=shade)
-        axes.set_xticks(range(len(columns)), [f"{column}" for column in columns])
-        axes.set_yticks(range(len(rows)), [f"{row}" for row in rows])
-        axes.set_xlabel(text["column"])
-        axes.set_ylabel(text["row"])
-        axes.set_title(text["title"], fontsize=11)
+        axes.set_xticks(range(len(columns)), list(map(str, columns)))
+        axes.set_yticks(range(len(rows)), list(map(str, rows)))
+        axes.set_xlabel(column)
+        axes.set_ylabel(row)
+        axes.set_title(title, fontsize=11)
 
-    return picture(text["title"], 1.4 + 0.5 * len(rows), draw)
+    return picture(title, 1.4 + 0.5 * len(rows), draw)
 
 
 def label(axes, x: float, y: float, text: str) -> None:
