@@ -19,7 +19,6 @@ VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 # Without tags all but the comparison with v1.0 is measured.
 validate: $(STAMP)
 	-$(BIN) -m benchmarks.releases
-	rm -f $(VALIDATION)/*.json
 	VIRNUCPRO_BENCH_DEVICE= VIRNUCPRO_VALIDATION_DIR=$(VALIDATION) $(BIN) -m pytest -s -rs tests/benchmarks; code=$$?; \
 	    if [ -f $(VALIDATION)/telemetry_production.json ]; then $(BIN) -m virnucpro report $(VALIDATION); fi; exit $$code
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import logger
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.utils.telemetry import (
@@ -22,23 +23,6 @@ from virnucpro.utils.telemetry import (
     capture_hardware_info,
 )
 from virnucpro.utils.totals import percentile_95
-
-WINDOW = {
-    "sequences": 10,
-    "tokens": 900,
-    "seconds": 2.0,
-    "packs": 1,
-    "pack_capacity": 1000,
-    "loader_wait_ms": 0.5,
-    "queue_depth": 2,
-}
-
-
-def logger(tmp_path=Path("unused"), windows=(), run_id="run", **options):
-    made = TelemetryLogger(tmp_path, run_id, **{"warmup_seconds": 0.0, "warmup_batches": 0} | options)
-    for window in windows:
-        made.record_batch(**WINDOW | window)
-    return made
 
 
 def test_a_file_whole(tmp_path):

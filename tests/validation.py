@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from conftest import ON_CPU, ROOT
 
 from benchmarks import gpu, inputs, workloads
 from benchmarks.check_speedup import table
@@ -28,10 +29,7 @@ from virnucpro.utils.decisions import REQUIREMENTS, branch
 from virnucpro.utils.requirements import NOT_MEASURED, Finding, unmet
 from virnucpro.utils.telemetry import TelemetryLogger, calculate_scaling_efficiency, capture_hardware_info
 
-__all__ = ["table"]
-ROOT = Path(__file__).parent.parent
-ON_CPU = os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu"
-LONGER = "More sequences: VIRNUCPRO_BENCH_SEQUENCES=400000 python -m pytest -s tests/benchmarks/..."
+LONGER = "More sequences: VIRNUCPRO_BENCH_SEQUENCES=400000 python -m pytest -s tests/benchmarks"
 WORK = inputs.WORKLOADS["cpu-small" if ON_CPU else "gpu-10k"]
 
 
@@ -100,7 +98,7 @@ def _written(path: Path, records: workloads.Records) -> Path:
 def full_run(
     fasta: Path, output_dir: Path, weights: Path, telemetry: TelemetryLogger, devices: int = 1, **config: object
 ) -> tuple[Summary, dict]:
-    """The whole pipeline in this process, on so many GPUs (or CPU workers, of a thread each); whatever was there goes.
+    """The whole pipeline in this process, on so many GPUs (or CPU workers); whatever was there goes.
 
     Returns:
         What it came to, and what the telemetry's file holds.
@@ -178,13 +176,6 @@ def advice(name: str) -> str:
 
 def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def write_json(path: Path, content: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as file:
-        json.dump(content, file, indent=1, allow_nan=False)
-        file.write("\n")
 
 
 def machine() -> dict:

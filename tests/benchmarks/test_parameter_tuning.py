@@ -15,14 +15,17 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from validation import ON_CPU, WORK, amount, let_go, machine, proteins, read_json, table, write_json
+from conftest import ON_CPU
+from validation import WORK, amount, let_go, machine, proteins, read_json
 
 from benchmarks import history
+from benchmarks.check_speedup import table
 from virnucpro.devices import place
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 COUNT = amount(on_gpu=3000, on_cpu=24)
@@ -33,8 +36,6 @@ PACKING = {
 }
 MEASURED, OUT_OF_MEMORY = "measured", "out of memory"
 WORTH = 3  # percent that a setting has to be faster by before it is recommended over the default
-
-Parameters = Mapping[str, int]
 
 
 class Sweep:
@@ -49,11 +50,12 @@ class Sweep:
         """A run with these, and the defaults for all others: its telemetry, with "parameters" and "status"."""
         key = tuple(sorted(parameters.items()))
         if key not in self.runs:
-            self.runs[key] = self._measured(parameters)
+            self.runs[key] = self.run_once(parameters)
             print(f"  {parameters or 'defaults'}: {told(self.runs[key])}", flush=True)
         return self.runs[key]
 
-    def _measured(self, parameters: Parameters) -> dict:
+    def run_once(self, parameters: Mapping[str, int]) -> dict:
+        """The same, whether it was measured before or not, and not remembered."""
         import torch
 
         metadata = {"parameters": dict(parameters), "status": MEASURED}
@@ -143,17 +145,17 @@ def sweep(results_dir: Path, model_weights: Path) -> Iterator[Sweep]:
     """The baseline is measured first, and once more when all is done; then the results are written."""
     (results_dir / "tuning.json").unlink(missing_ok=True)
     made = Sweep(proteins(results_dir / "inputs", COUNT), results_dir / "tuning", model_weights)
-    made._measured({})  # does not count: the first run of a process is slower, by 3 % on an H200
+    made.run_once({})  # does not count: the first run of a process is slower, by 3 % on an H200
     print("\nTokens a second:")
     baseline = made.measure()
     assert speed(baseline) is not None, "the defaults do not fit into this GPU's memory"
     yield made
-    again = made._measured({})
+    again = made.run_once({})
     drift = 100 * abs(speed(again) / speed(baseline) - 1)
     runs = list(made.runs.values())
     advice = recommendation(runs, max(baseline, again, key=speed), drift)
     grid = packing_grid(made)
-    write_json(
+    write_document(
         results_dir / "tuning.json",
         {
             "run_metadata": {"run_id": "tuning", "workload": WORK.name, "num_sequences": COUNT, "hardware": machine(),

@@ -14,9 +14,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from conftest import ON_CPU
 from validation import (
     LONGER,
-    ON_CPU,
     amount,
     check_work,
     full_run,
@@ -26,11 +26,10 @@ from validation import (
     require_gpus,
     scaling,
     show_scaling,
-    table,
     warm_up,
-    write_json,
 )
 
+from benchmarks.check_speedup import table
 from virnucpro.devices import visible_gpus
 from virnucpro.reads import read_records
 from virnucpro.survey import kind_of
@@ -38,6 +37,7 @@ from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.performance_report import report_on
 from virnucpro.utils.requirements import Finding, find
 from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 VARIABLE = "VIRNUCPRO_PRODUCTION_FASTA"
@@ -64,6 +64,7 @@ def production_input(results_dir: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def fasta(results_dir: Path) -> Path:
+    (results_dir / "telemetry_production.json").unlink(missing_ok=True)  # no earlier run is to be reported
     return production_input(results_dir)
 
 
@@ -96,7 +97,6 @@ class TestProductionValidation:
     def test_full_pipeline(self, results_dir: Path, fasta: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """For each GPU, not on average: utilisation and packing; waits for the loader; 6 million sequences in time."""
         telemetry = logger(results_dir, "production")
-        telemetry.path.unlink(missing_ok=True)
         devices = max(1, visible_gpus())
         summary, document = full_run(fasta, results_dir / "production", model_weights, telemetry, devices, **SMALL)
         show_stages(document)
@@ -117,7 +117,7 @@ class TestProductionValidation:
         part = reads(results_dir / "inputs", 60 if ON_CPU else 20_000)
         (results_dir / "checkpoint_overhead.json").unlink(missing_ok=True)
         found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **SMALL)
-        write_json(results_dir / "checkpoint_overhead.json", found)
+        write_document(results_dir / "checkpoint_overhead.json", found)
         print(found)
         assert found["checkpoint_write_seconds"] > 0
         judge([Finding(REQUIREMENTS["checkpoint_overhead"], found["overhead_percent"])])
@@ -132,7 +132,7 @@ class TestProductionValidation:
             require_gpus(2)
         part = reads(results_dir / "inputs", PART)
         found = scaling(part, results_dir / "production-scaling", model_weights, **SMALL)
-        write_json(results_dir / "production-scaling" / "scaling.json", found)
+        write_document(results_dir / "production-scaling" / "scaling.json", found)
         show_scaling(found)
         check_work(found)
         judge([Finding(REQUIREMENTS["scaling"], found["speedup"])])

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import ON_CPU
 from validation import (
-    ON_CPU,
     advice,
     amount,
     check_work,
@@ -21,12 +21,12 @@ from validation import (
     require_gpus,
     scaling,
     show_scaling,
-    write_json,
 )
 
 from benchmarks import gpu, inputs
 from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.requirements import Finding
+from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 COUNT = amount(on_gpu=20_000, on_cpu=72)
@@ -48,7 +48,7 @@ def found(request: pytest.FixtureRequest, results_dir: Path, model_weights: Path
     fasta = proteins(results_dir / "inputs", COUNT)
     config = {"buffer_size": BUFFER_SIZE, "enable_checkpointing": False}
     found = scaling(fasta, results_dir / "scaling", model_weights, DEVICES, **config)
-    write_json(results_dir / "scaling.json", found)
+    write_document(results_dir / "scaling.json", found)
     show_scaling(found)
     return found
 

@@ -19,15 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from validation import ON_CPU, ROOT, WORK, advice, amount, head, judge, machine, proteins, read_json, table, write_json
+from conftest import ON_CPU, ROOT
+from validation import WORK, advice, amount, head, judge, machine, proteins, read_json
 
 import virnucpro
 from benchmarks import commands, gpu, history, inputs, worktree
-from benchmarks.check_speedup import ROWS, breakdown
+from benchmarks.check_speedup import ROWS, breakdown, table
 from benchmarks.releases import GitFailed, NoGit, commit_of, git, read_releases
 from benchmarks.results import BadResults, Results
 from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.requirements import Finding
+from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ def package_in(code: Path) -> Path:
     return Path(done.stdout.strip()).parent
 
 
-def record(version: str, commit: str, architecture: dict[str, str], figures: dict, workers: int) -> dict:
+def record(version: str, commit: str, architecture: dict[str, str], figures: dict) -> dict:
     """What v1_results.json and v2_results.json hold."""
     seconds = figures["wall_seconds"]
     return {
@@ -83,7 +85,6 @@ def record(version: str, commit: str, architecture: dict[str, str], figures: dic
         "workload": WORK.name,
         "num_sequences": COUNT,
         "world_size": 1,
-        "workers_per_gpu": workers,
         "elapsed_sec": seconds,
         "sequences_per_sec": COUNT / seconds,
         "projected_6M_hours": commands.SIX_MILLION / COUNT * seconds / 3600,
@@ -205,8 +206,8 @@ class TestV1Comparison:
         telemetry = read_json(folder / "out" / f"telemetry_{fasta.stem}.json")
         assert telemetry["summary"]["sequences"] == COUNT
         assert len(telemetry["summary"]["per_rank"]) == 1
-        found = record(virnucpro.__version__, head(), architecture("v2.0", run["settings"]), figures, workers=1)
-        write_json(results_dir / "v2_results.json", found | {"gpu_memory_before": free})
+        found = record(virnucpro.__version__, head(), architecture("v2.0", run["settings"]), figures)
+        write_document(results_dir / "v2_results.json", found | {"gpu_memory_before": free})
 
     def test_2_v1_throughput(self, results_dir: Path, fasta: Path, v1_code: Path) -> None:
         assert package_in(v1_code) == v1_code / "virnucpro"
@@ -222,8 +223,8 @@ class TestV1Comparison:
         assert list((folder / "out" / f"{fasta.stem}_features").glob("*.pt"))
         assert not list(folder.rglob("embeddings.h5"))
         commit = git(v1_code, "rev-parse", "HEAD")
-        found = record(V1_VERSION, commit, architecture(V1, run["settings"]), figures, workers=2)
-        write_json(results_dir / "v1_results.json", found)
+        found = record(V1_VERSION, commit, architecture(V1, run["settings"]), figures)
+        write_document(results_dir / "v1_results.json", found)
 
     def test_3_speedup_comparison(self, results_dir: Path, fasta: Path) -> None:
         (results_dir / "speedup_comparison.json").unlink(missing_ok=True)
@@ -237,7 +238,7 @@ class TestV1Comparison:
             pytest.skip(f"unable to validate: {unlike}. Measure both now: {AGAIN}")
         comparison = compare(v2, v1, judged=not ON_CPU)
         near = agreement(results_dir / "v2" / "out", results_dir / "v1" / "out", fasta.stem)
-        write_json(results_dir / "speedup_comparison.json", comparison | {"embeddings": near})
+        write_document(results_dir / "speedup_comparison.json", comparison | {"embeddings": near})
         show(comparison)
         print("Embeddings of both versions:", near)
         hint = "which kernel differs: python -m pytest tests/test_gpu.py tests/test_attention_kernel.py"
