@@ -31,6 +31,9 @@ setup(
         "nvidia-ml-py>=12.535",
         "matplotlib>=3.9",
         "jinja2>=3.1",
+        "huggingface_hub>=0.34",
+        "httpx2>=2.0",
+        "tenacity>=8.2",
     ],
     extras_require={
         "flash": ["flash-attn>=2.6"],

@@ -20,7 +20,7 @@ SMALL = ("--esm-model", ESM_8M)
 def test_version_and_help():
     for arguments, expected in (
         (("--version",), f"virnucpro, version {__version__}"),
-        (("--help",), "Exit codes: 0 done, 1 bad data, 2 bad request"),
+        (("--help",), "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request"),
         (("convert", "--help"), "--chunk-size BP"),
         (("doctor", "--help"), "which attention backends can run here"),
     ):

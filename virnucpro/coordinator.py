@@ -100,7 +100,7 @@ class Coordinator:
             self._start(rank, device)
         while self._workers:
             if self._stopping:
-                raise Interrupted("interrupted")
+                raise Interrupted
             for pipe in wait(list(self._workers), timeout=TICK):
                 worker = self._workers[pipe]
                 message = self._receive(worker)

@@ -35,6 +35,9 @@ class DeviceLost(VirnucproError):
 
 
 class Interrupted(VirnucproError):
-    """The run was asked to stop, and has saved what was finished."""
+    """The command was asked to stop, and has saved what was finished; the message says how to go on."""
 
     exit_code = 130
+
+    def __init__(self, how: str = "To go on from what is saved, repeat the command with --resume.") -> None:
+        super().__init__(f"interrupted. {how}")

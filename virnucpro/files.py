@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -41,10 +41,12 @@ def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO
         yield file
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, as hexadecimal text."""
+def sha256_of(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
+        total = os.fstat(file.fileno()).st_size
         while block := file.read(2**22):
             digest.update(block)
+            progress(file.tell(), total)
     return digest.hexdigest()

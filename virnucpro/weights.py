@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ HUGGING_FACE_FILES = (
     "pytorch_model.bin.index.json",
 )
 _SOURCES = """\
-Where to get them:
+`virnucpro weights fetch{options}` fetches them. Or put there yourself:
   ESM-2       https://dl.fbaipublicfiles.com/fair-esm/models/{esm_model}.pt
               or the folder of https://huggingface.co/facebook/{esm_model}
   DNABERT-S   the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)
@@ -43,16 +44,25 @@ class WeightPaths:
     def files(self) -> dict[str, Path]:
         """Every file that is read, by a name without the directory's: weights that were moved are the same weights."""
         paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
-        pairs = [(path, file) for path in paths for file in _files(path)]
+        pairs = [(path, file) for path in paths for file in weight_files(path)]
         return {file.name if file == path else f"{path.name}/{file.name}": file for path, file in pairs}
 
 
-def _files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
     """The files of a model: itself, or what is read of its folder."""
     if path.is_file():
         return [path]
     names = ("*.json", "*.safetensors", "*.bin")
     return sorted(file for name in names for file in path.glob(name) if file.is_file())
+
+
+def default_directory() -> Path:
+    """Where weights are where nobody says: ./weights if there is such a directory, else in the user's cache."""
+    here = Path("weights")
+    if here.is_dir():
+        return here
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "virnucpro" / "weights"
 
 
 def find_weights(
@@ -69,12 +79,12 @@ def find_weights(
     Raises:
         BadWeights: Something is missing; the one message lists all that was looked for.
     """
-    place = directory or Path("weights")
-    esm = _first(place / f"{esm_model}.pt", place / esm_model)
+    place = directory or default_directory()
+    esm = first_model(place, esm_model)
     looked_for = [] if esm else [f"{place / esm_model}.pt, or a Hugging Face folder {place / esm_model}/"]
     dnabert = classifier = None
     if kind == "nucleotide":
-        dnabert = _first(place / DNABERT_S)
+        dnabert = first_model(place, DNABERT_S)
         if not dnabert or not (dnabert / "tokenizer.json").is_file():
             looked_for.append(f"{place / DNABERT_S}/ with config.json, tokenizer.json and model weights")
         if model_path is not None:
@@ -82,23 +92,36 @@ def find_weights(
             if not classifier:
                 looked_for.append(f"{model_path}, the classifier of --model-path")
         else:
-            named = place / f"{model_type}_model"
-            classifier = _first(named.with_suffix(".safetensors"), named.with_suffix(".pth"))
+            classifier = first_model(place, f"{model_type}_model")
             if not classifier:
-                looked_for.append(f"{named}.pth or .safetensors")
+                looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
     if looked_for:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)
-            + _SOURCES.format(esm_model=esm_model)
+            + _SOURCES.format(esm_model=esm_model, options=_options(directory, esm_model))
         )
     return WeightPaths(esm, dnabert, classifier)
 
 
-def _first(*candidates: Path) -> Path | None:
+def _options(directory: Path | None, esm_model: str) -> str:
+    """Of the command that fetches what is missing."""
+    return f" {esm_model} {DNABERT_S} 500_model 300_model" + (f" --weights-dir {directory}" if directory else "")
+
+
+def candidates(directory: Path, name: str) -> list[Path]:
+    """The files and folders that would be the model of that name, the one to be preferred first."""
+    if name == DNABERT_S:
+        return [directory / name]
+    if name in ESM2_SIZES:
+        return [directory / f"{name}.pt", directory / name]
+    return [directory / f"{name}.safetensors", directory / f"{name}.pth"]
+
+
+def first_model(directory: Path, name: str) -> Path | None:
     """The first candidate that is a file, or a folder with a config.json and weights."""
-    for path in candidates:
+    for path in candidates(directory, name):
         if path.is_file():
             return path
         if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):

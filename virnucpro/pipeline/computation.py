@@ -161,7 +161,7 @@ class Computation:
 
     def _end_if_stopped(self) -> None:
         if self._stopped:
-            raise Interrupted("interrupted")
+            raise Interrupted
 
     def stop(self) -> None:
         """Finish the windows in hand, save, and end; later, when all windows are saved, end at once."""

@@ -1,0 +1,62 @@
+"""Checksums: SHA256SUMS in a weights directory, what `sha256sum -c SHA256SUMS` reads, too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+from virnucpro.errors import BadWeights
+from virnucpro.files import whole_file
+
+CHECKSUMS_FILE = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+
+
+def parse_checksums(text: str, source: object) -> dict[str, str]:
+    """The sha256 of each file, by its path from the directory, with ``/``.
+
+    Args:
+        source: Where `text` is from, for the message.
+    Raises:
+        BadWeights: A line is something else, or names a file outside the directory.
+    """
+    sums = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or not is_inside(match[2]):
+            raise BadWeights(
+                f"{source}, line {number}: expected a sha256, two blanks and the name of a file in that directory, "
+                f"found {line[:80]!r}. Make it again with sha256sum, or remove it."
+            )
+        sums[match[2]] = match[1].lower()
+    return sums
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name from elsewhere stays inside the directory it is for, and means the same everywhere."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
+
+
+def read_checksums(directory: Path) -> dict[str, str]:
+    """What is on record of a directory; nothing if it has no such file.
+
+    Raises:
+        BadWeights: As `parse_checksums`, or it is no text.
+    """
+    path = directory / CHECKSUMS_FILE
+    try:
+        return parse_checksums(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError as error:
+        raise BadWeights(f"{path}: not a text file. Make it again with sha256sum, or remove it.") from error
+
+
+def record_checksums(directory: Path, sums: dict[str, str]) -> None:
+    """Add to what is on record, or replace it."""
+    merged = read_checksums(directory) | sums
+    with whole_file(directory / CHECKSUMS_FILE) as file:
+        file.writelines(f"{merged[name]}  {name}\n" for name in sorted(merged))

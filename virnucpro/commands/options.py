@@ -1,0 +1,79 @@
+"""Options that several commands share, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
+from virnucpro.settings import MODEL_TYPES
+from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request or missing weights, "
+    "3 partial result (what failed is listed), 130 interrupted."
+)
+
+
+def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """-v and -q work before and after the subcommand."""
+    if given:
+        logging.getLogger().setLevel(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
+
+
+def verbosity(command: Callable) -> Callable:
+    for flag, name, text in (
+        ("-q", "--quiet", "Only warnings and errors."),
+        ("-v", "--verbose", "More detail, with tracebacks."),
+    ):
+        command = click.option(flag, name, is_flag=True, expose_value=False, callback=_set_verbosity, help=text)(
+            command
+        )
+    return command
+
+
+weights_dir = click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    envvar=ENVIRONMENT_VARIABLE,
+    show_envvar=True,
+    help="Directory with the models' weights.  [default: ./weights if there is one, else ~/.cache/virnucpro/weights]",
+)
+esm_model = click.option(
+    "--esm-model",
+    type=click.Choice(list(ESM2_SIZES)),
+    default="esm2_t36_3B_UR50D",
+    show_default=True,
+    metavar="NAME",
+    help=f"ESM-2 size: {', '.join(ESM2_SIZES)}.",
+)
+model_type = click.option(
+    "--model-type",
+    type=click.Choice(MODEL_TYPES),
+    default="500",
+    show_default=True,
+    help="Classifier, by the chunk size in bp it was trained on.",
+)
+model_path = click.option(
+    "--model-path",
+    type=click.Path(path_type=Path),
+    help="Classifier file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]",
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice((AUTO, *PRECISIONS)),
+    default=AUTO,
+    show_default=True,
+    help="Of weights and arithmetic: auto is fp16 on a GPU, fp32 on the CPU.",
+)
+attention = click.option(
+    "--attention",
+    type=click.Choice((AUTO, *ATTENTIONS)),
+    default=AUTO,
+    show_default=True,
+    help="Implementation; `virnucpro doctor` shows which can run here.",
+)
+no_progress = click.option("--no-progress", is_flag=True, help="No progress bar (there is none without a terminal).")

@@ -1,0 +1,98 @@
+"""virnucpro predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from virnucpro import interrupts
+from virnucpro.commands import options as shared
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.settings import INPUT_TYPES, Settings
+
+PARTIAL = 3
+
+
+def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(index) for index in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
+
+
+@click.command(epilog=shared.EXIT_CODES)
+@click.argument("input")
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path), required=True, help="Directory for the results; made if missing."
+)
+@shared.weights_dir
+@shared.model_type
+@shared.model_path
+@shared.esm_model
+@click.option(
+    "--input-type",
+    type=click.Choice(INPUT_TYPES),
+    default="auto",
+    show_default=True,
+    help="Proteins are embedded only: features, no verdicts.",
+)
+@click.option(
+    "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
+)
+@click.option(
+    "--parallel", is_flag=True, help="All GPUs named by --gpus, a process each (or several processes on the CPU)."
+)
+@click.option(
+    "--workers-per-gpu",
+    type=int,
+    metavar="N",
+    help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]",
+)
+@click.option(
+    "--batch-tokens",
+    type=int,
+    metavar="N",
+    help="Tokens in a pack: residues and two for each sequence.  [default: 16384 on a GPU, 2048 on the CPU]",
+)
+@click.option(
+    "--num-workers",
+    type=int,
+    metavar="N",
+    help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]",
+)
+@shared.precision
+@shared.attention
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Every sequence by itself: its numbers do not depend, to the last bit, on its neighbours. Slower.",
+)
+@click.option("--save-embeddings", is_flag=True, help="Write the features too, to embeddings.h5.")
+@click.option("--keep-intermediate", is_flag=True, help="Keep the chunk, frame and protein FASTA files.")
+@click.option(
+    "--set",
+    "runtime",
+    multiple=True,
+    callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
+    metavar="KEY=VALUE",
+    help="Fine tuning, such as buffer_size=1000 (sequences packed together); all keys are in docs/architecture.md.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in the output directory.")
+@click.option("--force", is_flag=True, help="Start the run in the output directory over.")
+@click.option("--rename-duplicates", is_flag=True, help="Append _1, _2, ... to repeated ids instead of refusing them.")
+@shared.no_progress
+@shared.verbosity
+def predict(input: str, no_progress: bool, **options: object) -> int:
+    """Classify the sequences of INPUT: FASTA or FASTQ, plain, .gz, .bz2, .xz or .zst; - is standard input.
+
+    Writes prediction_results.txt (frames), prediction_results_highestscore.csv (chunks), contigs.tsv and
+    sequences.tsv (the fate of every record) to DIR/{name of INPUT}_merged/.
+    """
+    settings = Settings((input,), show_progress=not no_progress, **options)
+    from virnucpro.pipeline.run import run
+
+    summary = run(settings, started=lambda computation: interrupts.stop_with(computation.stop))
+    return PARTIAL if "failed" in summary.fates else 0

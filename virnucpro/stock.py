@@ -1,0 +1,146 @@
+"""Stock: the weights that a directory holds; fetched, and held against what is known of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from virnucpro.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
+from virnucpro.download import Progress, arrived, download, download_text
+from virnucpro.errors import BadWeights
+from virnucpro.files import sha256_of
+from virnucpro.published import Model
+from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, first_model, weight_files
+
+log = logging.getLogger(__name__)
+AS_PUBLISHED, AS_RECORDED, UNKNOWN = "as published", "as recorded", "no sha256 on record"
+Shown = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar with that title
+
+
+def _not_shown(title: str) -> AbstractContextManager[Progress]:
+    return nullcontext(lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What a directory holds of a model: paths of its files; arrived: bytes of a download that was broken off."""
+
+    model: Model
+    files: tuple[str, ...]
+    whole: bool
+    arrived: int
+
+
+def holdings(directory: Path, models: Iterable[Model]) -> list[Holding]:
+    """What is there of each model, in whichever format, by the names of files alone."""
+    return [_holding(directory, model) for model in models]
+
+
+def _holding(directory: Path, model: Model) -> Holding:
+    files: list[str] = []
+    for path in candidates(directory, model.name):
+        inside = weight_files(path) if path.exists() else []
+        files += [file.relative_to(directory).as_posix() for file in inside]
+    whole = first_model(directory, model.name) is not None
+    if model.name == DNABERT_S:
+        whole &= f"{DNABERT_S}/tokenizer.json" in files
+    return Holding(model, tuple(files), whole, sum(arrived(directory / file.path) for file in model.files))
+
+
+def fetch(
+    model: Model,
+    directory: Path,
+    mirror: str | None = None,
+    force: bool = False,
+    shown: Shown = _not_shown,
+) -> list[str]:
+    """Fetch what is missing of a model; return the paths of what came.
+
+    Args:
+        directory: Made if missing.
+        mirror: Address of a copy of a weights directory; None for the authors' own places.
+        force: Fetch what is there, too.
+    Raises:
+        BadWeights: It cannot be had, or is not what was published or recorded. OSError: It cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if not force and _holding(directory, model).whole:
+        return []
+    if mirror is not None:
+        model = model.mirrored(mirror, download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}"))
+    recorded = read_checksums(directory)
+    came = []
+    for file in model.files:
+        path = directory / file.path
+        if path.exists() and not force:
+            continue
+        path.parent.mkdir(exist_ok=True)
+        with shown(file.path) as progress:
+            sha256 = download(file.address(), path, file.sha256, file.size, progress)
+        log.info("Fetched %s.", path)
+        if file.sha256 is None and recorded.get(file.path, sha256) != sha256:
+            log.warning("%s is another file than the one fetched before (sha256 %s).", file.path, recorded[file.path])
+        came.append(file.path)
+        recorded[file.path] = sha256
+    try:
+        check(model, directory)
+    except BadWeights:
+        for file in model.files:  # of others the sha256 says that they are what is published
+            if file.path in came and file.sha256 is None:
+                (directory / file.path).unlink()
+        raise
+    record_checksums(directory, {path: recorded[path] for path in came})
+    return came
+
+
+def check(model: Model, directory: Path) -> None:
+    """Read a model through the loaders that a run uses, tensors left on disk.
+
+    Raises:
+        BadWeights: Damaged, of another kind or size, or holding more than weights.
+    """
+    from virnucpro.classifier import load_classifier  # imports torch
+    from virnucpro.dnabert_weights import read_dnabert
+    from virnucpro.esm2_weights import check_size, read_esm2
+    from virnucpro.tokens import load_tokenizer
+
+    path = first_model(directory, model.name)
+    if path is None:
+        raise BadWeights(f"{directory / model.name}: not whole. Fetch it: virnucpro weights fetch {model.name}")
+    if model.name in ESM2_SIZES:
+        shape, _ = read_esm2(path)
+        check_size(shape, model.name, path)
+    elif model.name == DNABERT_S:
+        read_dnabert(path)
+        load_tokenizer(path)
+    else:
+        load_classifier(path)
+
+
+def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str, str]:
+    """Hold every file of a model against the published or recorded sha256; return the state of each.
+
+    Raises:
+        BadWeights: As `check`, or a file is not the one on record.
+    """
+    known = {file.path: file.sha256 for file in model.files if file.sha256}
+    recorded = read_checksums(directory)
+    states = {}
+    for path in _holding(directory, model).files:
+        expected = known.get(path) or recorded.get(path)
+        if expected is None:
+            states[path] = UNKNOWN
+            continue
+        with shown(path) as progress:
+            found = sha256_of(directory / path, progress)
+        if found != expected:
+            raise BadWeights(
+                f"{directory / path}: not the file {'that is published' if path in known else 'on record'} (sha256 "
+                f"{found}, expected {expected}). Fetch it again: virnucpro weights fetch {model.name} --force"
+            )
+        states[path] = AS_PUBLISHED if path in known else AS_RECORDED
+    check(model, directory)
+    return states
