@@ -1,7 +1,6 @@
 """The command line: help, versions, and one clear message with the right exit code for every bad request."""
 
 import gzip
-import os
 import re
 import resource
 import shutil
@@ -9,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from conftest import DATA, ESM_8M, ROOT, assert_one_message, command, environment
 
 from virnucpro import __version__
@@ -22,7 +20,7 @@ def test_version_and_help():
         (("--version",), f"virnucpro, version {__version__}"),
         (("--help",), "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request"),
         (("convert", "--help"), "--chunk-size BP"),
-        (("doctor", "--help"), "which attention backends can run here"),
+        (("doctor", "--help"), "what is wrong, and what to do about it"),
     ):
         done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0
@@ -60,25 +58,6 @@ def test_a_parent_that_only_coordinates_never_imports_torch(weights, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "a_chunk_1F1" in (tmp_path / "out" / "x_merged" / "prediction_results.txt").read_text()
-
-
-def test_doctor():
-    done = subprocess.run(
-        command("doctor"), capture_output=True, text=True, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    )
-    assert done.returncode == 0
-    first, packages, *device = done.stdout.splitlines()
-    assert re.fullmatch(rf"virnucpro {re.escape(__version__)}, Python 3\.\d+\.\d+, \d+ CPUs", first)
-    assert packages.startswith(f"Packages: torch {torch.__version__}, triton ")
-    assert device == [
-        "cpu",
-        "  precision auto: fp32",
-        "  attention triton: needs a CUDA GPU",
-        "  attention varlen: needs a CUDA GPU",
-        "  attention flash-attn: needs a CUDA GPU",
-        "  attention sdpa: chosen",
-        "  between matrix products: PyTorch's own steps (fused ones are for CUDA)",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_verify_finds_what_was_changed(main, places, weights, tmp_path, capfd):
     code, lines = verify()
     assert code == 0
     assert "ok   500_model.pth: as published" in lines and "ok   300_model.pth: no sha256 on record" in lines
-    assert "ok   300_model.pth: now on record" in verify("--record")[1]
+    assert "ok   300_model.pth: as recorded" in verify("--record")[1]
     assert "ok   300_model.pth: as recorded" in verify()[1]
 
     for name in ("300_model.pth", "500_model.pth"):
@@ -198,7 +198,8 @@ def test_verify_finds_what_was_changed(main, places, weights, tmp_path, capfd):
     assert code == 2
     assert lines[0].startswith(f"BAD  {directory}/300_model.pth: not the file on record (sha256 ")
     assert lines[1].startswith(f"BAD  {directory}/500_model.pth: not the file that is published (sha256 ")
-    assert lines[1].endswith("Fetch it again: virnucpro weights fetch 500_model --force")
+    assert "(virnucpro weights fetch 500_model --force)" in lines[1]
+    assert verify("500_model", "--record")[1] == ["ok   500_model.pth: as recorded, not the published file"]
     code, said = main("weights", "fetch", "500_model", "300_model", "--force", *there)
     assert code == 0, said
     assert verify("300_model", "500_model")[0] == 0

@@ -1,47 +1,266 @@
-"""Doctor: what this installation and this machine can do."""
+"""Doctor: what this installation and this machine can do, what is wrong, and what to do about it.
+
+Every check stands alone: where one cannot even begin, for a package is broken or there is no GPU, it finds just that.
+Nothing is imported here that could be what is broken.
+"""
 
 from __future__ import annotations
 
+import importlib
+import logging
+import os
 import platform
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
-import torch
+from virnucpro import __version__
+from virnucpro.devices import usable_cpus
+from virnucpro.errors import BadWeights
+from virnucpro.needs import available_memory, device_bytes, host_bytes
+from virnucpro.published import BY_NAME
+from virnucpro.recipe import ATTENTIONS, AUTO
+from virnucpro.settings import Settings
+from virnucpro.weights import DNABERT_S, candidates, default_directory, first_model
 
-from virnucpro import __version__, attention, fusion
-from virnucpro.devices import place, usable_cpus
-from virnucpro.recipe import ATTENTIONS
+if TYPE_CHECKING:
+    import torch
 
-PACKAGES = ("torch", "triton", "flash-attn", "tokenizers", "safetensors", "h5py", "dnaio", "nvidia-ml-py")
+log = logging.getLogger(__name__)
+OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
+GB = 1e9
+WIDTH, INDENT = 110, " " * 22  # of the lines that are printed
+# Packages by the name they are installed under, and what is imported of them.
+REQUIRED = {
+    "torch": "torch", "numpy": "numpy", "dnaio": "dnaio", "xopen": "xopen", "tokenizers": "tokenizers",
+    "safetensors": "safetensors.torch", "h5py": "h5py", "click": "click", "rich": "rich", "nvidia-ml-py": "pynvml",
+    "matplotlib": "matplotlib", "jinja2": "jinja2",
+}  # fmt: skip
+FETCHING = {"httpx2": "httpx2", "tenacity": "tenacity", "huggingface_hub": "huggingface_hub"}  # by `weights fetch` only
 
 
-def report() -> str:
-    """Versions, devices, and for each device the attention backends with the reason where one cannot run."""
-    lines = [f"virnucpro {__version__}, Python {platform.python_version()}, {usable_cpus()} CPUs"]
-    lines.append("Packages: " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    workers = place(None, True, 1).workers
-    for worker in workers:
-        lines += _device(torch.device(worker))
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Finding:
+    """One line. advice: what to do; empty where there is nothing to do."""
+
+    verdict: str
+    subject: str
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        lines = _wrapped(f"{self.verdict:<8} {self.subject:<12} ", self.text)
+        return f"{lines}\n{_wrapped(f'{INDENT[:-3]}-> ', self.advice)}" if self.advice else lines
 
 
-def _version(name: str) -> str:
+def _wrapped(first: str, text: str) -> str:
+    """Paths and addresses stay whole."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
+    """Every finding, as soon as it is known.
+
+    Args:
+        settings: What a run is to use: weights, model, precision, attention.
+        quick: Leave out what takes seconds: the sha256 of the weights, and the self-test.
+    """
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _installation, _gpus, lambda: _devices(settings, quick), lambda: _weights(settings, quick),
+        lambda: _room(settings),
+    ]  # fmt: skip
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:
+            log.debug("A check", exc_info=True)
+            said = f"this check failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            yield Finding(PROBLEM, "doctor", said, "Mend what is named above; if nothing is, please report this.")
+
+
+def _installation() -> Iterator[Finding]:
+    yield Finding(OK, "virnucpro", f"{__version__}, Python {platform.python_version()}, {usable_cpus()} CPUs")
+    wanted = _least_versions()
+    good = []
+    for name, module in (REQUIRED | FETCHING).items():
+        try:
+            importlib.import_module(module)
+            version = metadata.version(name)
+        except Exception as error:  # a shared library that is missing is an OSError, a wrong one may be anything
+            what = f"cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            only = "; only `virnucpro weights fetch` needs it" if name in FETCHING else ""
+            advice = f"Install it again: pip install --force-reinstall {name}"
+            yield Finding(NOTE if only else PROBLEM, name, what + only, advice)
+            continue
+        least = wanted.get(name)
+        if least is not None and _numbers(version) < _numbers(least):
+            yield Finding(PROBLEM, name, f"{version}, and {least} is needed", f"pip install '{name}>={least}'")
+        else:
+            good.append(f"{name} {version}")
+    yield Finding(OK, "packages", ", ".join(good))
+
+
+def _least_versions() -> dict[str, str]:
+    """By what the installed package says of itself; nothing where it runs from a checkout."""
     try:
-        return metadata.version(name)
+        lines = metadata.requires("virnucpro") or []
     except metadata.PackageNotFoundError:
-        return "absent"
+        return {}
+    found = (re.match(r"([\w.-]+)>=([\d.]+)$", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
 
 
-def _device(device: torch.device) -> list[str]:
-    if device.type == "cuda":
-        found = torch.cuda.get_device_properties(device)
-        head = f"{device}: {found.name}, {found.total_memory / 1e9:.0f} GB, capability {found.major}.{found.minor}"
-        dtype = torch.float16
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:3])
+
+
+def _gpus() -> Iterator[Finding]:
+    from virnucpro.utils.hardware import capture_hardware_info
+
+    found = capture_hardware_info()
+    if not found["gpus"]:
+        yield Finding(
+            NOTE, "GPU", f"none: {found['reason']}",
+            "A run uses the CPU, which takes days with the 3B model. If there is an NVIDIA GPU, install its driver; in "
+            "a container add --gpus all (Docker) or --nv (Apptainer).",
+        )  # fmt: skip
+        return
+    for number, gpu in enumerate(found["gpus"]):
+        memory = "" if gpu["memory_bytes"] is None else f", {gpu['memory_bytes'] / GB:.0f} GB"
+        yield Finding(
+            OK,
+            f"GPU {number}",
+            f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {found['driver_cuda']} or earlier)",
+        )
+    torch = _torch()
+    if torch is None or torch.cuda.is_available():
+        return
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"):
+        yield Finding(
+            NOTE, "GPU", "CUDA_VISIBLE_DEVICES hides all of them, so the CPU is used", "Unset it to use a GPU."
+        )
+    elif torch.version.cuda is None:
+        yield Finding(
+            PROBLEM, "torch", f"{torch.__version__} is built for the CPU only",
+            f"Install a build for CUDA {found['driver_cuda']} or earlier: https://pytorch.org/get-started/locally",
+        )  # fmt: skip
     else:
-        head, dtype = "cpu", torch.float32
-    lines = [head, f"  precision auto: {'fp16' if device.type == 'cuda' else 'fp32'}"]
-    chosen = attention.choose("auto", device, dtype)
+        yield Finding(
+            PROBLEM, "torch", f"built for CUDA {torch.version.cuda}; the driver can do {found['driver_cuda']}: no GPU",
+            "Update the driver, or install a torch built for its CUDA: https://pytorch.org/get-started/locally",
+        )  # fmt: skip
+
+
+def _torch():
+    """The module; None where it cannot be imported, which `_installation` reports."""
+    try:
+        return importlib.import_module("torch")
+    except Exception:
+        return None
+
+
+def _devices(settings: Settings, quick: bool) -> Iterator[Finding]:
+    torch = _torch()
+    if torch is None:
+        yield Finding(PROBLEM, "self-test", "not possible without torch")
+        return
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else ["cpu"]
+    for name in names:
+        yield from _device(torch.device(name), settings, quick)
+
+
+def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[Finding]:
+    from virnucpro import attention, fusion
+    from virnucpro.devices import Placement
+    from virnucpro.engine import DTYPES
+    from virnucpro.weights import ESM2_SIZES
+
+    placement = Placement((str(device),))
+    precision = placement.precision if settings.precision == AUTO else settings.precision
+    dtype = DTYPES[precision]
+    _, width, heads = ESM2_SIZES[settings.esm_model]
+    yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
+    chosen = attention.choose(settings.attention, device, dtype, [width // heads])
     for name in ATTENTIONS:
-        reason = attention.unusable(name, device, dtype)
-        lines.append(f"  attention {name}: {reason or ('chosen' if name == chosen else 'usable')}")
-    lines.append(f"  between matrix products: {fusion.choose(device)[1]}")
-    return lines
+        reason = attention.unusable(name, device, dtype, [width // heads])
+        unexpected = name == "triton" and reason is not None and "compile" in reason
+        advice = "Install a C compiler (gcc) and Python's headers: the run is slower without." if unexpected else ""
+        said = reason or ("chosen" if name == chosen else "usable")
+        yield Finding(NOTE if unexpected else OK, str(device), f"attention {name}: {said}", advice)
+    yield Finding(OK, str(device), f"between matrix products: {fusion.choose(device)[1]}")
+    yield from _memory(device, settings, precision, placement.token_budget)
+    if not quick:
+        yield from _self_test(device, settings, precision)
+
+
+def _memory(device: torch.device, settings: Settings, precision: str, usual_budget: int) -> Iterator[Finding]:
+    budget = settings.batch_tokens or usual_budget
+    if device.type == "cuda":
+        import torch
+
+        needed = device_bytes(settings.esm_model, precision, budget)
+        free, total = torch.cuda.mem_get_info(device)
+        text = f"{free / GB:.1f} of {total / GB:.1f} GB free, about {needed / GB:.1f} needed for {settings.esm_model}"
+        advice = "End what else uses it (nvidia-smi), choose a smaller --esm-model, or lower --batch-tokens."
+        yield Finding(OK, str(device), text) if free >= needed else Finding(PROBLEM, str(device), text, advice)
+    needed, free = host_bytes(settings.esm_model, precision, device.type == "cuda"), available_memory()
+    text = f"{free / GB:.1f} GB free, about {needed / GB:.1f} needed for {settings.esm_model}"
+    advice = "Ask the batch system for more memory, or choose a smaller --esm-model."
+    yield Finding(OK, "memory", text) if free >= needed else Finding(PROBLEM, "memory", text, advice)
+
+
+def _self_test(device: torch.device, settings: Settings, precision: str) -> Iterator[Finding]:
+    from virnucpro.selftest import self_test
+
+    for result in self_test(settings.esm_model, device, precision, settings.attention):
+        text = (
+            f"{result.model}'s layers, attention {result.attention}, {precision}: error {result.error:.1e}, allowed "
+            f"{result.allowed:.1e} ({result.seconds:.1f} s)"
+        )
+        advice = "Results of this device are wrong. Try --attention sdpa; update the driver and torch; test the GPU."
+        yield Finding(OK, "self-test", text) if result.passed else Finding(PROBLEM, "self-test", text, advice)
+
+
+def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
+    from virnucpro.stock import AS_PUBLISHED, AS_RECORDED, check, verify
+
+    directory = settings.weights_dir or default_directory()
+    names = [settings.esm_model, DNABERT_S]
+    if settings.model_path is None:
+        names.append(f"{settings.model_type}_model")
+    for name in names:
+        path = first_model(directory, name)
+        if path is None:
+            where = " or ".join(str(candidate) for candidate in candidates(directory, name))
+            yield Finding(PROBLEM, "weights", f"no {name} ({where})", f"virnucpro weights fetch {name}")
+            continue
+        try:
+            if quick:
+                check(BY_NAME[name], directory)
+                yield Finding(OK, "weights", f"{path} (sha256 not looked at)")
+                continue
+            for file, state in verify(BY_NAME[name], directory).items():
+                yield Finding(
+                    OK if state in (AS_PUBLISHED, AS_RECORDED) else NOTE, "weights", f"{directory / file}: {state}"
+                )
+        except BadWeights as error:
+            yield Finding(PROBLEM, "weights", str(error))
+
+
+def _room(settings: Settings) -> Iterator[Finding]:
+    """Disk for the weights that are missing, and for results here."""
+    directory = settings.weights_dir or default_directory()
+    names = [settings.esm_model, DNABERT_S, "300_model", "500_model"]
+    missing = [BY_NAME[name] for name in names if first_model(directory, name) is None]
+    needed = sum(model.size or 0 for model in missing)
+    place = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    text = f"{free / GB:.1f} GB free in {place}" + (f", {needed / GB:.1f} needed for missing weights" if needed else "")
+    advice = "Make room, or choose another --weights-dir."
+    yield Finding(OK, "disk", text) if free > needed else Finding(PROBLEM, "disk", text, advice)

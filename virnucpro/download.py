@@ -20,7 +20,7 @@ import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.files import sha256_of
+from virnucpro.files import sha256_of, unfinished
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5  # in a row that brought nothing
@@ -62,7 +62,8 @@ def download(
         BadRequest: The disk has no room for it, or another process is fetching it.
         OSError: It cannot be written. What has arrived is kept.
     """
-    partial, version = _parts(path)
+    partial = unfinished(path)
+    version = partial.with_name(f"{partial.name}.version")
     retrying = Retrying(
         retry=retry_if_exception_type(_Broken),
         wait=wait_exponential(max=LONGEST_WAIT),
@@ -115,16 +116,6 @@ def download_text(url: str) -> str:
 def _client() -> httpx2.Client:
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
     return httpx2.Client(follow_redirects=True, timeout=SILENCE, headers={"Accept-Encoding": "identity"})
-
-
-def arrived(path: Path) -> int:
-    """Bytes of a download to `path` that was broken off."""
-    partial, _ = _parts(path)
-    return partial.stat().st_size if partial.exists() else 0
-
-
-def _parts(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.part.version")
 
 
 def _discard(*paths: Path) -> None:

@@ -95,9 +95,14 @@ def load_esm2(path: Path, device: torch.device, dtype: torch.dtype = torch.float
         model = Esm2(shape)
     fill(model, _joined(to_device(state, device, dtype), shape.layers))
     # The published frequencies are rounded to half precision and belong to the weights.
-    angles = torch.outer(torch.arange(MAX_RESIDUES + 2, dtype=torch.float32), frequencies[0].float())
-    model.cos, model.sin = angles.cos().to(device), angles.sin().to(device)
+    model.cos, model.sin = (table.to(device) for table in rotary_tables(frequencies[0]))
     return model
+
+
+def rotary_tables(frequencies_J: Tensor) -> Tables:
+    """Cosines and sines of every position's angles: float32 (1,026, J)."""
+    angles = torch.outer(torch.arange(MAX_RESIDUES + 2, dtype=torch.float32), frequencies_J.float())
+    return angles.cos(), angles.sin()
 
 
 _NAMES = {

@@ -41,6 +41,11 @@ def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO
         yield file
 
 
+def unfinished(path: Path) -> Path:
+    """What has arrived of a file that is being fetched."""
+    return path.with_name(f".{path.name}.part")
+
+
 def sha256_of(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
     """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
     digest = hashlib.sha256()

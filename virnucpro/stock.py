@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
-from virnucpro.download import Progress, arrived, download, download_text
 from virnucpro.errors import BadWeights
-from virnucpro.files import sha256_of
+from virnucpro.files import sha256_of, unfinished
 from virnucpro.published import Model
 from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, first_model, weight_files
 
 log = logging.getLogger(__name__)
 AS_PUBLISHED, AS_RECORDED, UNKNOWN = "as published", "as recorded", "no sha256 on record"
+OWN = "as recorded, not the published file"
+Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
 Shown = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar with that title
 
 
@@ -47,7 +48,8 @@ def _holding(directory: Path, model: Model) -> Holding:
     whole = first_model(directory, model.name) is not None
     if model.name == DNABERT_S:
         whole &= f"{DNABERT_S}/tokenizer.json" in files
-    return Holding(model, tuple(files), whole, sum(arrived(directory / file.path) for file in model.files))
+    parts = (unfinished(directory / file.path) for file in model.files)
+    return Holding(model, tuple(files), whole, sum(part.stat().st_size for part in parts if part.exists()))
 
 
 def fetch(
@@ -66,6 +68,8 @@ def fetch(
     Raises:
         BadWeights: It cannot be had, or is not what was published or recorded. OSError: It cannot be written.
     """
+    from virnucpro.download import download, download_text
+
     directory.mkdir(parents=True, exist_ok=True)
     if not force and _holding(directory, model).whole:
         return []
@@ -130,17 +134,27 @@ def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str
     recorded = read_checksums(directory)
     states = {}
     for path in _holding(directory, model).files:
-        expected = known.get(path) or recorded.get(path)
-        if expected is None:
+        published, noted = known.get(path), recorded.get(path)
+        if published is None and noted is None:
             states[path] = UNKNOWN
             continue
         with shown(path) as progress:
             found = sha256_of(directory / path, progress)
-        if found != expected:
+        if found == published:
+            states[path] = AS_PUBLISHED
+        elif found == noted:
+            states[path] = OWN if published else AS_RECORDED
+        else:
             raise BadWeights(
-                f"{directory / path}: not the file {'that is published' if path in known else 'on record'} (sha256 "
-                f"{found}, expected {expected}). Fetch it again: virnucpro weights fetch {model.name} --force"
+                f"{directory / path}: not the file {'that is published' if published else 'on record'} (sha256 "
+                f"{found}, expected {published or noted}). Fetch it again (virnucpro weights fetch {model.name} "
+                f"--force), or, if it is meant to be another, put it on record (virnucpro weights verify {model.name} "
+                "--record)."
             )
-        states[path] = AS_PUBLISHED if path in known else AS_RECORDED
     check(model, directory)
     return states
+
+
+def put_on_record(model: Model, directory: Path) -> None:
+    """Take a model's files as good, as they are: their sha256 goes into SHA256SUMS."""
+    record_checksums(directory, {path: sha256_of(directory / path) for path in _holding(directory, model).files})

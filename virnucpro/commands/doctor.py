@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from virnucpro.commands import options as shared
+from virnucpro.settings import Settings
+
+UNWELL = 1
 
 
 @click.command(epilog=shared.EXIT_CODES)
+@shared.weights_dir
+@shared.model_type
+@shared.model_path
+@shared.esm_model
+@shared.precision
+@shared.attention
+@click.option("--batch-tokens", type=int, metavar="N", help="As in predict.")
+@click.option("--quick", is_flag=True, help="Neither the weights' sha256 nor the self-test.")
 @shared.verbosity
-def doctor() -> int:
-    """Show versions, devices, and which attention backends can run here."""
-    from virnucpro.doctor import report  # imports torch
+def doctor(quick: bool, **options: object) -> int:
+    """Show what this machine can do, what is wrong, and what to do about it.
 
-    click.echo(report())
-    return 0
+    Looks at the packages, the GPUs and their driver, precision and attention, the weights and their sha256, memory and
+    disk against what the chosen model needs, and tests the arithmetic of every device against float32 (some 10 s).
+    Exit code 1 if something is wrong.
+    """
+    settings = Settings(("-",), Path(), **options)
+    from virnucpro.doctor import PROBLEM, examine
+
+    problems = 0
+    for finding in examine(settings, quick):
+        click.echo(str(finding))
+        problems += finding.verdict == PROBLEM
+    click.echo(f"{problems} problem{'s' * (problems != 1)} found." if problems else "No problem found.")
+    return UNWELL if problems else 0

@@ -76,4 +76,18 @@ attention = click.option(
     show_default=True,
     help="Implementation; `virnucpro doctor` shows which can run here.",
 )
+
+
+def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple(int(index) for index in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
+
+
+gpus = click.option(
+    "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
+)
 no_progress = click.option("--no-progress", is_flag=True, help="No progress bar (there is none without a terminal).")

@@ -14,15 +14,6 @@ from virnucpro.settings import INPUT_TYPES, Settings
 PARTIAL = 3
 
 
-def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    try:
-        return tuple(int(index) for index in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
-
-
 @click.command(epilog=shared.EXIT_CODES)
 @click.argument("input")
 @click.option(
@@ -39,9 +30,7 @@ def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str 
     show_default=True,
     help="Proteins are embedded only: features, no verdicts.",
 )
-@click.option(
-    "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
-)
+@shared.gpus
 @click.option(
     "--parallel", is_flag=True, help="All GPUs named by --gpus, a process each (or several processes on the CPU)."
 )

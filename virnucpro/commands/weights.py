@@ -93,17 +93,19 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
 @weights.command(epilog=shared.EXIT_CODES)
 @names
 @shared.weights_dir
-@click.option("--record", is_flag=True, help="Take files without a known sha256 as good: put theirs on record.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Take the files that are here as good, whatever is published: put their sha256 on record.",
+)
 @shared.no_progress
 @shared.verbosity
 def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_progress: bool) -> int:
     """Hold the models NAME..., or all that are here, against their sha256, and read them as a run would.
 
-    The sha256 is the published one where that is known, else the one on record in SHA256SUMS.
+    The sha256 is the published one where that is known, or the one on record in SHA256SUMS.
     """
-    from virnucpro.checksums import record_checksums
-    from virnucpro.files import sha256_of
-    from virnucpro.stock import UNKNOWN, holdings
+    from virnucpro.stock import holdings, put_on_record
     from virnucpro.stock import verify as verify_model
 
     directory = weights_dir or default_directory()
@@ -112,6 +114,9 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_pr
     ]
     if not wanted:
         raise BadWeights(f"{directory} holds no model. Fetch what is needed: virnucpro weights fetch")
+    if record:
+        for model in wanted:
+            put_on_record(model, directory)
     bad = 0
     for model in wanted:
         try:
@@ -122,9 +127,6 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_pr
             click.echo(f"BAD  {error}")
             continue
         for path, state in states.items():
-            if state == UNKNOWN and record:
-                record_checksums(directory, {path: sha256_of(directory / path)})
-                state = "now on record"
             click.echo(f"ok   {path}: {state}")
     if bad:
         raise BadWeights(f"{bad} of {len(wanted)} models cannot be used as they are.")

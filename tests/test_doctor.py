@@ -1,0 +1,200 @@
+"""`virnucpro doctor`: what it finds on a machine that is well, and on ones that are not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import ESM_8M, ROOT, command
+
+from virnucpro import __version__, attention, doctor, needs, selftest
+from virnucpro.doctor import NOTE, OK, PROBLEM, examine
+from virnucpro.settings import Settings
+
+CPU = torch.device("cpu")
+
+
+def findings(weights, quick=True, **more):
+    found = list(examine(Settings(("-",), weights, weights_dir=weights, esm_model=ESM_8M, **more), quick))
+    assert all(isinstance(finding.text, str) for finding in found)
+    return found
+
+
+def of(found, subject):
+    return [(finding.verdict, finding.text) for finding in found if finding.subject == subject]
+
+
+@pytest.fixture
+def recorded(main, weights, tmp_path):
+    """The small weights, taken as good."""
+    directory = shutil.copytree(weights, tmp_path / "w")
+    assert main("weights", "verify", "--record", "--weights-dir", directory)[0] == 0
+    return directory
+
+
+def test_a_machine_without_a_gpu(recorded):
+    done = subprocess.run(
+        command("doctor", "--weights-dir", recorded, "--esm-model", ESM_8M),
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = re.sub(r"\n +", " ", done.stdout)
+    assert shown.startswith(f"ok       virnucpro    {__version__}, Python 3.")
+    assert f"torch {torch.__version__}, numpy" in shown
+    for line in (
+        "ok       cpu          precision fp32 (auto)",
+        "ok       cpu          attention triton: needs a CUDA GPU",
+        "ok       cpu          attention sdpa: chosen",
+        "ok       cpu          between matrix products: PyTorch's own steps (fused ones are for CUDA)",
+        f"note     weights      {recorded}/{ESM_8M}.pt: as recorded, not the published file",
+        f"ok       weights      {recorded}/500_model.pth: as recorded",
+    ):
+        assert line in shown.splitlines()
+    assert len(re.findall(r"ok       self-test    \S+ layers, attention sdpa, fp32: error \S+, allowed", shown)) == 2
+    assert shown.endswith("No problem found.\n")
+
+
+def test_what_is_missing_is_told_with_what_to_do(tmp_path, capsys):
+    from virnucpro.cli import main
+
+    assert main(["doctor", "--quick", "--weights-dir", str(tmp_path / "none")]) == 1
+    said = re.sub(r"\n +", " ", capsys.readouterr().out)
+    for name in ("esm2_t36_3B_UR50D", "DNABERT-S", "500_model"):
+        assert re.search(rf"PROBLEM  weights +no {name} .* -> virnucpro weights fetch {name}\n", said)
+    assert "6.1 needed for missing weights" in said
+    assert re.search(r"\d problems found.\n$", said)
+
+
+def test_weights_that_changed(recorded):
+    with open(recorded / "500_model.pth", "ab") as end:
+        end.write(b" ")
+    (finding,) = [text for verdict, text in of(findings(recorded, quick=False), "weights") if verdict == PROBLEM]
+    assert "500_model.pth: not the file on record" in finding
+
+
+@pytest.mark.parametrize(
+    "module, said",
+    [
+        ("torch", "torch +cannot be imported (OSError: libcudart.so.12: cannot open shared object file)"),
+        ("h5py", "h5py +cannot be imported (OSError: libcudart.so.12: cannot open shared object file)"),
+        ("tenacity", "only `virnucpro weights fetch` needs it"),
+    ],
+)
+def test_broken_installs(weights, tmp_path, module, said):
+    """The rest is examined all the same, and there is no traceback."""
+    (tmp_path / f"{module}.py").write_text('raise OSError("libcudart.so.12: cannot open shared object file")\n')
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        command("doctor", "--quick", "--weights-dir", weights, "--esm-model", ESM_8M),
+        capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path},
+    )  # fmt: skip
+    shown = re.sub(r"\n +", " ", done.stdout)
+    assert done.returncode == (0 if module == "tenacity" else 1), shown
+    assert re.search(said.replace("(", r"\(").replace(")", r"\)"), shown)
+    assert f"pip install --force-reinstall {module}" in shown
+    assert "disk" in shown and "Traceback" not in shown + done.stderr
+
+
+def test_a_package_that_is_too_old(weights, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: ["torch>=99.1", 'tomli>=2; python_version < "3"'])
+    assert (PROBLEM, f"{torch.__version__}, and 99.1 is needed") in of(findings(weights), "torch")
+
+
+@pytest.mark.parametrize(
+    "cuda, hidden, verdict, said",
+    [
+        (None, "unset", PROBLEM, "is built for the CPU only"),
+        ("13.0", "unset", PROBLEM, "built for CUDA 13.0; the driver can do 12.2: no GPU"),
+        ("13.0", "", NOTE, "CUDA_VISIBLE_DEVICES hides all of them"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use(weights, monkeypatch, cuda, hidden, verdict, said):
+    gpu = {"name": "NVIDIA H200", "memory_bytes": 150e9, "driver": "535.1"}
+    monkeypatch.setattr(
+        "virnucpro.utils.hardware.capture_hardware_info",
+        lambda: {"gpus": [gpu], "driver_cuda": "12.2", "reason": None},
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    found = findings(weights)
+    assert of(found, "GPU 0") == [(OK, "NVIDIA H200, 150 GB, driver 535.1 (CUDA 12.2 or earlier)")]
+    assert any(each == verdict and said in text for each, text in of(found, "torch") + of(found, "GPU"))
+
+
+def test_too_little_memory_and_disk(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "available_memory", lambda: 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=10**9))
+    found = findings(weights)
+    assert of(found, "memory") == [(PROBLEM, f"1.0 GB free, about 2.0 needed for {ESM_8M}")]
+    assert of(found, "disk") == [(OK, f"1.0 GB free in {weights}")]
+    found = findings(tmp_path / "none" / "there")
+    assert of(found, "disk") == [(OK, f"1.0 GB free in {tmp_path}, 0.5 needed for missing weights")]
+    found = list(examine(Settings(("-",), tmp_path, weights_dir=tmp_path), quick=True))
+    assert of(found, "disk") == [(PROBLEM, f"1.0 GB free in {tmp_path}, 6.1 needed for missing weights")]
+
+
+def test_a_check_that_fails_itself_does_not_end_the_others(weights, monkeypatch):
+    monkeypatch.setattr(doctor, "_gpus", lambda: (_ for _ in ()).throw(RuntimeError("no /proc\nhere")))
+    found = findings(weights)
+    assert of(found, "doctor") == [(PROBLEM, "this check failed: RuntimeError: no /proc here")]
+    assert of(found, "disk")
+
+
+@pytest.mark.parametrize(
+    "esm_model, parameters", [(ESM_8M, 7.4e6), ("esm2_t33_650M_UR50D", 651e6), ("esm2_t36_3B_UR50D", 2.835e9)]
+)
+def test_sizes_of_models(esm_model, parameters):
+    assert needs.parameters(esm_model) == pytest.approx(parameters, rel=0.01)
+
+
+def test_what_a_run_takes():
+    # measured on an H200: 7.0 GB at the peak, as torch counts, and 6.3 to 6.5 GB of host memory
+    assert needs.device_bytes("esm2_t36_3B_UR50D", "fp16", 16384) - needs.CUDA_CONTEXT == pytest.approx(7.0e9, rel=0.05)
+    assert needs.host_bytes("esm2_t36_3B_UR50D", "fp16", on_gpu=True) == pytest.approx(6.5e9, rel=0.2)
+    assert 0 < needs.available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_self_test(precision):
+    for result in selftest.self_test(ESM_8M, CPU, precision):
+        assert result.passed, result
+        assert result.error > 0  # something was compared
+
+
+@pytest.mark.parametrize("what", ["attention", "norm"])
+def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
+    """An attention in which sequences see their neighbours; a LayerNorm that is a little off."""
+    from virnucpro.fusion import Plain
+
+    class Off(Plain):
+        @staticmethod
+        def add_norm(x_TD, delta_TD, norm):
+            x_TD, h_TD = Plain.add_norm(x_TD, delta_TD, norm)
+            return x_TD, h_TD * 1.01
+
+    def leaky(name, ops, make=attention.make):
+        inner = make(name, ops)
+
+        def attend(qkv, pack, rotary, slopes):
+            merged = attention.Pack(pack.token_ids_T, pack.cu_seqlens_S1[[0, -1]], (sum(pack.lengths),))
+            return inner(qkv, merged if rotary is None else pack, rotary, slopes)
+
+        return attend
+
+    if what == "attention":
+        monkeypatch.setattr(attention, "make", leaky)
+        expected = [True, False]
+    else:
+        monkeypatch.setattr("virnucpro.fusion.choose", lambda device: (Off(), "off"))
+        expected = [False, False]
+    assert [result.passed for result in selftest.self_test(ESM_8M, CPU, "fp32")] == expected
+
+
+def test_doctor_imports_nothing_that_may_be_broken():
+    script = "import sys, virnucpro.doctor; assert not {'torch', 'numpy', 'h5py', 'httpx2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -1,0 +1,55 @@
+"""Needs: how much memory the models take, by their sizes, and how much there is. No torch here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from virnucpro.proteins import MAX_RESIDUES
+from virnucpro.weights import ESM2_SIZES
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}  # a number of weights and activations
+DNABERT_S_PARAMETERS = 117_000_000
+# Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
+# the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
+LIVE_ARRAYS = 14
+CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts
+PROGRAM = 1_500_000_000  # bytes of host memory that Python, torch and the loader's processes take
+
+
+def parameters(esm_model: str) -> int:
+    """Numbers that an ESM-2 consists of, as far as a run needs them."""
+    layers, width, _ = ESM2_SIZES[esm_model]
+    return layers * (12 * width**2 + 13 * width) + 35 * width
+
+
+def weight_bytes(esm_model: str, precision: str, with_dna: bool = True) -> int:
+    """Of ESM-2, and of DNABERT-S if there is DNA."""
+    return BYTES[precision] * (parameters(esm_model) + (DNABERT_S_PARAMETERS if with_dna else 0))
+
+
+def device_bytes(esm_model: str, precision: str, token_budget: int, with_dna: bool = True) -> int:
+    """Memory of a GPU that a run takes, within a tenth or so."""
+    tokens, width = max(token_budget, MAX_RESIDUES + 2), ESM2_SIZES[esm_model][1]
+    activations = LIVE_ARRAYS * tokens * width * BYTES[precision]
+    return weight_bytes(esm_model, precision, with_dna) + activations + CUDA_CONTEXT
+
+
+def host_bytes(esm_model: str, precision: str, on_gpu: bool, with_dna: bool = True) -> int:
+    """Host memory that a run takes: on a GPU the mapped file (FP16) passes through, on the CPU the weights stay."""
+    return PROGRAM + weight_bytes(esm_model, "fp16" if on_gpu else precision, with_dna)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still use: of the machine, and of the batch job or container it runs in."""
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]
+    with open("/proc/meminfo", encoding="ascii") as lines:
+        free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")] or free
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
+        if limit != "max":
+            free.append(int(limit) - used)
+    except (OSError, ValueError):
+        pass  # no such limit, or the older layout
+    return min(free)
