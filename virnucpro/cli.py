@@ -11,6 +11,7 @@ import click
 from virnucpro import __version__, interrupts
 from virnucpro.commands.doctor import doctor
 from virnucpro.commands.options import EXIT_CODES, verbosity
+from virnucpro.commands.parity import parity
 from virnucpro.commands.predict import predict
 from virnucpro.commands.report import report
 from virnucpro.commands.weights import convert, weights
@@ -26,7 +27,7 @@ def cli() -> None:
     """Tell viral from non-viral DNA with ESM-2 and DNABERT-S features."""
 
 
-for command in (predict, weights, convert, doctor, report):
+for command in (predict, weights, convert, parity, doctor, report):
     cli.add_command(command)
 
 

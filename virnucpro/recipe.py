@@ -17,7 +17,8 @@ class Recipe:
 
     kind: "nucleotide" or "protein". chunk_size: bp that was asked for; None where the classifier decides. token_budget:
     most tokens in a pack. keep_features: whether the features themselves are wanted, beside the scores.
-    deterministic: every sequence by itself, so that its bits do not depend on its neighbours.
+    deterministic: every sequence by itself, so that its bits do not depend on its neighbours. plain: PyTorch's own
+    steps between matrix products even where fused ones run.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Recipe:
     token_budget: int
     keep_features: bool
     deterministic: bool = False
+    plain: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def warm_up(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> tuple[O
     Returns:
         The steps, what to tell the user about them, and the attention backends that turned out not to compile.
     """
-    ops, told = fusion.choose(device)
+    ops, told = (fusion.Plain(), "PyTorch's own steps") if recipe.plain else fusion.choose(device)
     if isinstance(ops, fusion.Plain) or dtype == torch.float32:
         return ops, told, ()
     models = [(*ESM2_SIZES[recipe.esm_model][1:], True)]

@@ -74,7 +74,7 @@ def run(
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
         say_what_was_read(seen)
-        recipe = _recipe(settings, kind, weights, placement)
+        recipe = recipe_of(settings, kind, weights, placement)
         buffer_size = settings.runtime.buffer_size or placement.buffer_size
         known = describe(settings, recipe, seen, buffer_size)
         computation = Computation(
@@ -93,7 +93,7 @@ def run(
         return _report(directory, computation, recipe, computation.facts.synthetic)
 
 
-def _recipe(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
+def recipe_of(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
     """What `settings` leave open is decided by the devices."""
     budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
     return Recipe(

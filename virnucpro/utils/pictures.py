@@ -151,6 +151,52 @@ def heat_map(
     return picture(title, 1.4 + 0.5 * len(rows), draw)
 
 
+def histogram(
+    series: Mapping[str, Sequence[float]], edges: Sequence[float], title: str, bound: float | None = None
+) -> str:
+    """How many values lie between two edges, on an axis of powers of ten; values beyond an end are put there.
+
+    Args:
+        bound: What the values are held against, drawn across.
+    """
+    low, high = edges[0], edges[-1]
+
+    def draw(axes) -> None:
+        clipped = [[min(max(value, low), high) for value in values] for values in series.values()]
+        axes.hist(clipped, bins=edges, label=list(series), color=COLOURS[1 : 1 + len(series)])
+        axes.set_xscale("log")
+        if bound is not None:
+            axes.axvline(bound, color=WORSE, linewidth=1, linestyle="--", label=f"allowed: {bound:g}")
+        axes.set_xlabel(title)
+        axes.set_ylabel("sequences")
+        axes.legend(loc="upper right", frameon=False, fontsize=9)
+
+    return picture(title, 2.8, draw)
+
+
+def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: str, names: tuple[str, str]) -> str:
+    """A point for each pair of scores from 0 to 1, beside the diagonal; the odd ones stand out.
+
+    Args:
+        names: Of the x and the y axis.
+    """
+
+    def draw(axes) -> None:
+        axes.plot([0, 1], [0, 1], color=SAVED, linewidth=1, zorder=0)
+        for which, colour, size, said in ((False, FAST, 6, "same label"), (True, WORSE, 24, "other label")):
+            points = [(a, b) for a, b, strange in zip(x, y, odd, strict=True) if bool(strange) == which]
+            if points:
+                axes.scatter(*zip(*points, strict=True), s=size, color=colour, label=said, linewidths=0)
+        axes.set_xlabel(names[0])
+        axes.set_ylabel(names[1])
+        axes.set_aspect("equal")
+        axes.set_title(title, fontsize=11)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left", frameon=False, fontsize=9)
+
+    return picture(title, 4.5, draw)
+
+
 def label(axes, x: float, y: float, text: str) -> None:
     """Words beside the end of a bar."""
     axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center")

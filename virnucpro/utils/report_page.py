@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from virnucpro.utils import pictures
 from virnucpro.utils.decisions import REQUIREMENTS
+from virnucpro.utils.pages import render
 from virnucpro.utils.performance_report import rank_rows, sections, steps_from
 from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, failed, find
 
@@ -32,10 +31,8 @@ def page(telemetry: Mapping, results: Mapping[str, Mapping]) -> str:
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
     findings = find(summary, results)
     counts = Counter(finding.verdict for finding in findings)
-    environment = Environment(
-        loader=PackageLoader("virnucpro.utils", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("report_page.html").render(
+    return render(
+        "report_page.html",
         run=metadata.get("run_id", ""),
         verdict=FAIL if counts[FAIL] else PASS if counts[PASS] else NOT_MEASURED,
         all_measured=not counts[NOT_MEASURED],

@@ -1,0 +1,82 @@
+"""Agreement: how near two computations of the same sequences are.
+
+Axes: S sequences, D width of a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def cosines(one_SD: np.ndarray, other_SD: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of rows: float64 (S,). Rows that are not finite, and rows of zeros, give NaN."""
+    one_SD, other_SD = one_SD.astype(np.float64), other_SD.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lengths_S = np.linalg.norm(one_SD, axis=1) * np.linalg.norm(other_SD, axis=1)
+        return (one_SD * other_SD).sum(axis=1) / lengths_S
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of S sequences in the precision in question and in the reference's, which comes second.
+
+    cosines: of the features of each model, float64 (S,). scores_S2, reference_S2: others and virus; None for proteins.
+    chunks: to which chunk a frame belongs, consecutive numbers from 0. failures: why a sequence has no features.
+    """
+
+    names: Sequence[str]
+    cosines: dict[str, np.ndarray]
+    failures: dict[int, str]
+    scores_S2: np.ndarray | None = None
+    reference_S2: np.ndarray | None = None
+    chunks_S: np.ndarray | None = None
+
+    def summary(self) -> dict:
+        """The figures that a decision rests on; a sequence that failed agrees with nothing."""
+        found: dict = {"sequences": len(self.names), "failed": len(self.failures)}
+        for model, values_S in self.cosines.items():
+            finite = values_S[np.isfinite(values_S)]
+            found[f"{model}_cosine"] = {
+                "least": float(finite.min()) if len(finite) else None,
+                "median": float(np.median(finite)) if len(finite) else None,
+            }
+        if self.scores_S2 is not None:
+            differences_S = self.score_differences()
+            finite = differences_S[np.isfinite(differences_S)]
+            found["score_difference"] = {
+                "largest": float(finite.max()) if len(finite) else None,
+                "mean": float(finite.mean()) if len(finite) else None,
+            }
+            found["frame_labels_agree"] = share(self.frame_labels_agree())
+            found["chunks"] = int(self.chunks_S.max()) + 1 if len(self.chunks_S) else 0
+            found["chunk_labels_agree"] = share(self.chunk_labels_agree())
+        return found
+
+    def score_differences(self) -> np.ndarray:
+        """|virus - virus of the reference|: (S,)."""
+        return np.abs(self.scores_S2[:, 1] - self.reference_S2[:, 1])
+
+    def frame_labels_agree(self) -> np.ndarray:
+        """Whether a frame gets the same label: bool (S,)."""
+        finite_S = np.isfinite(self.scores_S2).all(axis=1) & np.isfinite(self.reference_S2).all(axis=1)
+        return finite_S & (self.scores_S2.argmax(axis=1) == self.reference_S2.argmax(axis=1))
+
+    def chunk_labels_agree(self) -> np.ndarray:
+        """Whether a chunk gets the same verdict, from the maxima over its frames: bool (C,)."""
+        count = int(self.chunks_S.max()) + 1 if len(self.chunks_S) else 0
+        best = []
+        for scores_S2 in (self.scores_S2, self.reference_S2):
+            best_C2 = np.full((count, 2), -np.inf)
+            np.maximum.at(best_C2, self.chunks_S, scores_S2)  # NaN stays NaN
+            best.append(best_C2)
+        finite_C = np.isfinite(best[0]).all(axis=1) & np.isfinite(best[1]).all(axis=1)
+        viral = [best_C2[:, 1] >= best_C2[:, 0] for best_C2 in best]
+        return finite_C & (viral[0] == viral[1])
+
+
+def share(which: np.ndarray) -> float:
+    """Of True; 1 of nothing."""
+    return float(which.mean()) if len(which) else 1.0

@@ -1,0 +1,77 @@
+"""virnucpro parity."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+
+from virnucpro.commands import options as shared
+from virnucpro.settings import INPUT_TYPES, Settings
+
+BELOW = 1
+log = logging.getLogger(__name__)
+_share = click.FloatRange(0, 1)
+
+
+@click.command(epilog=shared.EXIT_CODES)
+@click.argument("input")
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path), default=".", show_default="here", help="For parity_{name}.* files."
+)
+@shared.weights_dir
+@shared.model_type
+@shared.model_path
+@shared.esm_model
+@click.option("--input-type", type=click.Choice(INPUT_TYPES), default="auto", show_default=True, help="As in predict.")
+@shared.gpus
+@click.option("--batch-tokens", type=int, metavar="N", help="As in predict.")
+@shared.precision
+@shared.attention
+@click.option(
+    "--sequences",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Chunks, or proteins, to draw from the whole input; the same ones every time.",
+)
+@click.option(
+    "--min-cosine", type=_share, default=0.999, show_default=True, help="Least cosine to float32 of any feature."
+)
+@click.option(
+    "--min-agreement", type=_share, default=0.99, show_default=True, help="Least share of frames and chunks that keep "
+    "their label.",
+)  # fmt: skip
+@shared.no_progress
+@shared.verbosity
+def parity(
+    input: str,
+    output_dir: Path,
+    sequences: int,
+    min_cosine: float,
+    min_agreement: float,
+    no_progress: bool,
+    **options: object,
+) -> int:
+    """Compare a precision with float32 on your own sequences and weights, before you trust it.
+
+    Computes N chunks of INPUT in --precision, as predict would, and in float32, one by one; reports the cosines of the
+    features, the differences of the scores and whether the labels agree. Exit code 1 below a threshold. Writes
+    parity_NAME.html (with pictures; one file, no internet), .tsv (a row a frame) and .json.
+    """
+    settings = Settings((input,), output_dir, show_progress=not no_progress, **options)
+    from virnucpro.commands.report import draw_quietly
+    from virnucpro.parity import measure  # imports torch
+    from virnucpro.parity_report import shortfalls, text, write
+    from virnucpro.reads import stem_of
+
+    draw_quietly()
+    agreement, about = measure(settings, sequences)
+    summary = agreement.summary()
+    short = shortfalls(summary, min_cosine, min_agreement)
+    page = write(output_dir, stem_of(input), agreement, summary, about, short)
+    click.echo(text(agreement, summary, about, short), nl=False)
+    log.info("Page: %s", page)
+    return BELOW if short else 0

@@ -1,0 +1,156 @@
+"""Parity: some of the user's own sequences in the precision of a run and in float32, side by side.
+
+The reference is this code where nothing is shared with a fast run: FP32, PyTorch's own steps and attention, every
+sequence by itself. That it computes what fair-esm and Hugging Face compute is what the tests are for.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from virnucpro.agreement import Agreement, cosines
+from virnucpro.devices import place
+from virnucpro.engine import Engine
+from virnucpro.errors import BadInput
+from virnucpro.loader import FrontEnd
+from virnucpro.models import check_models
+from virnucpro.needs import device_bytes
+from virnucpro.outcomes import Finished, finish
+from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
+from virnucpro.pipeline.run import recipe_of
+from virnucpro.reads import read_records, sniff
+from virnucpro.recipe import Recipe
+from virnucpro.sampling import sample
+from virnucpro.settings import Settings
+from virnucpro.weights import find_weights
+from virnucpro.windows import Piece, Window
+
+log = logging.getLogger(__name__)
+WINDOW = 64  # chunks or proteins computed between two moves of the progress bar
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Features, and scores of nucleotides, of all S sequences; NaN where one failed. how: in words."""
+
+    windows: list[Finished]
+    how: str
+
+    def joined(self, field: str) -> np.ndarray:
+        """An array of all windows; empty if no window has one."""
+        arrays = [array for window in self.windows if (array := getattr(window, field)) is not None]
+        return np.concatenate(arrays) if arrays else np.empty((0, 2), np.float32)
+
+    def names(self, kind: str) -> list[str]:
+        return [name for window in self.windows for name in window.sequence_names(kind)]
+
+    def failures(self) -> dict[int, str]:
+        """Why a sequence failed, by its place."""
+        failed, before = {}, 0
+        for window in self.windows:
+            failed |= {before + place: reason for place, reason in window.failures.items()}
+            before += window.sequences
+        return failed
+
+    def chunks_S(self) -> np.ndarray:
+        """Number of the chunk that a frame is of, from 0, chunks without a frame left out."""
+        frames_C = np.unpackbits(self.joined("open_C").astype(np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.int64)
+        frames_C = frames_C[frames_C > 0]
+        return np.repeat(np.arange(len(frames_C)), frames_C)
+
+
+def measure(settings: Settings, count: int) -> tuple[Agreement, dict]:
+    """Compute a sample of the input twice and hold the results against each other.
+
+    Args:
+        settings: As of a run; on one device.
+        count: Chunks, or proteins, to draw from the input.
+    Returns:
+        The agreement, and what was compared, for the record.
+    Raises:
+        BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
+    """
+    (path,) = settings.inputs
+    kind, reads = sniff(read_records(path), settings.input_type)
+    weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+    placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
+    recipe = replace(recipe_of(settings, kind, weights, placement), keep_features=True)
+    facts = check_models(recipe)
+    if facts.synthetic:
+        log.warning("These weights are synthetic (random): real ones may agree better or worse.")
+    pieces = sample(reads, kind, facts.chunk_size, count)
+    device = torch.device(placement.workers[0])
+    reference = replace(recipe, precision="fp32", attention="sdpa", token_budget=1, deterministic=True, plain=True)
+    what = "Proteins" if kind == "protein" else "Chunks"
+    with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
+        ours = compute(recipe, device, pieces, bar.update)
+        theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
+    if not ours.names(kind):
+        raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
+    about = {
+        "input": path,
+        "drawn": len(pieces),
+        "compared": ours.how,
+        "reference": theirs.how,
+        "esm_model": settings.esm_model,
+        "synthetic_weights": facts.synthetic,
+    }
+    return _compared(ours, theirs, kind), about
+
+
+def _device_for(recipe: Recipe, device: torch.device) -> torch.device:
+    """The same, if it has room for float32."""
+    if device.type == "cuda":
+        needed = device_bytes(recipe.esm_model, "fp32", 1, recipe.kind == "nucleotide")
+        free, _ = torch.cuda.mem_get_info(device)
+        if needed > free:
+            log.warning(
+                "The reference takes %.0f GB, and %s has %.0f GB free: it is computed on the CPU, which takes long.",
+                needed / 1e9, device, free / 1e9,
+            )  # fmt: skip
+            return CPU
+    return device
+
+
+def compute(
+    recipe: Recipe, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None] = lambda count: None
+) -> Computed:
+    """Compute pieces by one recipe on one device, which is free again afterwards.
+
+    Args:
+        done: Told how many pieces were finished.
+    Raises:
+        BadWeights, BadRequest: As `Engine`.
+    """
+    engine, front_end = Engine(recipe, device), FrontEnd(recipe)
+    windows = []
+    for index, first in enumerate(range(0, len(pieces), WINDOW)):
+        window = Window(index, tuple(pieces[first : first + WINDOW]))
+        windows.append(finish(window, [engine.submit(front_end[window]).outcome()]))
+        done(len(window.pieces))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    packed = "every sequence by itself" if recipe.deterministic else f"packs of {recipe.token_budget:,} tokens"
+    how = f"{recipe.precision} on {name}, attention {engine.attention}, {engine.fusion}, {packed}"
+    del engine
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return Computed(windows, how)
+
+
+def _compared(ours: Computed, theirs: Computed, kind: str) -> Agreement:
+    found = {"esm2": cosines(ours.joined("esm2_SD"), theirs.joined("esm2_SD"))}
+    failures = theirs.failures() | ours.failures()
+    if kind == "protein":
+        return Agreement(ours.names(kind), found, failures)
+    found["dnabert_s"] = cosines(ours.joined("dnabert_SE"), theirs.joined("dnabert_SE"))
+    return Agreement(
+        ours.names(kind), found, failures, ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
+    )
