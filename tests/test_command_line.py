@@ -33,6 +33,7 @@ def test_help_lists_every_option():
     assert " ".join(listed) == (
         "--output-dir --weights-dir --model-type --model-path --esm-model --input-type --gpus --parallel "
         "--workers-per-gpu --batch-tokens --num-workers --precision --attention --deterministic --save-embeddings "
+        "--write-viral "
         "--keep-intermediate --set --resume --force --rename-duplicates --no-progress"
     )
 

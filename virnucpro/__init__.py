@@ -31,6 +31,7 @@ def predict(
     resume: bool = False,
     force: bool = False,
     save_embeddings: bool = False,
+    write_viral: str | os.PathLike | None = None,
     runtime_config: RuntimeConfig | None = None,
 ) -> Summary:
     """Classify the sequences of a file, as `virnucpro predict` does.
@@ -45,6 +46,7 @@ def predict(
         gpus: Indices; None for all. Without a GPU one process runs on the CPU.
         resume: Go on with the run in `output_dir`. force: Start it over.
         save_embeddings: Write the features, too.
+        write_viral: FASTA for the records called Viral, compressed if its suffix says so.
         runtime_config: Checkpoints, retries, loader and packing.
     Returns:
         Summary: where the results are, and how many records met each fate.
@@ -71,6 +73,7 @@ def predict(
             resume=resume,
             force=force,
             save_embeddings=save_embeddings,
+            write_viral=Path(write_viral) if write_viral else None,
             show_progress=False,
             runtime=runtime_config or RuntimeConfig(),
         )

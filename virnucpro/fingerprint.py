@@ -1,4 +1,4 @@
-"""Fingerprint: the sha256 of the weights, taken while something else is at work."""
+"""Fingerprint: the sha256 of files, taken while something else is at work."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from virnucpro.files import sha256_of
-from virnucpro.weights import WeightPaths
 
 
 class Fingerprint:
-    """The sha256 of each weight file, by `WeightPaths.files`' names.
+    """The sha256 of each file, by the names it is given with.
 
     The 3B checkpoint takes some seconds of one core, so the digests are begun in threads (hashing lets Python go on)
     and waited for only where they are needed.
     """
 
-    def __init__(self, weights: WeightPaths) -> None:
-        self._files = weights.files()
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
         self._futures: dict[str, Future] = {}
 
     def begin(self) -> None:

@@ -48,7 +48,7 @@ def _keeping_frames(
     ):
         for read in reads:
             for chunk in chunks(read, chunk_size):
-                chunk_file.write(f">{chunk.name}\n{_wrapped(chunk.sequence)}")
+                chunk_file.write(f">{chunk.name}\n{wrapped(chunk.sequence)}")
                 for frame in open_frames(chunk):
                     nucleotide_file.write(f">{frame.name}\n{frame.nucleotides}\n")
                     protein_file.write(f">{frame.name}\n{frame.residues}\n")
@@ -64,5 +64,6 @@ def _keeping_proteins(reads: Iterable[Read], protein_fasta: Path) -> Iterator[Re
             yield read
 
 
-def _wrapped(sequence: str) -> str:
+def wrapped(sequence: str) -> str:
+    """A sequence in lines of 60 letters; nothing for an empty one."""
     return "".join(f"{sequence[i : i + LINE_WIDTH]}\n" for i in range(0, len(sequence), LINE_WIDTH))

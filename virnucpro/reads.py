@@ -36,7 +36,7 @@ SNIFFED_RECORDS = 1_000
 SNIFFED_LETTERS = 1_000_000
 # Proteins of the usual composition are about 27 % A, C, G, T, N (and U); DNA is nearly 100 %.
 NUCLEOTIDE_SHARE, PROTEIN_SHARE = 0.9, 0.6
-_COMPRESSION = (".gz", ".bz2", ".xz", ".zst")
+COMPRESSION = (".gz", ".bz2", ".xz", ".zst")
 _FORMATS = (".fasta", ".fastq", ".fa", ".fna", ".faa", ".ffn", ".fsa", ".mpfa", ".fq", ".fas", ".txt")
 
 
@@ -53,7 +53,7 @@ def stem_of(path: str) -> str:
     if path == STDIN:
         return "stdin"
     name = path.rstrip("/").rsplit("/", 1)[-1]
-    for suffixes in (_COMPRESSION, _FORMATS):
+    for suffixes in (COMPRESSION, _FORMATS):
         for suffix in suffixes:
             if name.lower().endswith(suffix) and len(name) > len(suffix):
                 name = name[: -len(suffix)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 
@@ -27,11 +27,16 @@ READS_FILE = "sequences.tsv"
 
 @dataclass
 class Counts:
-    """What the verdict files hold."""
+    """What the verdict files hold. calls: contigs by call."""
 
+    frames: int = 0
     chunks: int = 0
     viral_chunks: int = 0
-    contigs: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def contigs(self) -> int:
+        return sum(self.calls.values())
 
 
 def has_results(folder: Path, kind: str, with_features: bool) -> bool:
@@ -76,11 +81,12 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
         )
         frame_file.write(_row("Sequence_ID", "Prediction", "score1", "score2"))
         chunk_file.write(_row("Modified_ID", "Is_Virus", "max_score_0", "max_score_1"))
-        contig_file.write(_row(*(field.name for field in fields(ContigCall))))
+        contig_file.write(_row(*(column.name for column in fields(ContigCall))))
 
         def rows_of_frames() -> Iterator[FrameScore]:
             for frame in frames:
                 if frame.failure is None:
+                    counts.frames += 1
                     frame_file.write(_row(frame.name, frame.label, frame.others, frame.virus))
                 yield frame
 
@@ -99,8 +105,9 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
                 counts.chunks += 1
                 counts.viral_chunks += verdict.is_virus
             if read not in failures:
-                contig_file.write(_row(*astuple(contig_call(read, verdicts))))
-                counts.contigs += 1
+                contig = contig_call(read, verdicts)
+                contig_file.write(_row(*astuple(contig)))
+                counts.calls[contig.call] = counts.calls.get(contig.call, 0) + 1
     return counts
 
 

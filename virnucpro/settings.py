@@ -49,6 +49,7 @@ class Settings:
     resume: bool = False
     force: bool = False
     rename_duplicates: bool = False
+    write_viral: Path | None = None
     show_progress: bool = True
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

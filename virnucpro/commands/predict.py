@@ -60,6 +60,12 @@ PARTIAL = 3
     help="Every sequence by itself: its numbers do not depend, to the last bit, on its neighbours. Slower.",
 )
 @click.option("--save-embeddings", is_flag=True, help="Write the features too, to embeddings.h5.")
+@click.option(
+    "--write-viral",
+    type=click.Path(path_type=Path),
+    metavar="FASTA",
+    help="Write the records called Viral in contigs.tsv there, too; compressed if it ends in .gz, .bz2, .xz or .zst.",
+)
 @click.option("--keep-intermediate", is_flag=True, help="Keep the chunk, frame and protein FASTA files.")
 @click.option(
     "--set",

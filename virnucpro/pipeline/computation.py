@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 from virnucpro.devices import Placement, usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
@@ -13,6 +14,8 @@ from virnucpro.manifest import check_same
 from virnucpro.outcomes import Finished
 from virnucpro.pipeline.meter import Meter
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
+from virnucpro.provenance import session
+from virnucpro.reads import Read
 from virnucpro.recipe import Facts, Recipe
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
@@ -48,11 +51,12 @@ class Computation:
         self._settings, self._config, self._directory = settings, settings.runtime, directory
         self._paths, self._survey, self._recipe, self._placement = paths, survey, recipe, placement
         self._buffer_size, self._earlier, self.telemetry = buffer_size, earlier, telemetry
-        self._fingerprint = Fingerprint(recipe.weights)
+        self._fingerprint = Fingerprint(recipe.weights.files())
+        self._input_fingerprint = Fingerprint(dict(zip(settings.inputs, map(Path, paths), strict=True)))
         self._crew: Crew | None = None
         self._begun = self._stopped = self._over = False
         self.windows_before = 0  # finished by the run that is gone on with
-        self.manifest: dict = {"weights": {}}
+        self.manifest: dict = {"weights": {}, "sessions": [session()]}
         self.facts: Facts | None = None
         self.store = Store(
             directory.windows, self._record, self._config.checkpoint_seq_threshold,
@@ -82,6 +86,7 @@ class Computation:
 
     def take_up(self) -> None:
         """Go on from the finished windows of the earlier run."""
+        self.manifest["sessions"] = [*self._earlier.get("sessions", []), *self.manifest["sessions"]]
         if self._earlier["checkpoints"] or self._earlier["status"] != "running":
             self.settle({"weights": self._fingerprint.result()})
         self.store.take_up(self._earlier["checkpoints"])
@@ -191,7 +196,7 @@ class Computation:
     def _windows(self) -> Generator[Window | None]:
         """The windows that are not finished, in order."""
         settings, recipe, chunk_size = self._settings, self._recipe, self.facts.chunk_size
-        reads = reread(self._paths, self._survey, settings.rename_duplicates, settings.inputs)
+        reads = self.reads()
         if settings.keep_intermediate:
             run = self._directory
             files = run.chunk_fasta(chunk_size), run.nucleotide_fasta, run.protein_fasta
@@ -207,6 +212,10 @@ class Computation:
         for window in windows(reads, recipe.kind, chunk_size, self._buffer_size, recipe.token_budget):
             if window.index not in done:
                 yield window
+
+    def reads(self) -> Iterator[Read]:
+        """The input once more; see `survey.reread`."""
+        return reread(self._paths, self._survey, self._settings.rename_duplicates, self._settings.inputs)
 
     def _ready(self, backends: dict[str, str]) -> None:
         """The models are loaded: from here on the directory is this run's."""
@@ -225,6 +234,7 @@ class Computation:
             self._begin()
         self.telemetry.begin_stage("computing")
         self._fingerprint.begin()
+        self._input_fingerprint.begin()
 
     def _begin(self) -> None:
         self._begun = True
@@ -243,6 +253,7 @@ class Computation:
         """Write the manifest. A complete run lists no checkpoints, for they are about to go."""
         if status != "running":
             self.manifest["weights"] = self._fingerprint.result()
+            self.manifest["input"]["files"] = self._input_fingerprint.result()
         listed = [] if status == "complete" else self.store.entries
         self.manifest |= {"status": status, "checkpoints": listed} | more
         self._directory.write_manifest(self.manifest)

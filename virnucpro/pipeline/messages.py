@@ -59,9 +59,8 @@ def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: Odditie
         log.warning("%d residues are not in ESM-2's alphabet and are read as X.", odd.unknown)
     log.info("Records: %s.", ", ".join(f"{count} {fate}" for fate, count in fates.items()) or "none")
     if counts is not None:
-        log.info(
-            "Chunks called viral: %d of %d; contigs called: %d.", counts.viral_chunks, counts.chunks, counts.contigs
-        )
+        calls = ", ".join(f"{count} {call}" for call, count in sorted(counts.calls.items())) or "none called"
+        log.info("Chunks called viral: %d of %d. Contigs: %s.", counts.viral_chunks, counts.chunks, calls)
     if synthetic:
         log.warning("Remember: the weights were synthetic, the results mean nothing.")
     if odd.failed:

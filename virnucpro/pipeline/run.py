@@ -9,16 +9,18 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 
 from virnucpro import __version__
 from virnucpro.devices import Placement, place
 from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
+from virnucpro.errors import BadRequest
 from virnucpro.manifest import describe
 from virnucpro.pipeline.computation import Computation
 from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
+from virnucpro.provenance import now
 from virnucpro.reads import STDIN, stem_of
 from virnucpro.recipe import AUTO, Recipe
 from virnucpro.report import Counts, has_results, scored, write_fates, write_verdicts
@@ -26,6 +28,7 @@ from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
 from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
+from virnucpro.viral import check_target, write_viral
 from virnucpro.weights import WeightPaths, find_weights
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,8 @@ def run(
     Raises:
         BadInput: The sequences cannot be used. BadRequest: The request cannot be met. Interrupted: It was stopped.
     """
+    if settings.write_viral is not None:
+        check_target(settings.write_viral, settings.inputs, settings.resume or settings.force)
     # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
     at_hand = takewhile(lambda path: path != STDIN and Path(path).is_file(), settings.inputs)
     kind_of(list(at_hand), settings.input_type)
@@ -70,6 +75,8 @@ def run(
         telemetry.begin_stage("reading the input")
         paths = [stack.enter_context(spooled(path, directory.root, directory.copy_prefix)) for path in settings.inputs]
         kind = kind_of(paths, settings.input_type, settings.inputs)
+        if kind == "protein" and settings.write_viral is not None:
+            raise BadRequest("--write-viral needs verdicts, and the input is protein, which gets none. Leave it out.")
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
@@ -87,10 +94,11 @@ def run(
             if earlier["status"] == "complete" and has_results(directory.results, kind, recipe.keep_features):
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
+                _write_viral(settings, computation, directory)
                 return _summary(directory, recipe, earlier["fates"])
         started(computation)
         computation.run()
-        return _report(directory, computation, recipe, computation.facts.synthetic)
+        return _report(settings, directory, computation, recipe)
 
 
 def recipe_of(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
@@ -109,7 +117,7 @@ def recipe_of(settings: Settings, kind: str, weights: WeightPaths, placement: Pl
     )
 
 
-def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, synthetic: bool) -> Summary:
+def _report(settings: Settings, directory: RunDirectory, computation: Computation, recipe: Recipe) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
     store, kind = computation.store, recipe.kind
     directory.results.mkdir(exist_ok=True)
@@ -123,24 +131,28 @@ def _report(directory: RunDirectory, computation: Computation, recipe: Recipe, s
     fates = write_fates(directory.results, store.finished(), kind, failures)
     assert sum(fates.values()) == computation.records, "records are lost"
     if recipe.keep_features:
-        settings = computation.manifest["settings"]
+        known = computation.manifest["settings"]
         attributes = {
             "virnucpro": __version__,
             "model": recipe.esm_model,
             "precision": recipe.precision,
-            "attention": settings.get("attention", ""),
+            "attention": known.get("attention", ""),
             "weights_sha256": json.dumps(computation.weights_sha256()),
             "torch": computation.manifest.get("backends", {}).get("torch", ""),
             "device": computation.manifest.get("backends", {}).get("device", ""),
         }
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
+    _write_viral(settings, computation, directory)
     odd = Oddities.of(store.finished())
     performance = _finalized(computation, directory)
     del performance["per_rank"]  # for the telemetry's own file
-    computation.write("partial" if odd.failed else "complete", fates=fates, performance=performance)
+    counted = {"records": computation.records, "sequences": odd.sequences, "failed": odd.failed}
+    if counts is not None:
+        counted |= asdict(counts)
+    computation.write("partial" if odd.failed else "complete", fates=fates, counts=counted, performance=performance)
     if not odd.failed:
         directory.remove_windows()
-    say_what_came_out(fates, counts, odd, synthetic)
+    say_what_came_out(fates, counts, odd, computation.facts.synthetic)
     log.info("Results: %s", directory.results)
     return replace(
         _summary(directory, recipe, fates),
@@ -163,8 +175,15 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict:
             telemetry.finalize()
         except OSError as error:
             log.warning("No telemetry was written: %s. The results are not touched by that.", error)
+    manifest["sessions"][-1] |= {"finished": now(), "stage_seconds": telemetry.stage_seconds}
     manifest["telemetry"] = directory.telemetry_file.exists()
     return summary
+
+
+def _write_viral(settings: Settings, computation: Computation, directory: RunDirectory) -> None:
+    if settings.write_viral is not None:
+        count = write_viral(settings.write_viral, computation.reads(), directory.results)
+        log.info("Viral records: %d, in %s.", count, settings.write_viral)
 
 
 def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:

@@ -99,6 +99,11 @@ class TelemetryLogger:
             self._stage_seconds[before] = self._stage_seconds.get(before, 0.0) + now - began
         self._stage = None if name is None else (name, now)
 
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Wall time of each stage that has ended, in the order in which they first began."""
+        return dict(self._stage_seconds)
+
     def record_batch(
         self,
         *,

@@ -1,0 +1,39 @@
+"""Provenance: with what a result was made; for the manifest. A session each time a run was started or resumed."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from virnucpro import __version__
+
+PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "dnaio", "xopen", "h5py")
+
+
+def session() -> dict:
+    """This process: command line, start (UTC), and the versions of what computes and reads."""
+    program = Path(sys.argv[0]).name
+    return {
+        "command": shlex.join(["virnucpro" if program == "__main__.py" else program, *sys.argv[1:]]),
+        "started": now(),
+        "virnucpro": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+    }
+
+
+def now() -> str:
+    """To the second, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
