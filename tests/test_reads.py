@@ -6,7 +6,7 @@ import io
 import lzma
 
 import pytest
-from xopen import xopen
+from hostile import zstandard
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.reads import Read, read_records, sniff, stem_of, with_unique_names
@@ -55,13 +55,6 @@ def test_reads_every_spelling(tmp_path, text, expected):
 
 
 PLAIN = b">a\nACGT\nACGT\n>b\nGGCC\n"
-
-
-def zstandard(content):
-    buffer = io.BytesIO()
-    with xopen(buffer, "wb", format="zst") as file:
-        file.write(content)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

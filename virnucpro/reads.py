@@ -92,9 +92,16 @@ def read_records(path: str, shown: str | None = None) -> Iterator[Read]:
             # dnaio counts lines from 0 and from where it began to read.
             place = f"record {number + 1}" if error.line is None else f"line {error.line + 1 + skipped}"
             raise BadInput(
-                f"{shown}, {place}: not valid {error.format}: {' '.join(error.message.split())} "
-                "Mend or remove that record."
+                f"{shown}, {place}: not valid {error.format}: {_printable(error.message)} Mend or remove that record."
             ) from error
+
+
+def _printable(message: str) -> str:
+    """On one line; what a terminal would obey, as its code: messages quote what the file holds."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in " ".join(message.split())
+    )
 
 
 def _parse(file: io.BufferedReader, first: bytes) -> Iterator[tuple[str, str]]:
