@@ -242,3 +242,20 @@ def test_importing_it_imports_little():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_lets_go_of_its_models(main, tmp_path):
+    """At once: who runs one input after the other would else have several in memory until Python looks for cycles."""
+    import gc
+
+    from virnucpro.engine import Engine
+
+    (tmp_path / "x.fa").write_text(">a\nATGGCCAAAGTTCTGGAC\n")
+    gc.collect()
+    gc.disable()
+    try:
+        code, said = main("predict", tmp_path / "x.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
+        assert code == 0, said
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Engine)]
+    finally:
+        gc.enable()

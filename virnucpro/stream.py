@@ -144,8 +144,12 @@ class Stream:
         self._stopped = True
 
     def close(self) -> None:
-        """End the loader's processes; left to the end of the program, each would be waited for."""
+        """End the loader's processes; left to the end of the program, each would be waited for. Let go of the models.
+
+        Whoever runs one input after the other would have several in memory until Python finds the cycle they are in.
+        """
         self._loader = iter(())
+        self.engine = None
 
     @property
     def queue_depth(self) -> int:
