@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin/python
 
-.PHONY: bench test validate lint preview bundle merge-results clean
+.PHONY: bench test validate lint types preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
@@ -39,11 +39,14 @@ lint: $(STAMP)
 	$(BIN) -m ruff check --config .ci/ruff.toml .
 	$(BIN) -m ruff format --config .ci/ruff.toml --check .
 
+types: $(STAMP)
+	$(BIN) -m mypy --config-file .ci/mypy.ini
+
 # torch comes first: an unpinned one, drawn in by another package, would be several gigabytes.
 $(STAMP): setup.py .ci/constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt torch setuptools wheel
-	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,test]' ruff
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,test]' ruff mypy
 	touch $(STAMP)
 
 clean:

@@ -16,7 +16,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["virnucpro", "virnucpro.*"]),
-    package_data={"virnucpro.utils": ["*.html"]},
+    package_data={"virnucpro": ["py.typed"], "virnucpro.utils": ["*.html"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.10",

@@ -20,10 +20,10 @@ __all__ = ["embed", "predict"]
 
 
 def predict(
-    input: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    input: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     *,
-    weights_dir: str | os.PathLike | None = None,
+    weights_dir: str | os.PathLike[str] | None = None,
     model_type: str = "500",
     esm_model: str = "esm2_t36_3B_UR50D",
     precision: str = "auto",
@@ -81,10 +81,10 @@ def predict(
 
 
 def embed(
-    input: str | os.PathLike,
-    output_dir: str | os.PathLike,
+    input: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     *,
-    weights_dir: str | os.PathLike | None = None,
+    weights_dir: str | os.PathLike[str] | None = None,
     esm_model: str = "esm2_t36_3B_UR50D",
     enable_fp16: bool | None = None,
     world_size: int | None = None,

@@ -139,7 +139,8 @@ def flash_attn(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H
     from flash_attn import flash_attn_varlen_func
 
     cu, longest = pack.cu_seqlens_S1, pack.max_seqlen
-    return flash_attn_varlen_func(q_THK, k_THK, v_THK, cu, cu, longest, longest, alibi_slopes=slopes_H)
+    y_THK: Tensor = flash_attn_varlen_func(q_THK, k_THK, v_THK, cu, cu, longest, longest, alibi_slopes=slopes_H)
+    return y_THK
 
 
 def sdpa(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:

@@ -26,7 +26,7 @@ State = dict[str, Tensor]
 COPIERS = 8  # threads
 
 
-def read_pickled(path: Path, allowed: list, mmap: bool = True) -> Any:
+def read_pickled(path: Path, allowed: list[Any], mmap: bool = True) -> Any:
     """Read a file written by `torch.save`, memory-mapped where its format allows.
 
     Args:
@@ -139,7 +139,9 @@ class Unfilled(TorchFunctionMode):
 
     _FILLING = (Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_)
 
-    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if function in self._FILLING or getattr(function, "__module__", None) == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]

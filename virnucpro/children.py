@@ -43,4 +43,5 @@ def follow_the_parent() -> None:
         os._exit(1)
 
     parent = multiprocessing.parent_process()
+    assert parent is not None, "this process is no child"
     threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

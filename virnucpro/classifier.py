@@ -34,7 +34,8 @@ class MLPClassifier(nn.Module):
 
     def forward(self, x_SF: Tensor) -> Tensor:
         """Logits (S, 2)."""
-        return self.output_layer(self.dropout(F.relu(self.bn1(self.hidden_layer(x_SF)))))
+        logits_S2: Tensor = self.output_layer(self.dropout(F.relu(self.bn1(self.hidden_layer(x_SF)))))
+        return logits_S2
 
 
 # A published .pth is a whole pickled module of the class its training script called __main__.MLPClassifier.
@@ -127,7 +128,7 @@ def check_fit(
             f"{path} was trained on chunks of {trained_on} bp, but --model-type {chunk_size} asks for "
             f"{chunk_size} bp. Use the {chunk_size} bp classifier, or --model-type custom to follow the file."
         )
-    return chunk_size or trained_on
+    return chunk_size or trained_on  # type: ignore[return-value]  # one of them is known
 
 
 def convert(source: Path, target: Path, chunk_size: int | None) -> int:
@@ -151,7 +152,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
         metadata["virnucpro_synthetic"] = "true"
     with whole_file(target, "wb") as file:
         file.write(safetensors.torch.save(classifier.model.state_dict(), metadata))
-    return chunk_size
+    return chunk_size  # type: ignore[return-value]  # one of them is known
 
 
 @torch.inference_mode()

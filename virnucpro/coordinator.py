@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from virnucpro.children import interrupts_held
 from virnucpro.errors import BadRequest, Interrupted
@@ -46,7 +47,7 @@ class _Worker:
     begun: set[Key] = field(default_factory=set)
     since: float = 0.0  # when it last got on
     why: str = ""  # it ended, or was ended
-    outbox: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    outbox: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
         self._sender = threading.Thread(target=self._send_on, daemon=True)
@@ -84,7 +85,7 @@ class Coordinator:
         body: What a process runs; tests put in one that fails.
     """
 
-    def __init__(self, work: Work, devices: tuple[str, ...], body: Callable = work_for) -> None:
+    def __init__(self, work: Work, devices: tuple[str, ...], body: Callable[..., None] = work_for) -> None:
         self._work, self._devices, self._body = work, devices, body
         self._workers: dict[Connection, _Worker] = {}
         self._stopping = False
@@ -109,10 +110,11 @@ class Coordinator:
                     log.error("Worker %d: %s while it started.", worker.rank, worker.end())
                     self.failed_ranks.append(worker.rank)
                 elif message[0] == "ready":
-                    return message[1]
+                    facts: Facts = message[1]
+                    return facts
         raise BadRequest("No worker process could be started. Repeat with -v for the reason.")
 
-    def run(self, windows: Iterator[Window], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
+    def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
         self._ready = ready
         tasks = Tasks(windows, self._work.recipe.kind, self._work.config.max_retries_poison)
         try:
@@ -187,10 +189,10 @@ class Coordinator:
         # What is left then is for one that is loading.
         return any(worker.in_hand for worker in loaded) or (tasks.left and len(loaded) < len(self._workers))
 
-    def _receive(self, worker: _Worker) -> tuple | None:
+    def _receive(self, worker: _Worker) -> tuple[Any, ...] | None:
         """A worker's message; None at its end. Log records are passed on, refusals raised."""
         try:
-            message = worker.pipe.recv()
+            message: tuple[Any, ...] = worker.pipe.recv()
         except (EOFError, OSError):
             return None
         match message:
@@ -205,7 +207,7 @@ class Coordinator:
                 worker.why = f"gave up: {text}"
         return message
 
-    def _act(self, worker: _Worker, message: tuple, tasks: Tasks, deliver: Deliver) -> None:
+    def _act(self, worker: _Worker, message: tuple[Any, ...], tasks: Tasks, deliver: Deliver) -> None:
         match message:
             case ("began", index, only):
                 worker.begun.add((index, only))

@@ -64,7 +64,7 @@ def visible_gpus() -> int:
         import pynvml
 
         pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
+        count: int = pynvml.nvmlDeviceGetCount()
     except Exception:  # no driver, no GPU, or a broken installation of either
         return 0
     if listed is None:

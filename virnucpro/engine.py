@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,16 +31,24 @@ from virnucpro.warmup import warm_up
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Event = torch.cuda.Event
+Means = Callable[[Tensor, Pack], Tensor]
+Timing = tuple[Event | None, Event | None, Event | None, Event | None]
 
 
 class Pending:
     """A window under way on the device. `timing`: events of its begin, its end, its arrival, and the end before."""
 
     def __init__(
-        self, prepared: Prepared, recipe: Recipe, arrays: dict[str, Tensor], failures: dict[int, str], timing=None
+        self,
+        prepared: Prepared,
+        recipe: Recipe,
+        arrays: dict[str, Tensor],
+        failures: dict[int, str],
+        timing: Timing = (None, None, None, None),
     ) -> None:
         self._prepared, self._recipe, self._arrays, self._failures = prepared, recipe, arrays, failures
-        self._begun, self._ended, self._arrived, self._earlier = timing or (None,) * 4
+        self._begun, self._ended, self._arrived, self._earlier = timing
         self._not_finite = "features are not finite"
         if recipe.precision == "fp16":
             self._not_finite += " in fp16 (try --precision bf16)"  # whose range is that of fp32
@@ -64,7 +73,7 @@ class Pending:
             outcome.seconds = self._begun.elapsed_time(self._ended) / 1000
             if self._earlier is not None:
                 outcome.idle_seconds = max(0.0, self._earlier.elapsed_time(self._begun) / 1000)
-        arrays = {name: array.numpy() for name, array in self._arrays.items()}
+        arrays: dict[str, Any] = {name: array.numpy() for name, array in self._arrays.items()}
         if (finite_S := arrays.pop("finite_S", None)) is not None:
             for place in np.flatnonzero(~finite_S).tolist():
                 self._failures.setdefault(place, self._not_finite)
@@ -97,7 +106,7 @@ class Engine:
         self._streams = None
         if device.type == "cuda":
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host
-        self._ended = None
+        self._ended: Event | None = None
 
     @torch.inference_mode()
     def submit(self, prepared: Prepared, between: Callable[[], None] = lambda: None) -> Pending:
@@ -138,11 +147,11 @@ class Engine:
             widths["esm2_SD"] = self.esm2.shape.width
             if self.dnabert is not None:
                 widths["dnabert_SE"] = self.dnabert.shape.width
-        blank = {name: np.full((count, width), np.nan, np.float32) for name, width in widths.items()}
+        blank: dict[str, Any] = {name: np.full((count, width), np.nan, np.float32) for name, width in widths.items()}
         return replace(outcome, **blank)
 
     def _features(
-        self, model: nn.Module, means: Callable, packs: Packs, failures: dict[int, str], between: Callable
+        self, model: nn.Module, means: Means, packs: Packs, failures: dict[int, str], between: Callable[[], None]
     ) -> Tensor:
         """Means of all sequences of a window, in the window's order: float32 (S, width)."""
         features_SD = torch.empty(len(packs.order_S), model.shape.width, device=self.device)
@@ -161,7 +170,7 @@ class Engine:
     def _run(
         self,
         model: nn.Module,
-        means: Callable,
+        means: Means,
         pack: Pack,
         order_N: Tensor,
         features_SD: Tensor,
@@ -196,11 +205,13 @@ class Engine:
             return there
 
         with torch.cuda.stream(copy):
-            both = tuple(packs and packs.map(to_device) for packs in both)
+            there = tuple(packs and packs.map(to_device) for packs in both)
         compute.wait_stream(copy)
-        return both
+        return there
 
-    def _returned(self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], begun) -> Pending:
+    def _returned(
+        self, prepared: Prepared, arrays: dict[str, Tensor], failures: dict[int, str], begun: Event | None
+    ) -> Pending:
         """Start the copies to the host, which the next window's packs need not wait for."""
         if self._streams is None:
             return Pending(prepared, self.recipe, arrays, failures)
@@ -219,7 +230,7 @@ class Engine:
         timing, self._ended = (begun, ended, arrived, self._ended), ended
         return Pending(prepared, self.recipe, there, failures, timing)
 
-    def _event(self) -> torch.cuda.Event | None:
+    def _event(self) -> Event | None:
         """A point in the device's work, with its time."""
         if self._streams is None:
             return None

@@ -56,7 +56,7 @@ def read_esm2(path: Path) -> tuple[Esm2Shape, State]:
 def _shapes(shape: Esm2Shape) -> dict[str, tuple[int, ...]]:
     """Every tensor that the representation needs."""
     width, mlp = shape.width, 4 * shape.width
-    expected = {"embed_tokens.weight": (VOCABULARY, width)}
+    expected: dict[str, tuple[int, ...]] = {"embed_tokens.weight": (VOCABULARY, width)}
     norms, linears = ["emb_layer_norm_after"], {}
     for number in range(shape.layers):
         layer = f"layers.{number}"

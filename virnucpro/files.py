@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -30,13 +30,13 @@ def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO]:
+def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO[Any]]:
     """Open a file that appears whole or not at all; see `whole_path`.
 
     Args:
         mode: ``"w"`` (UTF-8 text) or ``"wb"``.
     """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     with whole_path(path, durable) as temporary, open(temporary, mode, **text) as file:
         yield file
 

@@ -18,7 +18,7 @@ class Fingerprint:
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
-        self._futures: dict[str, Future] = {}
+        self._futures: dict[str, Future[str]] = {}
 
     def begin(self) -> None:
         """Start, unless that was done."""
@@ -35,7 +35,7 @@ class Fingerprint:
         return {name: future.result() for name, future in self._futures.items()}
 
 
-def _digest(path: Path, future: Future) -> None:
+def _digest(path: Path, future: Future[str]) -> None:
     try:
         future.set_result(sha256_of(path))
     except Exception as error:

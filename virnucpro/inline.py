@@ -48,7 +48,7 @@ class Inline:
         deliver: Callable[[Step, Cost], None],
         ready: Callable[[dict[str, str]], None],
         began: Callable[[Window], None] = lambda window: None,
-        idle: Callable[[], None] = lambda: None,
+        idle: Callable[[], object] = lambda: None,
     ) -> None:
         """`run`, for windows that come bit by bit; see `stream.Stream`."""
         if self._stopped:

@@ -36,7 +36,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _handle(handler: Callable | signal.Handlers) -> None:
+def _handle(handler: Callable[[int, object], None] | signal.Handlers) -> None:
     for number in INTERRUPTS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

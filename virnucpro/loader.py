@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
@@ -43,10 +45,9 @@ class Packs:
     def tokens(self) -> int:
         return len(self.token_ids_T)
 
-    def map(self, change) -> Packs:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Packs:
         """The same packs with `change` applied to each tensor, such as a copy to the device."""
-        tensors = (change(tensor) for tensor in (self.token_ids_T, self.cu_seqlens, self.order_S))
-        return Packs(*tensors, self.lengths)
+        return Packs(change(self.token_ids_T), change(self.cu_seqlens), change(self.order_S), self.lengths)
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Prepared:
     dnabert: Packs | None
 
 
-class FrontEnd(Dataset):
+class FrontEnd(Dataset[Any]):
     """Chunks to frames to tokens to packs; indexed by the window itself."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._tokenizer = None
+        self._tokenizer: Tokenizer | None = None
 
     def __getitem__(self, window: Window | None) -> Prepared | None:
         """None, for which nothing is done, lets a source say that it has nothing at the moment."""
@@ -108,7 +109,7 @@ def load(
     front_end: FrontEnd, windows: Iterable[Window | None], num_workers: int, prefetch_factor: int
 ) -> Iterator[Prepared | None]:
     """Prepared windows in order, each made ahead of its turn by `num_workers` processes (0: by this one, in turn)."""
-    options = {}
+    options: dict[str, Any] = {}
     if num_workers:
         # Forked before CUDA starts, so that they cost no second import of torch and inherit no CUDA context. (Those
         # that replace dead ones are forked later; torch refuses them any use of CUDA.)

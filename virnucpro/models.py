@@ -21,6 +21,7 @@ def check_models(recipe: Recipe) -> Facts:
     check_size(esm_shape, recipe.esm_model, weights.esm)
     if recipe.kind == "protein":
         return Facts(0, esm_shape.synthetic)
+    assert weights.dnabert is not None and weights.classifier is not None, "a run of DNA without its models"
     dnabert_shape, _ = read_dnabert(weights.dnabert)
     tokens = load_tokenizer(weights.dnabert).get_vocab_size()
     if tokens > dnabert_shape.vocabulary:

@@ -83,13 +83,14 @@ class Finished:
         """Sequences of each piece: int64 (R,)."""
         ends = np.cumsum(self.chunks_R)
         counted = np.concatenate([[0], np.cumsum(np.unpackbits(self.open_C[:, None], axis=1).sum(axis=1))])
-        return (counted[ends] - counted[ends - self.chunks_R]).astype(np.int64)
+        sequences_R: np.ndarray = counted[ends] - counted[ends - self.chunks_R]
+        return sequences_R.astype(np.int64)
 
 
 def finish(window: Window, outcomes: Sequence[Outcome]) -> Finished:
     """Put together a window from its outcomes: one, or those of its parts in order."""
     first = outcomes[0]
-    failures = {}
+    failures: dict[int, str] = {}
     for outcome in outcomes:
         offset = outcome.only[0] if outcome.only else 0
         failures |= {place + offset: reason for place, reason in outcome.failures.items()}

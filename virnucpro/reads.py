@@ -108,7 +108,8 @@ def _parse(file: io.BufferedReader, first: bytes) -> Iterator[tuple[str, str]]:
     """Headers and sequences as dnaio reads them."""
     if first == b">":
         # Tuples instead of dnaio's records, which refuse a header that is not ASCII.
-        yield from dnaio.FastaReader(file, sequence_class=lambda name, sequence, _: (name, sequence))
+        fasta = dnaio.FastaReader(file, sequence_class=lambda name, sequence, _: (name, sequence))
+        yield from fasta  # type: ignore[misc]  # its own types know nothing of `sequence_class`
     else:
         lines = io.BufferedReader(_FastqLines(file), 2**20)
         yield from ((record.name, record.sequence) for record in dnaio.FastqReader(lines))
@@ -139,7 +140,7 @@ class _FastqLines(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # all that BufferedReader gives
         while not self._rest:
             line = self._file.readline()
             if not line:
@@ -163,7 +164,8 @@ def _readable(path: str, shown: str) -> Iterator[io.BufferedReader]:
     try:
         # threads=0: decompress here, not in a program that may be missing and reports errors its own way
         with xopen(sys.stdin.buffer if path == STDIN else path, "rb", threads=0) as file:
-            yield io.BufferedReader(file) if not hasattr(file, "peek") else file
+            # What xopen gives it calls a BinaryIO, which has neither `peek` nor `readinto`.
+            yield io.BufferedReader(file) if not hasattr(file, "peek") else file  # type: ignore[arg-type, misc]
     except (EOFError, zlib.error, lzma.LZMAError, ZstdError) as error:
         raise BadInput(
             f"{shown}: the compressed file is damaged or cut off ({error}). Fetch or compress it again."

@@ -19,14 +19,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
 
 log = logging.getLogger(__name__)
 _ENTRIES = {"virnucpro": str, "status": str, "settings": dict, "weights": dict, "input": dict, "checkpoints": list}
-_locks: set[IO] = set()
+_locks: set[IO[str]] = set()
 
 
 def _let_go() -> None:
@@ -65,7 +65,7 @@ class RunDirectory:
         return self.root / f"{self.stem}_chunked{chunk_size}.fa"
 
     @contextmanager
-    def opened(self, resume: bool, force: bool) -> Iterator[dict | None]:
+    def opened(self, resume: bool, force: bool) -> Iterator[dict[str, Any] | None]:
         """Make the directory, or take up the one that is there, and keep other runs out meanwhile.
 
         Nothing but temporary files is removed; a new directory that stays empty goes again.
@@ -112,7 +112,7 @@ class RunDirectory:
                 _locks.remove(file)
                 path.unlink(missing_ok=True)
 
-    def _locked(self, path: Path) -> IO:
+    def _locked(self, path: Path) -> IO[str]:
         """The open lock file. One that its last holder removed between our opening and locking it locks nobody out."""
         while True:
             try:
@@ -136,7 +136,7 @@ class RunDirectory:
                 return file
             file.close()
 
-    def _find_run(self) -> dict | None:
+    def _find_run(self) -> dict[str, Any] | None:
         """The manifest of the run that is there; None if none of the run's files is."""
         if self.manifest_file.exists():
             return self._read_manifest()
@@ -148,9 +148,9 @@ class RunDirectory:
             )
         return None
 
-    def _read_manifest(self) -> dict:
+    def _read_manifest(self) -> dict[str, Any]:
         try:
-            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
             if all(isinstance(manifest.get(name), kind) for name, kind in _ENTRIES.items()):
                 return manifest
             reason = "it lacks entries"
@@ -161,7 +161,7 @@ class RunDirectory:
             "or choose another --output-dir."
         )
 
-    def write_manifest(self, manifest: dict) -> None:
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
         with whole_file(self.manifest_file) as file:
             json.dump(manifest, file, indent=2)
             file.write("\n")
@@ -173,7 +173,7 @@ class RunDirectory:
     def _folders(self) -> list[Path]:
         return [self.windows, self.results]
 
-    def remove_run(self, manifest: dict) -> None:
+    def remove_run(self, manifest: dict[str, Any]) -> None:
         """Remove what the run of `manifest` wrote, the manifest last."""
         if manifest.get("telemetry"):
             for path in (self.telemetry_file, *self.report_files):

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -47,18 +48,18 @@ class Store:
     ) -> None:
         self.folder, self._record, self._durable = folder, record, durable
         self._sequences, self._seconds = sequences, seconds
-        self.entries: list[dict] = []
+        self.entries: list[dict[str, Any]] = []
         self._waiting: list[Finished] = []
         self._under_way: list[Finished] = []
         self._writer: ThreadPoolExecutor | None = None
-        self._future: Future | None = None
+        self._future: Future[float] | None = None
         self._took: float | None = None
         self._since = time.monotonic()
         self._held = 0  # sequences waiting
         self._file_of: dict[int, str] = {}
         self._files = 0  # numbered so far
 
-    def take_up(self, entries: list[dict]) -> None:
+    def take_up(self, entries: list[dict[str, Any]]) -> None:
         """Go on from the files of an interrupted run, as far as they are what its manifest says. Touches no file.
 
         Args:
@@ -83,7 +84,7 @@ class Store:
             if path.name not in known:
                 path.unlink()
 
-    def _damage(self, entry: dict) -> str | None:
+    def _damage(self, entry: dict[str, Any]) -> str | None:
         """What is wrong with a checkpoint; None if nothing is."""
         try:
             path = self.folder / entry["file"]
@@ -206,7 +207,7 @@ class Store:
         """All windows in order of the input, read back one by one."""
 
         @lru_cache(maxsize=8)  # several workers' windows lie mixed in neighbouring files
-        def opened_file(name: str) -> tuple[safe_open, dict]:
+        def opened_file(name: str) -> tuple[safe_open, dict[str, Any]]:
             opened = safe_open(self.folder / name, framework="numpy")
             return opened, json.loads(opened.metadata()["windows"])
 

@@ -66,13 +66,13 @@ class Stream:
         config: RuntimeConfig,
         num_workers: int,
         began: Callable[[Window], None] = lambda window: None,
-        idle: Callable[[], None] = lambda: None,
+        idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._front_end, self._config, self._began, self._idle = front_end, config, began, idle
         self._num_workers = num_workers
         self._source = iter(source)
         self._unreadable: Exception | None = None  # what ended the source
-        self._ahead: dict[tuple, Window] = {}  # given to the loader, not yet come back
+        self._ahead: dict[tuple[int, tuple[int, int] | None], Window] = {}  # given to the loader, not yet come back
         self._loader = self._load([])
         try:
             self.engine = make_engine()

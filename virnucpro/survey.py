@@ -162,7 +162,7 @@ def _add(digest: hashlib._Hash, read: Read) -> None:
     digest.update(f"{read.name}\t{read.sequence}\n".encode())
 
 
-def _repeated(hashes: array) -> set[int]:
+def _repeated(hashes: array[int]) -> set[int]:
     """Values that occur twice; sorts `hashes` in place, for a copy of it would be as large again."""
     sorted_N = np.asarray(hashes)
     sorted_N.sort()

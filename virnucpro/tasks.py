@@ -43,7 +43,7 @@ class Tasks:
         patience: Failures of a window before it is halved.
     """
 
-    def __init__(self, windows: Iterator[Window], kind: str, patience: int) -> None:
+    def __init__(self, windows: Iterator[Window | None], kind: str, patience: int) -> None:
         self._windows, self._kind, self._patience = windows, kind, patience
         self._ended = False
         self._again: deque[Task] = deque()
@@ -91,7 +91,7 @@ class Tasks:
         if sum(part.sequences for part in parts) < len(sequences_of(window, self._kind).proteins):
             return None
         del self._parts[index], self._whole[index]
-        return finish(window, sorted(parts, key=lambda part: part.only))
+        return finish(window, sorted(parts, key=lambda part: part.only or ()))
 
     def failed(self, task: Task, reason: str, rank: int) -> Finished | None:
         """Have a task tried again, or its halves; the finished window, if its last sequence was given up."""

@@ -44,5 +44,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def dnabert_tokens(tokenizer: Tokenizer, sequences: Sequence[str]) -> list[list[int]]:
     """Token ids of each DNA: [CLS], its BPE tokens, [SEP]; letters but ACGT are [UNK] each."""
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    assert cls is not None and sep is not None, "not a tokenizer of `load_tokenizer`"
     encoded = tokenizer.encode_batch_fast([sequence.upper() for sequence in sequences], add_special_tokens=False)
     return [[cls, *encoding.ids, sep] for encoding in encoded]

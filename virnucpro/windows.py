@@ -68,7 +68,7 @@ def windows(reads: Iterable[Read], kind: str, chunk_size: int, buffer_size: int,
         return window
 
     def share(full: float) -> float:
-        return full / 2 ** max(0, RAMP - index)
+        return full / (1 << max(0, RAMP - index))
 
     for read in reads:
         if kind == "protein":

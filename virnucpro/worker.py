@@ -13,6 +13,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
 from virnucpro.children import follow_the_parent
 from virnucpro.errors import DeviceLost, VirnucproError
@@ -27,7 +28,7 @@ def work_for(pipe: Connection, work: Work, device: str, rank: int) -> None:
     """Body of the process."""
     follow_the_parent()
     sender = _Sender(pipe)
-    logging.getLogger().handlers = [_PipeHandler(sender)]
+    logging.getLogger().handlers = [_PipeHandler(sender)]  # type: ignore[arg-type]  # in a queue's place
     logging.getLogger().setLevel(work.log_level)
     logging.captureWarnings(True)
     try:
@@ -46,7 +47,7 @@ def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int)
 
     inline = Inline(work, device, rank)
     sender.send("ready", inline.check())
-    incoming: queue.SimpleQueue = queue.SimpleQueue()
+    incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
     arrived = threading.Event()  # since `windows` looked last
 
     def receive() -> None:
@@ -102,4 +103,4 @@ class _PipeHandler(logging.handlers.QueueHandler):
     """Sends log records to the parent, which owns the terminal."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send("log", record)
+        self.queue.send("log", record)  # type: ignore[attr-defined]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from virnucpro.devices import visible_gpus
 from virnucpro.errors import BadRequest
@@ -20,7 +22,7 @@ MODEL_CONFIG_KEYS = ("model_type", "model_name", "enable_fp16", "weights_dir")
 
 def run_multi_gpu_inference(
     fasta_files: str | Path | Sequence[str | Path],
-    output_dir: str | Path,
+    output_dir: str | os.PathLike[str],
     model_config: Mapping[str, object],
     world_size: int | None = None,
     timeout: float | None = None,
@@ -67,11 +69,12 @@ def run_multi_gpu_inference(
     telemetry = TelemetryLogger(output_dir, stem_of(settings.inputs[0]))
     telemetry.set_run_metadata(model=dict(model_config, weights_dir=None), world_size=world_size)
     summary = run(settings, telemetry)
+    assert summary.embeddings is not None, "proteins without features"
     return summary.embeddings, summary.failed_ranks
 
 
-def _model(model_config: Mapping[str, object]) -> dict[str, object]:
-    """Settings of the model."""
+def _model(model_config: Mapping[str, object]) -> dict[str, Any]:
+    """Settings of the model; the name is checked with them."""
     unknown = sorted(model_config.keys() - set(MODEL_CONFIG_KEYS))
     if unknown:
         raise BadRequest(f"model_config has {unknown[0]!r}. Known keys: {', '.join(MODEL_CONFIG_KEYS)}.")
@@ -89,7 +92,7 @@ def _model(model_config: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def _devices(world_size: int | None) -> dict[str, object]:
+def _devices(world_size: int | None) -> dict[str, Any]:
     """Settings of the devices."""
     if world_size is not None and (type(world_size) is not int or world_size < 1):
         raise BadRequest(f"world_size is {world_size!r}. Give 1 or more, or None for all GPUs.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -59,7 +60,7 @@ class InferenceProgressReporter:
         fading = math.exp(-seconds / SMOOTHING_SECONDS)
         self._tokens = self._tokens * fading + tokens
         self._seconds = self._seconds * fading + seconds
-        shown = {}
+        shown: dict[str, Any] = {}
         if self._seconds:
             shown["speed"] = f"{self._tokens / self._seconds:,.0f}"
         if gpu_utilization is not None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from virnucpro.errors import BadRequest
 
@@ -111,7 +111,7 @@ class RuntimeConfig:
         Raises:
             BadRequest: No ``=``, an unknown or repeated key, or a value that does not fit.
         """
-        values: dict[str, object] = {}
+        values: dict[str, Any] = {}  # each checked by its rule
         for pair in pairs:
             key, equals, text = (part.strip() for part in pair.partition("="))
             if not equals:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
+from typing import Any, cast
 
 from virnucpro.devices import usable_cpus
 
@@ -30,7 +31,7 @@ def _start_nvml() -> ModuleType:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise _NoNvml(f"the NVIDIA driver does not answer: {error}") from error
-    return pynvml
+    return cast(ModuleType, pynvml)
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def _nvml() -> Iterator[ModuleType]:
         nvml.nvmlShutdown()
 
 
-def capture_hardware_info() -> dict:
+def capture_hardware_info() -> dict[str, Any]:
     """Describe this host, without its name.
 
     Returns:
@@ -89,12 +90,12 @@ def _torch_versions() -> tuple[str | None, str | None]:
         return None, None
 
 
-def _gpus() -> tuple[list[dict], str | None, str | None]:
+def _gpus() -> tuple[list[dict[str, Any]], str | None, str | None]:
     """Each GPU, the driver's CUDA version, and why there is no GPU."""
     try:
         with _nvml() as nvml:
 
-            def ask(question: Callable, *arguments: object) -> object:
+            def ask(question: Callable[..., Any], *arguments: object) -> Any:
                 """A GPU need not know everything: a lost one knows nothing, some have no power limit."""
                 try:
                     return question(*arguments)
@@ -164,7 +165,7 @@ class GpuUtilization:
 
     def stop(self) -> None:
         """End the thread and let go of NVML."""
-        if self._nvml is None:
+        if self._nvml is None or self._thread is None:
             return
         self._ended.set()
         self._thread.join()

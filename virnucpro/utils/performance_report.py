@@ -6,10 +6,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.files import whole_file
-from virnucpro.utils.requirements import FAIL, decimals, find, unmet
+from virnucpro.utils.requirements import FAIL, Content, decimals, find, unmet
 
 log = logging.getLogger(__name__)
 # What the validation suite writes beside the telemetry; each may be missing.
@@ -66,7 +67,7 @@ def report_on(run: Path) -> tuple[str, Path | None]:
     paths = {name: file.with_name(f"{name}.json") for name in RESULTS}
     results = {name: _read(path) for name, path in paths.items() if path.exists()}
     path = file.with_name(f"{REPORT}_{file.stem.removeprefix(TELEMETRY)}.txt")
-    text = _text(telemetry, results, [file, *map(paths.get, results)])
+    text = _text(telemetry, results, [file, *(paths[name] for name in results)])
     try:
         _write(text, telemetry, results, path)
     except OSError as error:
@@ -75,7 +76,7 @@ def report_on(run: Path) -> tuple[str, Path | None]:
     return text, path.with_suffix(".html")
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -85,7 +86,7 @@ def _read(path: Path) -> dict:
     return content
 
 
-def generate_performance_report(telemetry: dict, path: Path, results: Mapping[str, Mapping] | None = None) -> str:
+def generate_performance_report(telemetry: Content, path: Path, results: Mapping[str, Content] | None = None) -> str:
     """Write what a telemetry file holds as plain text, and beside it as one HTML page with pictures.
 
     Args:
@@ -105,11 +106,11 @@ def generate_performance_report(telemetry: dict, path: Path, results: Mapping[st
     return text
 
 
-def _text(telemetry: Mapping, results: Mapping[str, Mapping], files: Iterable[Path] = ()) -> str:
+def _text(telemetry: Content, results: Mapping[str, Content], files: Iterable[Path] = ()) -> str:
     return _made(lambda: "\n".join(_lines(telemetry, results)) + "\n", files)
 
 
-def _write(text: str, telemetry: Mapping, results: Mapping[str, Mapping], path: Path) -> None:
+def _write(text: str, telemetry: Content, results: Mapping[str, Content], path: Path) -> None:
     """The page, then the text, each whole or not at all."""
 
     def page() -> str:
@@ -138,7 +139,7 @@ def _made(make: Callable[[], str], files: Iterable[Path] = ()) -> str:
         ) from error
 
 
-def _lines(telemetry: Mapping, results: Mapping[str, Mapping]) -> Iterator[str]:
+def _lines(telemetry: Content, results: Mapping[str, Content]) -> Iterator[str]:
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
     findings = find(summary, results)
     yield from ("virnucpro performance report", "============================")
@@ -156,7 +157,7 @@ def _section(title: str, rows: Rows) -> Iterator[str]:
     yield from ("", title, *(f"  {name:<{width}} {text}".rstrip() for name, text in rows))
 
 
-def sections(metadata: Mapping, summary: Mapping, results: Mapping[str, Mapping]) -> Iterator[tuple[str, Rows]]:
+def sections(metadata: Content, summary: Content, results: Mapping[str, Content]) -> Iterator[tuple[str, Rows]]:
     """Titles and rows (name, text) of all but the requirements and the ranks."""
     shards = metadata.get("shards", [])  # what differs between the files of workers
     run = _pairs(_without(metadata, "hardware", "shards", "stage_seconds"))
@@ -184,12 +185,12 @@ def sections(metadata: Mapping, summary: Mapping, results: Mapping[str, Mapping]
         yield "Parameters", [("recommended", str(best))]
 
 
-def steps_from(comparison: Mapping) -> str:
+def steps_from(comparison: Content) -> str:
     """Where the steps of the comparison were measured, in brackets; empty if it is where the rest was."""
     return f" ({comparison['breakdown_from']})" if comparison.get("breakdown_from") else ""
 
 
-def rank_rows(entry: Mapping) -> Rows:
+def rank_rows(entry: Content) -> Rows:
     """Of one worker."""
     return _table(RANK, entry)
 
@@ -201,14 +202,14 @@ def _gain(seconds: float | str, less: float | None) -> str:
     return f"{decimals(seconds)} s" + ("" if less is None else f" ({decimals(less)} s less)")
 
 
-def _hardware(hardware: Mapping) -> Rows:
+def _hardware(hardware: Content) -> Rows:
     rows = _pairs(_without(hardware, "gpus", "reason")) if hardware else [(ABSENT, "")]
     for number, gpu in enumerate(hardware.get("gpus", ())):
         rows += _pairs({f"gpu {number}": ", ".join(f"{key} {value}" for key, value in gpu.items())})
     return rows + (_pairs({"no gpu": hardware["reason"]}) if hardware.get("reason") else [])
 
 
-def _table(keys: Iterable[str], values: Mapping) -> Rows:
+def _table(keys: Iterable[str], values: Content) -> Rows:
     rows = []
     for key in keys:
         label, factor, unit = (TOTALS | STEADY)[key]
@@ -216,11 +217,11 @@ def _table(keys: Iterable[str], values: Mapping) -> Rows:
     return rows
 
 
-def _without(values: Mapping, *keys: str) -> dict:
+def _without(values: Content, *keys: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in keys}
 
 
-def _pairs(values: Mapping) -> Rows:
+def _pairs(values: Content) -> Rows:
     return [
         (key, ABSENT if value is None else value if isinstance(value, str) else json.dumps(value, default=str))
         for key, value in values.items()

@@ -8,15 +8,20 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
 
 INK = "#010203"  # stands for the page's own text colour, which matplotlib cannot name
 FAST, SLOW, SAVED, WORSE = "#1a936f", "#8d99ae", "#c9d1dc", "#d1495b"
 COLOURS = (SLOW, FAST, "#e09f3e", "#5b8def", "#9d7bd8")  # of bars side by side
 LINES = (FAST, "#5b8def", "#e09f3e", "#9d7bd8", "#d1495b", SLOW)  # of ranks
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
     "font.size": 11,
     "text.color": INK,
@@ -33,7 +38,7 @@ MOST_POINTS, MOST_MARKS = 500, 100  # of a line: more cannot be told apart
 Bars = Sequence[tuple[str, float | None]]
 
 
-def picture(title: str, height: float, draw: Callable) -> str:
+def picture(title: str, height: float, draw: Callable[[Axes], None]) -> str:
     """`draw` on axes of so many inches, as an SVG element; `title` is what it is called where it cannot be seen."""
     with matplotlib.rc_context():  # neither takes over the user's own settings nor changes the caller's
         matplotlib.rcdefaults()
@@ -50,7 +55,7 @@ def picture(title: str, height: float, draw: Callable) -> str:
 def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
     """Seconds of each row, side by side."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for y, (_, seconds) in enumerate(rows):
             axes.barh(y, seconds, height=0.7, color=FAST)
             label(axes, seconds, y, f"{seconds:.1f} s")
@@ -62,7 +67,7 @@ def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
 def waterfall(steps: Bars, title: str) -> str:
     """Each step's time, and in a paler colour what it saves against the step before it (in red, what it costs)."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         before = None
         last = max((i for i, (_, seconds) in enumerate(steps) if seconds is not None), default=None)
         for y, (_, seconds) in enumerate(steps):
@@ -95,10 +100,10 @@ def over_time(
         bound: What the values are held against, drawn across. warmup: Seconds that do not count, shaded.
     """
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for number, (name, points) in enumerate(series.items()):
             seconds, values = zip(*points[:: -(-len(points) // MOST_POINTS)], strict=True)
-            style = {"color": LINES[number % len(LINES)], "linewidth": 1.4}
+            style: dict[str, Any] = {"color": LINES[number % len(LINES)], "linewidth": 1.4}
             if len(seconds) <= MOST_MARKS:
                 style |= {"marker": "o", "markersize": 3}
             axes.plot(seconds, values, label=name, **style)
@@ -133,14 +138,15 @@ def heat_map(
         none: What stands where there is no number.
     """
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         numbers = [[float("nan") if value is None else value for value in line] for line in values]
         image = axes.imshow(numbers, cmap="YlGn", aspect="auto")
+        share: Callable[[float], float] = image.norm  # type: ignore[assignment]  # whose types know arrays alone
         for y, line in enumerate(values):
             for x, value in enumerate(line):
                 said = none if value is None else f"{value:,.0f}"
                 # on a colour of this map, not in the page's own ink
-                shade = INK if value is None else "#ffffff" if image.norm(value) > 0.6 else "#222222"
+                shade = INK if value is None else "#ffffff" if share(value) > 0.6 else "#222222"
                 axes.text(x, y, said, ha="center", va="center", color=shade)
         axes.set_xticks(range(len(columns)), list(map(str, columns)))
         axes.set_yticks(range(len(rows)), list(map(str, rows)))
@@ -161,7 +167,7 @@ def histogram(
     """
     low, high = edges[0], edges[-1]
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         clipped = [[min(max(value, low), high) for value in values] for values in series.values()]
         axes.hist(clipped, bins=edges, label=list(series), color=COLOURS[1 : 1 + len(series)])
         axes.set_xscale("log")
@@ -181,7 +187,7 @@ def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: 
         names: Of the x and the y axis.
     """
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=SAVED, linewidth=1, zorder=0)
         for which, colour, size, said in ((False, FAST, 6, "same label"), (True, WORSE, 24, "other label")):
             points = [(a, b) for a, b, strange in zip(x, y, odd, strict=True) if bool(strange) == which]
@@ -197,19 +203,19 @@ def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: 
     return picture(title, 4.5, draw)
 
 
-def label(axes, x: float, y: float, text: str) -> None:
+def label(axes: Axes, x: float, y: float, text: str) -> None:
     """Words beside the end of a bar."""
     axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center")
 
 
-def seconds_axis(axes) -> None:
+def seconds_axis(axes: Axes) -> None:
     """Bars of seconds, with room for their labels."""
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, axes.get_xlim()[1] * 1.4 or 1)
     axes.set_xlabel("seconds, less is better")
 
 
-def _downwards(axes, names: Sequence[str]) -> None:
+def _downwards(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), names)
     seconds_axis(axes)

@@ -9,7 +9,7 @@ from virnucpro.utils import pictures
 from virnucpro.utils.decisions import REQUIREMENTS
 from virnucpro.utils.pages import render
 from virnucpro.utils.performance_report import rank_rows, sections, steps_from
-from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, failed, find
+from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, Content, failed, find
 
 # Of every window: title, its key, factor to the unit shown, the requirement it is held against.
 OVER_TIME = (
@@ -20,7 +20,7 @@ OVER_TIME = (
 )
 
 
-def page(telemetry: Mapping, results: Mapping[str, Mapping]) -> str:
+def page(telemetry: Content, results: Mapping[str, Content]) -> str:
     """The page.
 
     Args:
@@ -45,7 +45,7 @@ def page(telemetry: Mapping, results: Mapping[str, Mapping]) -> str:
     )
 
 
-def _of_run(telemetry: Mapping) -> Iterator[tuple[str, str]]:
+def _of_run(telemetry: Content) -> Iterator[tuple[str, str]]:
     """Headings and SVG, as all pictures here."""
     batches = telemetry.get("per_batch_metrics", [])
     if stages := telemetry["run_metadata"].get("stage_seconds"):
@@ -65,7 +65,7 @@ def _of_run(telemetry: Mapping) -> Iterator[tuple[str, str]]:
             yield f"{title[0].upper()}{title[1:]}, window by window", pictures.over_time(series, title, bound, warmup)
 
 
-def _of_results(results: Mapping[str, Mapping]) -> Iterator[tuple[str, str]]:
+def _of_results(results: Mapping[str, Content]) -> Iterator[tuple[str, str]]:
     if comparison := results.get("speedup_comparison"):
         sides = [comparison[side] for side in ("baseline", "candidate") if side in comparison]
         if sides:
@@ -84,7 +84,7 @@ def _of_results(results: Mapping[str, Mapping]) -> Iterator[tuple[str, str]]:
         yield "Sizes of packs and windows", packing_map(grid)
 
 
-def packing_map(grid: Mapping) -> str:
+def packing_map(grid: Content) -> str:
     """Tokens a second by token_budget and buffer_size; `grid` as tuning.json has it."""
     return pictures.heat_map(
         grid["token_budgets"], grid["buffer_sizes"], grid["tokens_per_second"],

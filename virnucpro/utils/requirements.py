@@ -10,12 +10,15 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from virnucpro.utils.decisions import REQUIREMENTS, Requirement, branch
 
 PASS, FAIL, NOT_MEASURED = "PASS", "FAIL", "NOT MEASURED"
 PROJECTIONS = ("sequences", "tokens")  # what the time for a large run is reckoned by
 _COMPARISONS = {">=": operator.ge, "<": operator.lt}
+
+Content = Mapping[str, Any]  # of a JSON object
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def decimals(value: float) -> str:
     return text.rstrip("0").rstrip(".") if math.isfinite(value) else text
 
 
-def find(summary: Mapping, results: Mapping[str, Mapping]) -> list[Finding]:
+def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
     """Hold a run against all requirements.
 
     Args:
@@ -86,7 +89,7 @@ def find(summary: Mapping, results: Mapping[str, Mapping]) -> list[Finding]:
     return [Finding(REQUIREMENTS[key], value, of) for key, value, of in found]
 
 
-def _ranks(summary: Mapping) -> list[tuple[str, Mapping]]:
+def _ranks(summary: Content) -> list[tuple[str, Content]]:
     """Each worker in words, and its figures; of a run without a batch, one that has none."""
     ranks = [(f"rank {rank} ({entry['device']})", entry) for rank, entry in summary["per_rank"].items()]
     return ranks or [("", {"mean_gpu_utilization": None, "packing_efficiency": None})]

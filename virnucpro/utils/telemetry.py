@@ -9,6 +9,7 @@ import math
 import numbers
 import time
 from pathlib import Path
+from typing import Any
 
 from virnucpro.errors import BadRequest
 from virnucpro.utils.hardware import GpuUtilization, capture_hardware_info
@@ -35,9 +36,9 @@ class _Thinned:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.stride = 1
-        self.records: list[dict] = []
+        self.records: list[dict[str, Any]] = []
 
-    def offer(self, record: dict) -> None:
+    def offer(self, record: dict[str, Any]) -> None:
         """Keep a record if its number, from 0, is a multiple of the stride; make room first if there is none."""
         if record["batch"] % self.stride:
             return
@@ -141,7 +142,6 @@ class TelemetryLogger:
         before = sofar.all_batches
         warmup = before.batches < self._warmup_batches or before.seconds < self._warmup_seconds
         starved = loader_wait_ms > STARVED_MS
-        sampled = gpu_utilization is not None
         one = Totals(
             batches=1,
             sequences=int(sequences),
@@ -151,8 +151,8 @@ class TelemetryLogger:
             packed_tokens=int(tokens) if pack_capacity else 0,
             pack_capacity=int(pack_capacity),
             starved_batches=int(starved),
-            sampled_seconds=float(seconds) if sampled else 0.0,
-            busy_percent_seconds=float(gpu_utilization * seconds) if sampled else 0.0,
+            sampled_seconds=0.0 if gpu_utilization is None else float(seconds),
+            busy_percent_seconds=0.0 if gpu_utilization is None else float(gpu_utilization * seconds),
             clocked_seconds=0.0 if gpu_idle_ms is None else float(seconds),
             idle_seconds=(gpu_idle_ms or 0.0) / 1000,
             checkpoint_seconds=(checkpoint_write_ms or 0.0) / 1000,
@@ -187,7 +187,7 @@ class TelemetryLogger:
         for rank, sofar in list(self._ranks.items())[-1:]:
             self._ranks[rank] = sofar + RankTotals(sofar.device, Totals(checkpoint_seconds=write_ms / 1000))
 
-    def get_summary(self) -> dict:
+    def get_summary(self) -> dict[str, Any]:
         """The summary so far; `virnucpro.utils.totals.summarise` says what is in it."""
         return summarise(self._ranks, self._records())
 
@@ -201,11 +201,11 @@ class TelemetryLogger:
         write_document(self.path, make_document(self._metadata, self._ranks, self._records(), stride))
         return self.path
 
-    def _records(self) -> list[dict]:
+    def _records(self) -> list[dict[str, Any]]:
         return [record for rank in sorted(self._kept) for record in self._kept[rank].records]
 
 
-def calculate_scaling_efficiency(seconds_one: float, seconds_many: float, world_size: int) -> dict:
+def calculate_scaling_efficiency(seconds_one: float, seconds_many: float, world_size: int) -> dict[str, float]:
     """Compare the same work on one GPU and on several.
 
     Args:

@@ -7,13 +7,16 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from virnucpro.errors import BadInput
 from virnucpro.files import whole_file
 from virnucpro.utils.totals import RankTotals, summarise
 
 
-def make_document(metadata: dict, ranks: Mapping[int, RankTotals], records: list[dict], stride: int) -> dict:
+def make_document(
+    metadata: dict[str, Any], ranks: Mapping[int, RankTotals], records: list[dict[str, Any]], stride: int
+) -> dict[str, Any]:
     """What a telemetry file holds.
 
     Args:
@@ -28,7 +31,7 @@ def make_document(metadata: dict, ranks: Mapping[int, RankTotals], records: list
     }
 
 
-def write_document(path: Path, document: dict) -> None:
+def write_document(path: Path, document: dict[str, Any]) -> None:
     """Write a telemetry file, whole or not at all, as JSON without NaN and infinity; its folder must exist."""
     with whole_file(path) as file:
         json.dump(_json_valid(document), file, indent=1, allow_nan=False)
@@ -50,7 +53,7 @@ def _json_valid(value: object) -> object:
     return str(value)
 
 
-def aggregate_telemetry_shards(paths: Sequence[Path]) -> dict:
+def aggregate_telemetry_shards(paths: Sequence[Path]) -> dict[str, Any]:
     """Merge the telemetry files of workers that ran at the same time into one of the same layout.
 
     Totals add up, seconds are those of the rank that took longest, throughput is the sum over ranks, and the
@@ -63,8 +66,8 @@ def aggregate_telemetry_shards(paths: Sequence[Path]) -> dict:
     if not paths:
         raise BadInput("No telemetry file was given, but one or more are needed. Give the telemetry_*.json of a run.")
     ranks: dict[int, RankTotals] = {}
-    metadata: list[dict] = []
-    records: list[dict] = []
+    metadata: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     stride = 1
     for path in map(Path, paths):
         try:
@@ -84,12 +87,12 @@ def aggregate_telemetry_shards(paths: Sequence[Path]) -> dict:
     return make_document(shared | {"shards": differing}, ranks, records, stride)
 
 
-def _ranks_of(shard: dict) -> dict[int, RankTotals]:
+def _ranks_of(shard: dict[str, Any]) -> dict[int, RankTotals]:
     return {int(rank): RankTotals.from_dict(entry) for rank, entry in shard["summary"]["per_rank"].items()}
 
 
-def _records_of(shard: dict) -> list[dict]:
-    records = shard["per_batch_metrics"]
+def _records_of(shard: dict[str, Any]) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = shard["per_batch_metrics"]
     if not all(
         isinstance(each["loader_wait_ms"], (int, float)) and isinstance(each["warmup"], bool) for each in records
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 LARGE_RUN = 6_000_000  # sequences, the run that projections are for
 CLOCK_TICK = 1e-9  # s
@@ -36,7 +37,7 @@ class Totals:
         return Totals(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Totals)))
 
     @classmethod
-    def from_dict(cls, values: dict) -> Totals:
+    def from_dict(cls, values: dict[str, Any]) -> Totals:
         """Read what `asdict` wrote; TypeError or ValueError if it is something else."""
         if set(values) != {field.name for field in fields(cls)}:
             raise ValueError("totals are missing or unknown")
@@ -58,7 +59,7 @@ class RankTotals:
         return RankTotals(self.device, self.all_batches + later.all_batches, self.after_warmup + later.after_warmup)
 
     @classmethod
-    def from_dict(cls, entry: dict) -> RankTotals:
+    def from_dict(cls, entry: dict[str, Any]) -> RankTotals:
         """Read an entry of a summary's "per_rank"."""
         sums = entry["sums"]
         return cls(str(entry["device"]), Totals.from_dict(sums["all_batches"]), Totals.from_dict(sums["after_warmup"]))
@@ -75,7 +76,7 @@ def percentile_95(values: Iterable[float]) -> float | None:
     return ordered[math.ceil(0.95 * len(ordered)) - 1] if ordered else None
 
 
-def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
+def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make a run's summary.
 
     "sequences", "tokens", "packs" and "batches" are exact totals over all batches; "seconds" is the time of the
@@ -121,7 +122,7 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[dict]) -> dict:
     }
 
 
-def _figures(parts: Sequence[Totals]) -> dict:
+def _figures(parts: Sequence[Totals]) -> dict[str, float | None]:
     """Figures over batches of ranks that ran at the same time."""
     together = sum(parts, Totals())
     return {
@@ -134,7 +135,7 @@ def _figures(parts: Sequence[Totals]) -> dict:
     }
 
 
-def _entry(rank: RankTotals, counted: Totals) -> dict:
+def _entry(rank: RankTotals, counted: Totals) -> dict[str, Any]:
     """A rank in the summary; "sums" is there so that summaries can be added up."""
     whole = rank.all_batches
     return {
