@@ -3,9 +3,20 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "virnucpro" / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
+REPOSITORY = "https://github.com/virnucpro/virnucpro"
+
+
+class Sdist(sdist):
+    """The package and what is to be read with it; of the tests setuptools would take half, so they stay behind."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        kept = [file for file in files if not file.startswith("tests/")]
+        super().make_release_tree(base_dir, [*kept, "CHANGELOG.md"])
+
 
 setup(
     name="virnucpro",
@@ -13,10 +24,18 @@ setup(
     description="Tells viral from non-viral DNA with ESM-2 and DNABERT-S features",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="MIT",
+    url=REPOSITORY,
+    project_urls={
+        "Source": REPOSITORY,
+        "Issues": f"{REPOSITORY}/issues",
+        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+        "Documentation": f"{REPOSITORY}/tree/main/docs",
+    },
+    license_expression="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["virnucpro", "virnucpro.*"]),
     package_data={"virnucpro": ["py.typed"], "virnucpro.utils": ["*.html"]},
+    cmdclass={"sdist": Sdist},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.10",
@@ -50,14 +69,23 @@ setup(
             "hypothesis>=6.100",
             "biopython>=1.83",
             "transformers>=5.0",
+            "build>=1.2",
+        ],
+        "docs": [
+            "mkdocs-material>=9.5",
+            "mkdocstrings[python]>=0.26",
+            "mkdocs-click>=0.8",
         ],
     },
     entry_points={"console_scripts": ["virnucpro=virnucpro.cli:main"]},
     classifiers=[
         "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Bio-Informatics",
+        "Typing :: Typed",
     ],
 )
