@@ -15,7 +15,7 @@ class Sdist(sdist):
 
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         kept = [file for file in files if not file.startswith("tests/")]
-        super().make_release_tree(base_dir, [*kept, "CHANGELOG.md"])
+        super().make_release_tree(base_dir, [*kept, "CHANGELOG.md", "CITATION.cff"])
 
 
 setup(

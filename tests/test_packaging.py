@@ -112,7 +112,7 @@ def test_an_extra_is_needed_for_what_only_developers_use(metadata):
 def test_the_source_distribution_holds_the_package_and_what_is_to_be_read_with_it(unpacked):
     files = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
     own = {name for name in files if not name.startswith("virnucpro.egg-info/")}
-    around = {"setup.py", "setup.cfg", "PKG-INFO", "README.md", "LICENSE", "CHANGELOG.md"}
+    around = {"setup.py", "setup.cfg", "PKG-INFO", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
     assert own == {*tracked("virnucpro"), *around}
     for name in own - {"setup.cfg", "PKG-INFO"}:
         assert (unpacked / name).read_bytes() == (ROOT / name).read_bytes(), name
