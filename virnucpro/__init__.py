@@ -31,7 +31,7 @@ def predict(
     resume: bool = False,
     force: bool = False,
     save_embeddings: bool = False,
-    write_viral: str | os.PathLike | None = None,
+    write_viral: str | os.PathLike[str] | None = None,
     runtime_config: RuntimeConfig | None = None,
 ) -> Summary:
     """Classify the sequences of a file, as `virnucpro predict` does.

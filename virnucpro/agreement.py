@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ def cosines(one_SD: np.ndarray, other_SD: np.ndarray) -> np.ndarray:
     one_SD, other_SD = one_SD.astype(np.float64), other_SD.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         lengths_S = np.linalg.norm(one_SD, axis=1) * np.linalg.norm(other_SD, axis=1)
-        return (one_SD * other_SD).sum(axis=1) / lengths_S
+        cosines_S: np.ndarray = (one_SD * other_SD).sum(axis=1) / lengths_S
+    return cosines_S
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class Agreement:
     reference_S2: np.ndarray | None = None
     chunks_S: np.ndarray | None = None
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The figures that a decision rests on; a sequence that failed agrees with nothing."""
-        found: dict = {"sequences": len(self.names), "failed": len(self.failures)}
+        found: dict[str, Any] = {"sequences": len(self.names), "failed": len(self.failures)}
         for model, values_S in self.cosines.items():
             finite = values_S[np.isfinite(values_S)]
             found[f"{model}_cosine"] = {

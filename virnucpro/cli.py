@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -31,14 +32,14 @@ for command in (predict, weights, convert, parity, doctor, report):
     cli.add_command(command)
 
 
-class _StderrHandler(logging.StreamHandler):
+class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes no argument in Python 3.10
     """Writes to what sys.stderr is at the moment, so that lines pass above a progress bar."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
-    def stream(self):
+    def stream(self) -> TextIO:
         return sys.stderr
 
 

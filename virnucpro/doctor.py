@@ -28,6 +28,8 @@ from virnucpro.settings import Settings
 from virnucpro.weights import DNABERT_S, candidates, default_directory, first_model
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import torch
 
 log = logging.getLogger(__name__)
@@ -157,7 +159,7 @@ def _gpus() -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _torch():
+def _torch() -> ModuleType | None:
     """The module; None where it cannot be imported, which `_installation` reports."""
     try:
         return importlib.import_module("torch")

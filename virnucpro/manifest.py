@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from virnucpro import __version__
 from virnucpro.errors import BadRequest
 from virnucpro.recipe import AUTO, Recipe
@@ -9,9 +11,9 @@ from virnucpro.settings import Settings
 from virnucpro.survey import Survey
 
 
-def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: int) -> dict:
+def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: int) -> dict[str, Any]:
     """What decides the results, as far as it is known before the models are loaded."""
-    asked = {} if settings.attention == AUTO else {"attention": settings.attention}
+    asked: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
     if recipe.kind == "nucleotide" and settings.chunk_size is not None:
         asked["chunk_size"] = settings.chunk_size
     return {
@@ -31,7 +33,7 @@ def describe(settings: Settings, recipe: Recipe, survey: Survey, buffer_size: in
     }
 
 
-def check_same(earlier: dict, now: dict, place: object) -> None:
+def check_same(earlier: dict[str, Any], now: dict[str, Any], place: object) -> None:
     """Refuse to go on with a run of other weights, settings or input.
 
     Args:

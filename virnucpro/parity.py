@@ -10,6 +10,7 @@ import gc
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,8 @@ class Computed:
 
     def failures(self) -> dict[int, str]:
         """Why a sequence failed, by its place."""
-        failed, before = {}, 0
+        failed: dict[int, str] = {}
+        before = 0
         for window in self.windows:
             failed |= {before + place: reason for place, reason in window.failures.items()}
             before += window.sequences
@@ -66,7 +68,7 @@ class Computed:
         return np.repeat(np.arange(len(frames_C)), frames_C)
 
 
-def measure(settings: Settings, count: int) -> tuple[Agreement, dict]:
+def measure(settings: Settings, count: int) -> tuple[Agreement, dict[str, Any]]:
     """Compute a sample of the input twice and hold the results against each other.
 
     Args:

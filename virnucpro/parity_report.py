@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ EDGES = [10.0**power for power in np.arange(-9, 0.01, 0.25)]  # of 1 - cosine, a
 FOUND_NEXT = "Scores near 0.5 are turned by any rounding; if others are, choose another --precision."
 
 
-def shortfalls(summary: dict, least_cosine: float, least_agreement: float) -> list[str]:
+def shortfalls(summary: dict[str, Any], least_cosine: float, least_agreement: float) -> list[str]:
     """What is below its threshold, in words; nothing if all is well."""
     found = []
     if summary["failed"]:
@@ -33,7 +34,7 @@ def shortfalls(summary: dict, least_cosine: float, least_agreement: float) -> li
     return found
 
 
-def text(agreement: Agreement, summary: dict, about: dict, short: list[str]) -> str:
+def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]) -> str:
     """For the terminal."""
     lines = [f"virnucpro {__version__} parity of {about['input']}"]
     rows = [("compared", about["compared"]), ("with", about["reference"]), *_rows(summary)]
@@ -48,7 +49,7 @@ def text(agreement: Agreement, summary: dict, about: dict, short: list[str]) -> 
     return "\n".join(lines) + "\n"
 
 
-def _rows(summary: dict) -> Iterator[tuple[str, str]]:
+def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     unit = f"frames of {summary['chunks']:,} chunks" if "chunks" in summary else "proteins"
     yield "sequences", f"{summary['sequences']:,} {unit}, {summary['failed']} failed"
     for key, model in MODELS.items():
@@ -61,7 +62,9 @@ def _rows(summary: dict) -> Iterator[tuple[str, str]]:
         yield "same label", "{:.2f} % of frames, {:.2f} % of chunks".format(*(100 * part for part in kept))
 
 
-def write(folder: Path, stem: str, agreement: Agreement, summary: dict, about: dict, short: list[str]) -> Path:
+def write(
+    folder: Path, stem: str, agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]
+) -> Path:
     """Write parity_{stem}.tsv, .json and .html; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / f"parity_{stem}.tsv") as file:
@@ -89,7 +92,7 @@ def _table(agreement: Agreement) -> Iterator[list[str]]:
         yield [*row, agreement.failures.get(place, "")]
 
 
-def _page(agreement: Agreement, summary: dict, about: dict, short: list[str]) -> str:
+def _page(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]) -> str:
     from virnucpro.utils import pictures  # imports matplotlib
     from virnucpro.utils.pages import render
 

@@ -8,13 +8,14 @@ import sys
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from virnucpro import __version__
 
 PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "dnaio", "xopen", "h5py")
 
 
-def session() -> dict:
+def session() -> dict[str, Any]:
     """This process: command line, start (UTC), and the versions of what computes and reads."""
     program = Path(sys.argv[0]).name
     return {

@@ -55,7 +55,7 @@ def scored(windows: Iterable[Finished]) -> Iterator[FrameScore]:
                 yield FrameScore(name, failure=window.failures[place])
             else:
                 # through the shortest text of the float32, the number that the tables show
-                others, virus = (float(str(score)) for score in window.scores_S2[place])
+                others, virus = (float(str(score)) for score in window.scores_S2[place])  # type: ignore[index]
                 yield FrameScore(name, others, virus)
 
 

@@ -102,7 +102,7 @@ def find_weights(
             + "".join(f"  {item}\n" for item in looked_for)
             + _SOURCES.format(esm_model=esm_model, options=_options(directory, esm_model))
         )
-    return WeightPaths(esm, dnabert, classifier)
+    return WeightPaths(esm, dnabert, classifier)  # type: ignore[arg-type]  # esm is there, or nothing gets this far
 
 
 def _options(directory: Path | None, esm_model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +23,7 @@ UNWELL = 1
 @click.option("--batch-tokens", type=int, metavar="N", help="As in predict.")
 @click.option("--quick", is_flag=True, help="Neither the weights' sha256 nor the self-test.")
 @shared.verbosity
-def doctor(quick: bool, **options: object) -> int:
+def doctor(quick: bool, **options: Any) -> int:
     """Show what this machine can do, what is wrong, and what to do about it.
 
     Looks at the packages, the GPUs and their driver, precision and attention, the weights and their sha256, memory and

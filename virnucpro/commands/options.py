@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,7 +25,7 @@ def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bo
         logging.getLogger().setLevel(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
 
 
-def verbosity(command: Callable) -> Callable:
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag, name, text in (
         ("-q", "--quiet", "Only warnings and errors."),
         ("-v", "--verbose", "More detail, with tracebacks."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,7 +54,7 @@ def parity(
     min_cosine: float,
     min_agreement: float,
     no_progress: bool,
-    **options: object,
+    **options: Any,
 ) -> int:
     """Compare a precision with float32 on your own sequences and weights, before you trust it.
 

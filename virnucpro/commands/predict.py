@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -80,7 +81,7 @@ PARTIAL = 3
 @click.option("--rename-duplicates", is_flag=True, help="Append _1, _2, ... to repeated ids instead of refusing them.")
 @shared.no_progress
 @shared.verbosity
-def predict(input: str, no_progress: bool, **options: object) -> int:
+def predict(input: str, no_progress: bool, **options: Any) -> int:
     """Classify the sequences of INPUT: FASTA or FASTQ, plain, .gz, .bz2, .xz or .zst; - is standard input.
 
     Writes prediction_results.txt (frames), prediction_results_highestscore.csv (chunks), contigs.tsv and

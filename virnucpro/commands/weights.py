@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest, BadWeights, Interrupted
 from virnucpro.published import BY_NAME, USUAL
 from virnucpro.weights import default_directory
+
+if TYPE_CHECKING:
+    from virnucpro.stock import Shown
 
 log = logging.getLogger(__name__)
 names = click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(BY_NAME)))
@@ -159,7 +163,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
 
 
 @contextmanager
-def _bars(show: bool) -> Iterator:
+def _bars(show: bool) -> Iterator[Shown]:
     """Makes bars of bytes, one a file, on a terminal."""
     import sys
 
@@ -174,7 +178,7 @@ def _bars(show: bool) -> Iterator:
     ) as progress:  # fmt: skip
 
         @contextmanager
-        def shown(title: str) -> Iterator:
+        def shown(title: str) -> Iterator[Callable[[int, int | None], None]]:
             task = progress.add_task(title, total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 from virnucpro.devices import Placement, usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
@@ -45,7 +46,7 @@ class Computation:
         recipe: Recipe,
         placement: Placement,
         buffer_size: int,
-        earlier: dict | None,
+        earlier: dict[str, Any] | None,
         telemetry: TelemetryLogger,
     ) -> None:
         self._settings, self._config, self._directory = settings, settings.runtime, directory
@@ -56,7 +57,7 @@ class Computation:
         self._crew: Crew | None = None
         self._begun = self._stopped = self._over = False
         self.windows_before = 0  # finished by the run that is gone on with
-        self.manifest: dict = {"weights": {}, "sessions": [session()]}
+        self.manifest: dict[str, Any] = {"weights": {}, "sessions": [session()]}
         self.facts: Facts | None = None
         self.store = Store(
             directory.windows, self._record, self._config.checkpoint_seq_threshold,
@@ -73,7 +74,7 @@ class Computation:
         """Of the input."""
         return self._survey.records
 
-    def settle(self, known: dict) -> None:
+    def settle(self, known: dict[str, Any]) -> None:
         """Put on record what decides the results.
 
         Raises:

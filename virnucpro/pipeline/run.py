@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from virnucpro import __version__
 from virnucpro.devices import Placement, place
@@ -47,7 +48,7 @@ class Summary:
     fates: dict[str, int]
     counts: Counts | None = None
     failed_ranks: list[int] = field(default_factory=list)
-    performance: dict = field(default_factory=dict)
+    performance: dict[str, Any] = field(default_factory=dict)
 
 
 def run(
@@ -121,7 +122,8 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
     """Write the result files from the finished windows, then the manifest, and clean up."""
     store, kind = computation.store, recipe.kind
     directory.results.mkdir(exist_ok=True)
-    counts, failures = None, {}
+    counts: Counts | None = None
+    failures: dict[str, str] = {}
     if kind == "nucleotide":
         counts = write_verdicts(directory.results, scored(store.finished()), failures)
     else:
@@ -162,7 +164,7 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
     )
 
 
-def _finalized(computation: Computation, directory: RunDirectory) -> dict:
+def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, Any]:
     """The summary of the telemetry, whose file is written too; no run fails for that."""
     telemetry, manifest = computation.telemetry, computation.manifest
     known = {name: manifest.get(name, {}) for name in ("settings", "backends", "synthetic_weights")}

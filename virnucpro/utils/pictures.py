@@ -192,7 +192,8 @@ def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: 
         for which, colour, size, said in ((False, FAST, 6, "same label"), (True, WORSE, 24, "other label")):
             points = [(a, b) for a, b, strange in zip(x, y, odd, strict=True) if bool(strange) == which]
             if points:
-                axes.scatter(*zip(*points, strict=True), s=size, color=colour, label=said, linewidths=0)
+                across, up = zip(*points, strict=True)
+                axes.scatter(across, up, s=size, color=colour, label=said, linewidths=0)
         axes.set_xlabel(names[0])
         axes.set_ylabel(names[1])
         axes.set_aspect("equal")
