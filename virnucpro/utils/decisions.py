@@ -161,6 +161,11 @@ def as_markdown() -> str:
     """The decision tree as docs/validation.md has it."""
     blocks = []
     for requirement in REQUIREMENTS.values():
-        steps = [f"{n}. {step.cause}\n\n       {step.command}" for n, step in enumerate(requirement.steps, start=1)]
+        steps = [_numbered(n, step) for n, step in enumerate(requirement.steps, start=1)]
         blocks.append("\n\n".join([f"### {requirement}, and it is not", *steps]))
     return "\n\n".join(blocks) + "\n"
+
+
+def _numbered(number: int, step: Step) -> str:
+    """An item of a list, whose command is a block to GitHub and to the site alike."""
+    return f"{number}. {step.cause}\n\n    ```\n    {step.command}\n    ```"
