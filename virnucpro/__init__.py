@@ -39,19 +39,21 @@ def predict(
     Args:
         input: FASTA or FASTQ, plain or compressed.
         output_dir: For the result files; made if missing.
-        weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS.
+        weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
         model_type: "300" or "500", the chunk size in bp that the classifier was trained on.
         esm_model: A key of `virnucpro.weights.ESM2_SIZES`.
         precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
         gpus: Indices; None for all. Without a GPU one process runs on the CPU.
-        resume: Go on with the run in `output_dir`. force: Start it over.
+        resume: Go on with the run in `output_dir`.
+        force: Start the run in `output_dir` over.
         save_embeddings: Write the features, too.
         write_viral: FASTA for the records called Viral, compressed if its suffix says so.
         runtime_config: Checkpoints, retries, loader and packing.
     Returns:
         Summary: where the results are, and how many records met each fate.
     Raises:
-        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: One sentence each.
+        virnucpro.errors.BadInput: The sequences cannot be used; one sentence.
+        virnucpro.errors.BadRequest: The request cannot be met; one sentence.
     """
     from virnucpro.devices import visible_gpus
     from virnucpro.pipeline.run import run
@@ -95,14 +97,17 @@ def embed(
     Args:
         input: Protein FASTA, plain or compressed.
         output_dir: For embeddings.h5; an unfinished run of the same input in it is gone on with.
+        weights_dir: As in `predict`.
+        esm_model: As in `predict`.
         enable_fp16: None is FP16 on a GPU, FP32 on the CPU.
         world_size: GPUs; None for all.
-        weights_dir, esm_model, runtime_config: As in `predict`.
+        runtime_config: As in `predict`.
     Returns:
         Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input. A sequence that
             could not be embedded is not in it; sequences.tsv, beside it, says why.
     Raises:
-        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: One sentence each.
+        virnucpro.errors.BadInput: The sequences cannot be used; one sentence.
+        virnucpro.errors.BadRequest: The request cannot be met; one sentence.
     """
     from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
     from virnucpro.weights import ENVIRONMENT_VARIABLE

@@ -30,10 +30,10 @@ def run_multi_gpu_inference(
 ) -> tuple[Path, list[int]]:
     """Embed the proteins of FASTA files with ESM-2.
 
-    Writes to `output_dir`, with the name of the first file as {stem}: {stem}_merged/embeddings.h5 (`ids`, `embeddings`
-    float32 (n, width), in the order of the input; see `virnucpro.embeddings`), {stem}_merged/sequences.tsv and
-    telemetry_{stem}.json. A directory with an unfinished run of the same input, weights and settings is gone on with,
-    unless `force_restart` is set.
+    Writes to `output_dir`, with the name of the first file as {stem}: `{stem}_merged/embeddings.h5` (`ids`,
+    `embeddings` float32 (n, width), in the order of the input; see `virnucpro.embeddings`),
+    `{stem}_merged/sequences.tsv` and `telemetry_{stem}.json`. A directory with an unfinished run of the same input,
+    weights and settings is gone on with, unless `force_restart` is set.
 
     Args:
         fasta_files: One, or several that are read in this order; ids must be unique over all of them.
@@ -47,7 +47,8 @@ def run_multi_gpu_inference(
         Path of embeddings.h5, and the ranks of workers that were lost for good (their work was done by others). A
         sequence that could not be embedded is not in the file; sequences.tsv, beside it, says why.
     Raises:
-        BadInput, BadRequest: As the command line reports them.
+        BadInput: The sequences cannot be used.
+        BadRequest: The request cannot be met.
     """
     config = runtime_config or RuntimeConfig()
     if timeout is not None:

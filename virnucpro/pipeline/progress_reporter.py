@@ -53,9 +53,11 @@ class InferenceProgressReporter:
         """Move the bar on.
 
         Args:
-            sequences, tokens: Finished since the last update, by all workers.
+            sequences: Finished since the last update, by all workers.
+            tokens: Theirs, likewise.
             seconds: That passed since the last update.
-            gpu_utilization: Percent. packing_efficiency: 0 to 1. What is None stays as shown.
+            gpu_utilization: Percent; None leaves what is shown.
+            packing_efficiency: 0 to 1; None leaves what is shown.
         """
         fading = math.exp(-seconds / SMOOTHING_SECONDS)
         self._tokens = self._tokens * fading + tokens

@@ -39,16 +39,15 @@ log = logging.getLogger(__name__)
 class Summary:
     """What a run came to.
 
-    results: the folder with the tables. embeddings: the HDF5 file, if one was asked for. fates: how many records met
-    each; a key "failed" means a partial result. performance: totals and rates, see `utils.telemetry`.
+    A key "failed" in `fates` means a partial result.
     """
 
-    results: Path
-    embeddings: Path | None
-    fates: dict[str, int]
-    counts: Counts | None = None
-    failed_ranks: list[int] = field(default_factory=list)
-    performance: dict[str, Any] = field(default_factory=dict)
+    results: Path  # the folder with the tables
+    embeddings: Path | None  # the HDF5 file, if one was asked for
+    fates: dict[str, int]  # how many records met each
+    counts: Counts | None = None  # of chunks and contigs; None for proteins
+    failed_ranks: list[int] = field(default_factory=list)  # workers that were lost for good
+    performance: dict[str, Any] = field(default_factory=dict)  # totals and rates, see `virnucpro.utils.totals.summarise`
 
 
 def run(

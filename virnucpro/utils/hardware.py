@@ -47,8 +47,8 @@ def capture_hardware_info() -> dict[str, Any]:
     """Describe this host, without its name.
 
     Returns:
-        platform, python, cpu_model, usable_cpus, host_memory_bytes, torch (version), torch_cuda (what PyTorch was
-        built for; None unless PyTorch is loaded), driver_cuda (newest CUDA the driver can run), gpus, and reason:
+        dict: platform, python, cpu_model, usable_cpus, host_memory_bytes, torch (version), torch_cuda (what PyTorch
+        was built for; None unless PyTorch is loaded), driver_cuda (newest CUDA the driver can run), gpus, and reason,
         why gpus is empty, else None. All GPUs of the host are listed, those hidden from CUDA too. What a host or
         GPU does not tell is None.
     """

@@ -58,7 +58,8 @@ class TelemetryLogger:
     Args:
         output_dir: Made if it does not exist.
         run_id: Part of the file's name.
-        warmup_seconds, warmup_batches: Batches count as warm-up until both have passed.
+        warmup_seconds: Batches count as warm-up until these and `warmup_batches` have passed.
+        warmup_batches: See `warmup_seconds`.
         max_batches: Most records kept for each rank, 2 or more.
     Raises:
         BadRequest: A `run_id` that cannot be part of a file's name.
@@ -124,7 +125,8 @@ class TelemetryLogger:
         """Record one window.
 
         Args:
-            sequences, tokens: In the window; tokens include <cls> and <eos>.
+            sequences: In the window.
+            tokens: In the window, <cls> and <eos> included.
             seconds: Since this rank's previous batch ended, or since its start.
             packs: Packs the window was laid out in; 0 if it was not packed.
             pack_capacity: Tokens that these packs could have held.
@@ -134,7 +136,8 @@ class TelemetryLogger:
             gpu_idle_ms: Time the device had nothing to do since this rank's previous batch, by its own clock, whatever
                 the reason; None if unknown.
             checkpoint_write_ms: None unless a checkpoint was written.
-            rank: The worker. device: Where it runs.
+            rank: The worker.
+            device: Where it runs.
         """
         measured = (seconds, loader_wait_ms, gpu_utilization or 0.0, gpu_idle_ms or 0.0, checkpoint_write_ms or 0.0)
         assert all(0 <= value < math.inf for value in measured), measured  # one NaN would spoil every total
@@ -209,9 +212,11 @@ def calculate_scaling_efficiency(seconds_one: float, seconds_many: float, world_
     """Compare the same work on one GPU and on several.
 
     Args:
-        seconds_one: Time with one GPU. seconds_many: Time with `world_size` GPUs.
+        seconds_one: Time with one GPU.
+        seconds_many: Time with `world_size` GPUs.
+        world_size: How many those are.
     Returns:
-        speedup, efficiency (1.0 is linear), and meets_target: a speedup of 0.95 * world_size or more.
+        dict: speedup, efficiency (1.0 is linear), and meets_target, a speedup of 0.95 * world_size or more.
     Raises:
         BadRequest: A time that is not above 0 and finite, or fewer than 1 GPU.
     """
