@@ -1,8 +1,8 @@
-"""Speed picture: docs/pictures/speedup.svg, each release's commands side by side, drawn from the committed results.
+"""Speed pictures: what each release's commands take, and what each step is worth, drawn from the committed results.
 
     python -m benchmarks.speed_picture
 
-writes it anew. It reads well on any page, for it brings its own background.
+writes docs/pictures/ anew. The pictures bring their own background, and so read well on any page.
 """
 
 from __future__ import annotations
@@ -11,51 +11,66 @@ import re
 import sys
 from pathlib import Path
 
-from benchmarks.check_speedup import COMMANDS
-from benchmarks.front_page import CLAIMED, FIRST
+from benchmarks.check_speedup import COMMANDS, WATERFALL
+from benchmarks.front_page import ABLATION, CLAIMED, FIRST
 from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, read_releases
-from benchmarks.results import Results
+from benchmarks.results import CommitResults, Results
 
-PICTURE = Path("docs/pictures/speedup.svg")
+FOLDER = Path("docs/pictures")
 PAPER, INK = "#ffffff", "#22303c"
 MARGIN = 12  # points
-TITLE = "Wall seconds of whole commands on one NVIDIA H200, cold, 3B model"
 
 
-def groups(repo: Path = ROOT) -> list[tuple[str, list[tuple[str, float | None]]]]:
-    """For each command its name and each release's seconds, on the machine and the workload of the claim."""
+def drawn(repo: Path = ROOT) -> dict[Path, str]:
+    """Each picture as the text of an SVG file; the same bytes each time, with one version of matplotlib."""
     results = Results.load(repo / "results")
-    sides = [(release.tag, results.of(FIRST, release.commit)) for release in read_releases(repo)]
-    found = []
-    for command, name in COMMANDS.items():
-        verb, kind = name.split()  # "embed proteins"
-        count = WORKLOADS[CLAIMED].sequences(kind)
-        key = f"commands.{command}.track_wall_seconds"
-        seconds = [(tag, side.value(key, CLAIMED, "default").number if side else None) for tag, side in sides]
-        found.append((f"{verb} {count:,}\n{kind}", seconds))
-    return found
+    releases = {release.tag: results.of(FIRST, release.commit) for release in read_releases(repo)}
+    return {
+        FOLDER / "speedup.svg": _on_paper(_speedup(releases)),
+        FOLDER / "steps.svg": _on_paper(_steps(releases["v2.0"])),
+    }
 
 
-def draw(repo: Path = ROOT) -> str:
-    """The picture, as the text of an SVG file; the same bytes each time, with one version of matplotlib."""
+def _speedup(releases: dict[str, CommitResults | None]) -> str:
+    """Seconds of each command, release by release."""
     from benchmarks.asv_plugins import charts  # matplotlib
 
-    svg = charts.releases(groups(repo), TITLE).replace("currentColor", INK)
-    head, rest = svg.split(">", 1)
+    groups = []
+    for command, name in COMMANDS.items():
+        verb, kind = name.split()  # "embed proteins"
+        key = f"commands.{command}.track_wall_seconds"
+        seconds = [(tag, found and found.value(key, CLAIMED, "default").number) for tag, found in releases.items()]
+        groups.append((f"{verb} {WORKLOADS[CLAIMED].sequences(kind):,}\n{kind}", seconds))
+    return charts.releases(groups, f"Wall seconds of whole commands, cold ({CLAIMED}, {FIRST})")
+
+
+def _steps(found: CommitResults) -> str:
+    """Seconds for 10,000 proteins, from v1.0's way to v2.0's."""
+    from virnucpro.utils.pictures import waterfall  # matplotlib
+
+    steps = [(step, found.value(ABLATION, CLAIMED, step).number) for step in WATERFALL]
+    return waterfall(steps, f"Seconds for 10,000 proteins, step by step ({CLAIMED}, {FIRST})")
+
+
+def _on_paper(svg: str) -> str:
+    """The picture with a background and a margin."""
+    head, rest = svg.replace("currentColor", INK).split(">", 1)
     width, height = (float(x) + 2 * MARGIN for x in re.search('viewBox="0 0 ([0-9.]+) ([0-9.]+)"', head).groups())
     head = re.sub(' (?:width|height|viewBox)="[^"]*"', "", head)
     size, corner = f'width="{width:g}" height="{height:g}"', -MARGIN
-    svg = (
+    whole = (
         f'{head} {size} viewBox="{corner} {corner} {width:g} {height:g}">\n'
         f' <rect x="{corner}" y="{corner}" {size} rx="8" fill="{PAPER}"/>{rest}'
     )
-    return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in whole.splitlines()) + "\n"
 
 
 def main(repo: Path = ROOT) -> int:
-    """Write the picture."""
-    (repo / PICTURE).write_text(draw(repo), encoding="utf-8")
+    """Write the pictures."""
+    for path, svg in drawn(repo).items():
+        (repo / path).parent.mkdir(parents=True, exist_ok=True)
+        (repo / path).write_text(svg, encoding="utf-8")
     return 0
 
 
