@@ -5,7 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin/python
 
-.PHONY: bench test validate lint types preview bundle merge-results clean
+.PHONY: bench test validate lint types site preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
@@ -21,6 +21,10 @@ validate: $(STAMP)
 	-$(BIN) -m benchmarks.releases
 	VIRNUCPRO_BENCH_DEVICE= VIRNUCPRO_VALIDATION_DIR=$(VALIDATION) $(BIN) -m pytest -s -rs tests/benchmarks; code=$$?; \
 	    if [ -f $(VALIDATION)/telemetry_production.json ]; then $(BIN) -m virnucpro report $(VALIDATION); fi; exit $$code
+
+# The documentation as a site, in .site/; nothing in it needs internet.
+site: $(STAMP)
+	$(BIN) -m mkdocs build --strict --config-file .ci/mkdocs.yml
 
 # asv's own server would open a browser; this one works over ssh, too.
 preview: $(STAMP)
@@ -46,8 +50,8 @@ types: $(STAMP)
 $(STAMP): setup.py .ci/constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt torch setuptools wheel
-	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,test]' ruff mypy
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,docs,test]' ruff mypy
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .asv .bundle build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .asv .bundle .site build *.egg-info .pytest_cache .ruff_cache

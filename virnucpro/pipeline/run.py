@@ -47,7 +47,7 @@ class Summary:
     fates: dict[str, int]  # how many records met each
     counts: Counts | None = None  # of chunks and contigs; None for proteins
     failed_ranks: list[int] = field(default_factory=list)  # workers that were lost for good
-    performance: dict[str, Any] = field(default_factory=dict)  # totals and rates, see `virnucpro.utils.totals.summarise`
+    performance: dict[str, Any] = field(default_factory=dict)  # totals, rates: `virnucpro.utils.totals`
 
 
 def run(
