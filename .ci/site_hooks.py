@@ -35,4 +35,5 @@ def on_post_page(output: str, page: object, config: object) -> str:
 
 
 def on_post_template(output_content: str, template_name: str, config: object) -> str:
-    return output_content.replace(THEIRS, OURS)
+    """Likewise for 404.html, which can be shown at any address."""
+    return output_content.replace(THEIRS, "/" + OURS)
