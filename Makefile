@@ -5,14 +5,16 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin/python
 
-.PHONY: bench test validate lint types site preview bundle merge-results clean
+.PHONY: bench test validate lint types audit fuzz site preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
 
-# The suites of make validate run small here, on the CPU.
+# Two processes, for most tests wait for a program of one thread. The suites of make validate run small here, on the CPU,
+# and alone, for they measure.
 test: $(STAMP)
-	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests --ignore tests/benchmarks -n 2 --dist loadfile
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests/benchmarks
 
 VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 
@@ -46,6 +48,17 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN) -m mypy --config-file .ci/mypy.ini
 
+# Known vulnerabilities of the versions that are tested; needs internet, and says so where there is none.
+audit: $(STAMP)
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt pip-audit
+	$(BIN) .ci/audit.py
+
+# A million records, some 10 minutes; docs/security.md.
+fuzz: $(STAMP)
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt atheris
+	$(BIN) -m benchmarks.synthetic_weights .fuzz/weights --esm-model esm2_t6_8M_UR50D
+	$(BIN) tests/fuzz_input.py --weights-dir .fuzz/weights
+
 # torch comes first: an unpinned one, drawn in by another package, would be several gigabytes.
 $(STAMP): setup.py .ci/constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
@@ -54,4 +67,4 @@ $(STAMP): setup.py .ci/constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .asv .bundle .site build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .asv .bundle .fuzz .site build *.egg-info .pytest_cache .ruff_cache

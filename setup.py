@@ -66,6 +66,8 @@ setup(
             "playwright>=1.49",
             "fair-esm>=2.0.0",
             "pytest>=8",
+            "pytest-xdist>=3.6",
+            "bandit>=1.7",
             "hypothesis>=6.100",
             "biopython>=1.83",
             "transformers>=5.0",
