@@ -109,6 +109,7 @@ def test_packed_float32_is_float32(compared):
     assert done.stdout.endswith("PASS\n")
     assert re.search(r"same label +100.00 % of frames, 100.00 % of chunks", done.stdout)
     found = json.loads((out / "parity_real_mixed.json").read_text())
+    assert found["thresholds"] == {"min_cosine": 0.999, "min_agreement": 0.99}
     assert found["drawn"] == 40 and found["sequences"] > 10 and found["shortfalls"] == []
     assert found["esm2_cosine"]["least"] > 1 - 1e-9
     assert 0 < found["score_difference"]["largest"] < 1e-5  # two computations, not one told twice

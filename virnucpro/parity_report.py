@@ -100,7 +100,8 @@ def _page(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], 
         MODELS[model]: [1 - value for value in values_S if np.isfinite(value)]
         for model, values_S in agreement.cosines.items()
     }
-    drawn = [("Features", pictures.histogram(distances, EDGES, "1 - cosine to float32"))]
+    allowed = 1 - about["thresholds"]["min_cosine"]
+    drawn = [("Features", pictures.histogram(distances, EDGES, "1 - cosine to float32", allowed or None))]
     if agreement.scores_S2 is not None:
         finite_S = np.isfinite(agreement.scores_S2[:, 1]) & np.isfinite(agreement.reference_S2[:, 1])
         differences = {"virus": agreement.score_differences()[finite_S].tolist()}

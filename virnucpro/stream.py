@@ -74,6 +74,7 @@ class Stream:
         self._unreadable: Exception | None = None  # what ended the source
         self._ahead: dict[tuple[int, tuple[int, int] | None], Window] = {}  # given to the loader, not yet come back
         self._loader = self._load([])
+        self.engine: Engine | None = None
         try:
             self.engine = make_engine()
         except BaseException:

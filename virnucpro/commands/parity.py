@@ -70,6 +70,7 @@ def parity(
 
     draw_quietly()
     agreement, about = measure(settings, sequences)
+    about["thresholds"] = {"min_cosine": min_cosine, "min_agreement": min_agreement}
     summary = agreement.summary()
     short = shortfalls(summary, min_cosine, min_agreement)
     page = write(output_dir, stem_of(input), agreement, summary, about, short)
