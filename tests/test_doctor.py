@@ -93,7 +93,7 @@ def test_weights_that_changed(recorded):
 def test_broken_installs(weights, tmp_path, module, said):
     """The rest is examined all the same, and there is no traceback."""
     (tmp_path / f"{module}.py").write_text('raise OSError("libcudart.so.12: cannot open shared object file")\n')
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    path = os.pathsep.join([str(tmp_path), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         command("doctor", "--quick", "--weights-dir", weights, "--esm-model", ESM_8M),
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path},
