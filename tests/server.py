@@ -99,3 +99,13 @@ def web_page(handler: BaseHTTPRequestHandler) -> None:
     handler.send_header("Content-Length", "18")
     handler.end_headers()
     handler.wfile.write(b"<h1>Log in</h1>\r\n\r")
+
+
+def raw(*lines: str, body: bytes = b"") -> Callable:
+    """Whatever is wanted, and the connection closes."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        handler.close_connection = True
+
+    return answer

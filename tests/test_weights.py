@@ -198,7 +198,7 @@ def test_verify_finds_what_was_changed(main, places, weights, tmp_path, capfd):
     assert code == 2
     assert lines[0].startswith(f"BAD  {directory}/300_model.pth: not the file on record (sha256 ")
     assert lines[1].startswith(f"BAD  {directory}/500_model.pth: not the file that is published (sha256 ")
-    assert "(virnucpro weights fetch 500_model --force)" in lines[1]
+    assert f"(virnucpro weights fetch 500_model --weights-dir {directory} --force)" in lines[1]
     assert verify("500_model", "--record")[1] == ["ok   500_model.pth: as recorded, not the published file"]
     code, said = main("weights", "fetch", "500_model", "300_model", "--force", *there)
     assert code == 0, said
@@ -223,3 +223,98 @@ def test_where_weights_are_by_default(monkeypatch, tmp_path):
     assert str(default_directory()) == "/cache/virnucpro/weights"
     (tmp_path / "weights").mkdir()
     assert str(default_directory()) == "weights"
+
+
+def test_sums_of_another_spelling_are_the_same_files(places, weights, tmp_path):
+    """`sha256sum ./*.pt` writes ./ before each; a file from Windows has other line ends."""
+    from virnucpro.checksums import parse_checksums
+
+    assert parse_checksums(f"{'0' * 64}  ./a.pt\r\n{'1' * 64} *b//c\n", "x") == {"a.pt": "0" * 64, "b/c": "1" * 64}
+    model = pinned(places[ESM_8M], weights)
+    with pytest.raises(BadWeights, match="lists another"):
+        model.mirrored("http://m", f"{'0' * 64}  ./{ESM_8M}.pt\n")
+    with pytest.raises(BadWeights, match="does not list"):
+        model.mirrored("http://m", f"{'0' * 64}  {ESM_8M}.pt/x\n{'0' * 64}  {ESM_8M}/a/b\n")
+
+
+def test_force_keeps_a_good_file_until_a_better_one_is_there(main, places, server, weights, tmp_path):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    server.answers["/500_model.pth"] = [file(b"version https://git-lfs.github.com/spec/v1\n")]
+    code, said = main("weights", "fetch", "500_model", "--force", "--weights-dir", directory)
+    assert code == 2 and "a git-lfs pointer?" in said
+    assert (directory / "500_model.pth").read_bytes() == (weights / "500_model.pth").read_bytes()
+
+
+def test_what_came_before_a_break_is_on_record(main, places, server, weights, tmp_path):
+    there = ("--weights-dir", tmp_path / "w")
+    good = server.answers[f"{REVISION}/tokenizer.json"]
+    server.answers[f"{REVISION}/tokenizer.json"] = [status(404)]
+    assert main("weights", "fetch", DNABERT_S, *there)[0] == 2
+    server.answers[f"{REVISION}/tokenizer.json"] = good
+    assert main("weights", "fetch", DNABERT_S, *there)[0] == 0
+    listed = [line.split()[1] for line in (tmp_path / "w" / "SHA256SUMS").read_text().splitlines()]
+    assert listed == ["DNABERT-S/config.json", "DNABERT-S/pytorch_model.bin", "DNABERT-S/tokenizer.json"]
+
+
+def test_a_file_that_is_not_the_published_one_is_told(main, places, weights, tmp_path):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    (published_file,) = places["500_model"].files
+    places["500_model"] = replace(places["500_model"], files=(replace(published_file, size=10),))
+    code, said = main("weights", "fetch", "500_model", "--weights-dir", directory)
+    assert code == 0 and "bytes, the published file 10. --force replaces it." in said
+
+
+def test_a_file_that_hides_what_came_is_named(main, places, weights, tmp_path):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    (directory / "500_model.safetensors").write_text("broken")
+    code, said = main("weights", "fetch", "500_model", "--force", "--weights-dir", directory)
+    assert code == 0 and "500_model.safetensors lies there, too, and is what runs use. Remove it" in said
+    assert (directory / "500_model.pth").is_file()
+
+
+def test_another_file_than_the_first_is_told(main, places, server, weights, tmp_path):
+    there = ("--weights-dir", tmp_path / "w")
+    assert main("weights", "fetch", "500_model", *there)[0] == 0
+    server.answers["/500_model.pth"] = [file((weights / "300_model.pth").read_bytes() + b" ")]
+    (tmp_path / "w" / "500_model.pth").unlink()
+    said = main("weights", "fetch", "500_model", *there)[1]
+    assert "500_model.pth is another file than the one on record" in said
+
+
+def test_a_model_in_parts_is_whole_with_all_of_them(weights, tmp_path):
+    from virnucpro.stock import holdings
+
+    folder = tmp_path / ESM_8M
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
+    for number, whole in ((1, False), (2, True)):
+        (folder / f"{number}.safetensors").write_text("")
+        assert holdings(tmp_path, [BY_NAME[ESM_8M]])[0].whole is whole
+
+
+@pytest.mark.parametrize("command", [("list",), ("fetch", "500_model"), ("verify",)])
+def test_a_weights_directory_that_is_a_file(main, tmp_path, command):
+    (tmp_path / "w").write_text("")
+    code, said = main("weights", *command, "--weights-dir", tmp_path / "w")
+    assert code == 2 and "w is a file, not a directory. Choose another --weights-dir." in said
+
+
+def test_an_interrupted_fetch_says_how_to_go_on(main, places, server, tmp_path):
+    import os
+    import signal
+
+    def interrupt(handler):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    server.answers["/500_model.pth"] = [interrupt]
+    code, said = main("weights", "fetch", "500_model", "--weights-dir", tmp_path / "w")
+    assert code == 130
+    assert "interrupted. What has arrived is kept: repeat the command to go on." in said
+
+
+def test_what_cannot_be_read_does_not_go_on_record(main, weights, tmp_path):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    (directory / "500_model.pth").write_bytes((weights / "500_model.pth").read_bytes()[:-500])
+    assert main("weights", "verify", "--record", "500_model", "--weights-dir", directory)[0] == 2
+    assert not (directory / "SHA256SUMS").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from virnucpro.errors import BadWeights
@@ -25,16 +28,16 @@ def parse_checksums(text: str, source: object) -> dict[str, str]:
         if not line.strip():
             continue
         match = _LINE.fullmatch(line)
-        if match is None or not is_inside(match[2]):
+        if match is None or not _is_inside(match[2]):
             raise BadWeights(
                 f"{source}, line {number}: expected a sha256, two blanks and the name of a file in that directory, "
                 f"found {line[:80]!r}. Make it again with sha256sum, or remove it."
             )
-        sums[match[2]] = match[1].lower()
+        sums[PurePosixPath(match[2]).as_posix()] = match[1].lower()  # ./x is x
     return sums
 
 
-def is_inside(name: str) -> bool:
+def _is_inside(name: str) -> bool:
     """Whether a name from elsewhere stays inside the directory it is for, and means the same everywhere."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
@@ -51,12 +54,18 @@ def read_checksums(directory: Path) -> dict[str, str]:
         return parse_checksums(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         return {}
-    except UnicodeDecodeError as error:
-        raise BadWeights(f"{path}: not a text file. Make it again with sha256sum, or remove it.") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise BadWeights(f"{path}: cannot be read ({error}). Make it again with sha256sum, or remove it.") from error
 
 
 def record_checksums(directory: Path, sums: dict[str, str]) -> None:
-    """Add to what is on record, or replace it."""
-    merged = read_checksums(directory) | sums
-    with whole_file(directory / CHECKSUMS_FILE) as file:
-        file.writelines(f"{merged[name]}  {name}\n" for name in sorted(merged))
+    """Add to what is on record, or replace it; one process after the other."""
+    turn = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(turn, fcntl.LOCK_EX)
+        merged = read_checksums(directory) | sums
+        with whole_file(directory / CHECKSUMS_FILE) as file:
+            file.writelines(f"{merged[name]}  {name}\n" for name in sorted(merged))
+    finally:
+        os.close(turn)

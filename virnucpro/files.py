@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
 
 
 @contextmanager
@@ -41,12 +46,36 @@ def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO
         yield file
 
 
+def locked(path: Path, mode: str) -> IO[Any]:
+    """Open a file for this process alone; the system lets go of it however this process ends.
+
+    One that its last holder removed or renamed between our opening and locking it would lock nobody out, so it is
+    opened again. A file system without locks locks nothing.
+
+    Raises:
+        BlockingIOError: Another process has it. OSError: It cannot be opened.
+    """
+    while True:
+        file = open(path, mode)  # noqa: SIM115
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise
+        except OSError as error:
+            log.debug("No lock on %s: %s", path, error)
+            return file
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
+
+
 def unfinished(path: Path) -> Path:
     """What has arrived of a file that is being fetched."""
     return path.with_name(f".{path.name}.part")
 
 
-def sha256_of(path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+def sha256_of(path: Path, progress: Progress = lambda done, total: None) -> str:
     """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -20,6 +20,9 @@ VIRNUCPRO = "https://github.com/Li-Jing-1997/VirNucPro/raw/main"
 DNABERT_S_AT = "zhihan1996/DNABERT-S", "00e47f96cdea35e4b6f5df89e5419cbe47d490c6"  # repository on the hub, revision
 
 
+SUFFIXES = (".pt", ".pth", ".safetensors")  # of a model that is one file; others are folders
+
+
 @dataclass(frozen=True)
 class File:
     """One file to fetch.
@@ -59,7 +62,10 @@ class Model:
 
     def owns(self, path: str) -> bool:
         """Whether a file of a weights directory is this model's, in whichever format."""
-        return PurePosixPath(path).parts[0] in {candidate.name for candidate in candidates(Path(), self.name)}
+        first, *rest = PurePosixPath(path).parts
+        if first not in {candidate.name for candidate in candidates(Path(), self.name)}:
+            return False
+        return len(rest) == (0 if first.endswith(SUFFIXES) else 1)
 
     def mirrored(self, mirror: str, listed: str) -> Model:
         """The same model as a mirror has it.

@@ -9,11 +9,9 @@ DIR/{stem}_chunked{c}.fa, {stem}_nucleotide.fa, {stem}_protein.faa   with --keep
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,9 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from virnucpro.errors import BadRequest
-from virnucpro.files import whole_file
+from virnucpro.files import locked, whole_file
 
-log = logging.getLogger(__name__)
 _ENTRIES = {"virnucpro": str, "status": str, "settings": dict, "weights": dict, "input": dict, "checkpoints": list}
 _locks: set[IO[str]] = set()
 
@@ -113,28 +110,16 @@ class RunDirectory:
                 path.unlink(missing_ok=True)
 
     def _locked(self, path: Path) -> IO[str]:
-        """The open lock file. One that its last holder removed between our opening and locking it locks nobody out."""
-        while True:
-            try:
-                file = open(path, "w")  # noqa: SIM115
-            except OSError as error:
-                raise BadRequest(
-                    f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
-                ) from error
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise BadRequest(
-                    f"Another process is at work on this run in {self.root}. "
-                    "Wait for it, or choose another --output-dir."
-                ) from None
-            except OSError as error:  # a file system without locks
-                log.debug("No lock on %s: %s", path, error)
-                return file
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-            file.close()
+        try:
+            return locked(path, "w")
+        except BlockingIOError:
+            raise BadRequest(
+                f"Another process is at work on this run in {self.root}. Wait for it, or choose another --output-dir."
+            ) from None
+        except OSError as error:
+            raise BadRequest(
+                f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
+            ) from error
 
     def _find_run(self) -> dict[str, Any] | None:
         """The manifest of the run that is there; None if none of the run's files is."""

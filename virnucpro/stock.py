@@ -9,15 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
-from virnucpro.errors import BadWeights
-from virnucpro.files import sha256_of, unfinished
+from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.files import Progress, sha256_of, unfinished
 from virnucpro.published import Model
-from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, first_model, weight_files
+from virnucpro.weights import (
+    DNABERT_S,
+    ESM2_SIZES,
+    candidates,
+    fetch_command,
+    first_model,
+    missing_shards,
+    weight_files,
+)
 
 log = logging.getLogger(__name__)
 AS_PUBLISHED, AS_RECORDED, UNKNOWN = "as published", "as recorded", "no sha256 on record"
 OWN = "as recorded, not the published file"
-Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
 Shown = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar with that title
 
 
@@ -41,11 +48,13 @@ def holdings(directory: Path, models: Iterable[Model]) -> list[Holding]:
 
 
 def _holding(directory: Path, model: Model) -> Holding:
-    files: list[str] = []
-    for path in candidates(directory, model.name):
-        inside = weight_files(path) if path.exists() else []
-        files += [file.relative_to(directory).as_posix() for file in inside]
-    whole = first_model(directory, model.name) is not None
+    """Of several formats, the one that a run would use."""
+    if directory.exists() and not directory.is_dir():
+        raise BadRequest(f"{directory} is a file, not a directory. Choose another --weights-dir.")
+    used = first_model(directory, model.name)
+    there = [path for path in ([used] if used else candidates(directory, model.name)) if path.exists()]
+    files = [file.relative_to(directory).as_posix() for path in there for file in weight_files(path)]
+    whole = used is not None and not missing_shards(used)
     if model.name == DNABERT_S:
         whole &= f"{DNABERT_S}/tokenizer.json" in files
     parts = (unfinished(directory / file.path) for file in model.files)
@@ -59,20 +68,21 @@ def fetch(
     force: bool = False,
     shown: Shown = _not_shown,
 ) -> list[str]:
-    """Fetch what is missing of a model; return the paths of what came.
+    """Fetch what is missing of a model; return the paths of what came. Each file goes on record as soon as it is there.
 
     Args:
         directory: Made if missing.
         mirror: Address of a copy of a weights directory; None for the authors' own places.
-        force: Fetch what is there, too.
+        force: Fetch what is there, too; it stays until what came is known to be good.
     Raises:
         BadWeights: It cannot be had, or is not what was published or recorded. OSError: It cannot be written.
     """
     from virnucpro.download import download, download_text
 
-    directory.mkdir(parents=True, exist_ok=True)
     if not force and _holding(directory, model).whole:
+        _compare_sizes(model, directory)
         return []
+    directory.mkdir(parents=True, exist_ok=True)
     if mirror is not None:
         model = model.mirrored(mirror, download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}"))
     recorded = read_checksums(directory)
@@ -82,27 +92,42 @@ def fetch(
         if path.exists() and not force:
             continue
         path.parent.mkdir(exist_ok=True)
+
+        def accept(partial: Path, alone: bool = file.sha256 is None and "/" not in file.path) -> None:
+            if alone:  # no sha256 tells what it is, so at least it must be a model
+                check(model, partial)
+
         with shown(file.path) as progress:
-            sha256 = download(file.address(), path, file.sha256, file.size, progress)
+            sha256 = download(file.address(), path, file.sha256, file.size, progress, accept)
         log.info("Fetched %s.", path)
         if file.sha256 is None and recorded.get(file.path, sha256) != sha256:
-            log.warning("%s is another file than the one fetched before (sha256 %s).", file.path, recorded[file.path])
+            log.warning("%s is another file than the one on record (sha256 %s).", path, recorded[file.path])
+        record_checksums(directory, {file.path: sha256})
         came.append(file.path)
-        recorded[file.path] = sha256
-    try:
-        check(model, directory)
-    except BadWeights:
-        for file in model.files:  # of others the sha256 says that they are what is published
-            if file.path in came and file.sha256 is None:
-                (directory / file.path).unlink()
-        raise
-    record_checksums(directory, {path: recorded[path] for path in came})
+    used = first_model(directory, model.name)
+    if used is not None and not any(path.split("/")[0] == used.name for path in came):
+        log.warning("%s lies there, too, and is what runs use. Remove it to have them use what came.", used)
+    elif used is not None:
+        check(model, used)
     return came
 
 
-def check(model: Model, directory: Path) -> None:
+def _compare_sizes(model: Model, directory: Path) -> None:
+    """Say so where a file that is not fetched, since there is one, is not the published one."""
+    for file in model.files:
+        path = directory / file.path
+        if file.size is not None and path.is_file() and path.stat().st_size != file.size:
+            log.warning(
+                "%s has %s bytes, the published file %s. --force replaces it.",
+                path, f"{path.stat().st_size:,}", f"{file.size:,}",
+            )  # fmt: skip
+
+
+def check(model: Model, path: Path) -> None:
     """Read a model through the loaders that a run uses, tensors left on disk.
 
+    Args:
+        path: Its file, by whatever name, or its folder.
     Raises:
         BadWeights: Damaged, of another kind or size, or holding more than weights.
     """
@@ -111,9 +136,6 @@ def check(model: Model, directory: Path) -> None:
     from virnucpro.esm2_weights import check_size, read_esm2
     from virnucpro.tokens import load_tokenizer
 
-    path = first_model(directory, model.name)
-    if path is None:
-        raise BadWeights(f"{directory / model.name}: not whole. Fetch it: virnucpro weights fetch {model.name}")
     if model.name in ESM2_SIZES:
         shape, _ = read_esm2(path)
         check_size(shape, model.name, path)
@@ -122,6 +144,19 @@ def check(model: Model, directory: Path) -> None:
         load_tokenizer(path)
     else:
         load_classifier(path)
+
+
+def check_used(model: Model, directory: Path) -> Path:
+    """`check` what a run would use; return its path.
+
+    Raises:
+        BadWeights: As `check`, or there is none.
+    """
+    path = first_model(directory, model.name)
+    if path is None or not _holding(directory, model).whole:
+        raise BadWeights(f"{directory}: {model.name} is not whole. Fetch it: {fetch_command(directory, model.name)}")
+    check(model, path)
+    return path
 
 
 def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str, str]:
@@ -147,14 +182,19 @@ def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str
         else:
             raise BadWeights(
                 f"{directory / path}: not the file {'that is published' if published else 'on record'} (sha256 "
-                f"{found}, expected {published or noted}). Fetch it again (virnucpro weights fetch {model.name} "
-                f"--force), or, if it is meant to be another, put it on record (virnucpro weights verify {model.name} "
-                "--record)."
+                f"{found}, expected {published or noted}). Fetch it again "
+                f"({fetch_command(directory, model.name)} --force), or, if it is meant to be another, put it on record "
+                f"({fetch_command(directory, model.name, 'verify')} --record)."
             )
-    check(model, directory)
+    check_used(model, directory)
     return states
 
 
 def put_on_record(model: Model, directory: Path) -> None:
-    """Take a model's files as good, as they are: their sha256 goes into SHA256SUMS."""
+    """Take a model's files as good, as they are: their sha256 goes into SHA256SUMS.
+
+    Raises:
+        BadWeights: As `check_used`; what cannot be read is no good.
+    """
+    check_used(model, directory)
     record_checksums(directory, {path: sha256_of(directory / path) for path in _holding(directory, model).files})

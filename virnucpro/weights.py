@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ HUGGING_FACE_FILES = (
     "pytorch_model.bin.index.json",
 )
 _SOURCES = """\
-`virnucpro weights fetch{options}` fetches them. Or put there yourself:
+`{command}` fetches them. Or put there yourself:
   ESM-2       https://dl.fbaipublicfiles.com/fair-esm/models/{esm_model}.pt
               or the folder of https://huggingface.co/facebook/{esm_model}
   DNABERT-S   the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)
@@ -100,14 +102,19 @@ def find_weights(
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)
-            + _SOURCES.format(esm_model=esm_model, options=_options(directory, esm_model))
+            + _SOURCES.format(
+                esm_model=esm_model, command=fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
+            )
         )
     return WeightPaths(esm, dnabert, classifier)  # type: ignore[arg-type]  # esm is there, or nothing gets this far
 
 
-def _options(directory: Path | None, esm_model: str) -> str:
-    """Of the command that fetches what is missing."""
-    return f" {esm_model} {DNABERT_S} 500_model 300_model" + (f" --weights-dir {directory}" if directory else "")
+def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:
+    """The command that fetches (or verifies) models into a directory; None is where they are looked for by default."""
+    place = (
+        "" if directory is None or directory == default_directory() else f" --weights-dir {shlex.quote(str(directory))}"
+    )
+    return f"virnucpro weights {verb} {names}{place}"
 
 
 def candidates(directory: Path, name: str) -> list[Path]:
@@ -127,3 +134,17 @@ def first_model(directory: Path, name: str) -> Path | None:
         if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):
             return path
     return None
+
+
+def missing_shards(model: Path) -> list[str]:
+    """Files that the index of a folder names and that are not there; of a file, or a folder without index, none."""
+    if any((model / name).is_file() for name in HUGGING_FACE_FILES if not name.endswith(".index.json")):
+        return []
+    index = next((model / name for name in HUGGING_FACE_FILES if (model / name).is_file()), None)
+    if index is None:
+        return []
+    try:
+        named = {Path(name).name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return [index.name]
+    return sorted(name for name in named if not (model / name).is_file())

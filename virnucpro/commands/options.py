@@ -14,7 +14,7 @@ from virnucpro.settings import MODEL_TYPES
 from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request or missing weights, "
+    "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request, or weights missing or broken, "
     "3 partial result (what failed is listed), 130 interrupted."
 )
 

@@ -118,12 +118,11 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_pr
     ]
     if not wanted:
         raise BadWeights(f"{directory} holds no model. Fetch what is needed: virnucpro weights fetch")
-    if record:
-        for model in wanted:
-            put_on_record(model, directory)
     bad = 0
     for model in wanted:
         try:
+            if record:
+                put_on_record(model, directory)
             with _bars(not no_progress) as shown:
                 states = verify_model(model, directory, shown)
         except BadWeights as error:
