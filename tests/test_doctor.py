@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ESM_8M, ROOT, command
 
-from virnucpro import __version__, attention, doctor, needs, selftest
+from virnucpro import __version__, attention, doctor, installation, needs, selftest
 from virnucpro.doctor import NOTE, OK, PROBLEM, examine
 from virnucpro.settings import Settings
 
@@ -70,7 +70,9 @@ def test_what_is_missing_is_told_with_what_to_do(tmp_path, capsys):
     assert main(["doctor", "--quick", "--weights-dir", str(tmp_path / "none")]) == 1
     said = re.sub(r"\n +", " ", capsys.readouterr().out)
     for name in ("esm2_t36_3B_UR50D", "DNABERT-S", "500_model"):
-        assert re.search(rf"PROBLEM  weights +no {name} .* -> virnucpro weights fetch {name}\n", said)
+        assert re.search(
+            rf"PROBLEM  weights +no {name} .* -> virnucpro weights fetch {name} --weights-dir \S+/none\n", said
+        )
     assert "6.1 needed for missing weights" in said
     assert re.search(r"\d problems found.\n$", said)
 
@@ -145,7 +147,7 @@ def test_too_little_memory_and_disk(weights, tmp_path, monkeypatch):
 
 
 def test_a_check_that_fails_itself_does_not_end_the_others(weights, monkeypatch):
-    monkeypatch.setattr(doctor, "_gpus", lambda: (_ for _ in ()).throw(RuntimeError("no /proc\nhere")))
+    monkeypatch.setattr(doctor, "_gpus", lambda torch: (_ for _ in ()).throw(RuntimeError("no /proc\nhere")))
     found = findings(weights)
     assert of(found, "doctor") == [(PROBLEM, "this check failed: RuntimeError: no /proc here")]
     assert of(found, "disk")
@@ -163,6 +165,81 @@ def test_what_a_run_takes():
     assert needs.device_bytes("esm2_t36_3B_UR50D", "fp16", 16384) - needs.CUDA_CONTEXT == pytest.approx(7.0e9, rel=0.05)
     assert needs.host_bytes("esm2_t36_3B_UR50D", "fp16", on_gpu=True) == pytest.approx(6.5e9, rel=0.2)
     assert 0 < needs.available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def write(folder, **contents):
+    for name, text in contents.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_the_memory_of_a_batch_job(tmp_path):
+    """What is cached counts as used there, and can be had; groups above limit, too; a job may have no limit."""
+    proc, two, one, none = (tmp_path / name for name in ("proc", "two", "one", "none"))
+    write(proc, meminfo="MemTotal: 64 kB\nMemAvailable: 48 kB\n", self__cgroup="0::/slurm/job_7\n")
+    assert needs.available_memory(proc, none) == 48 * 1024
+    assert needs.available_memory(none, none) > 48 * 1024  # of the machine
+    job, above = two / "slurm" / "job_7", two / "slurm"
+    write(job, memory_dot_max="max\n", memory_dot_current="9\n", memory_dot_stat="anon 5\ninactive_file 4\n")
+    assert needs.available_memory(proc, two) == 48 * 1024
+    write(above, memory_dot_max="10000\n", memory_dot_current="8000\n", memory_dot_stat="inactive_file 3000\n")
+    assert needs.available_memory(proc, two) == 5000
+    write(proc, self__cgroup="9:cpu:/x\n7:memory:/job\n0::/\n")
+    group = one / "memory" / "job"
+    write(group, memory_dot_limit_in_bytes="7000", memory_dot_usage_in_bytes="6500")
+    write(group, memory_dot_stat="cache 9\ntotal_inactive_file 100\n")
+    assert needs.available_memory(proc, one) == 600
+
+
+def test_a_gpu_with_too_little_memory(weights, monkeypatch):
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (1e9, 8e9))
+    settings = Settings(("-",), weights, weights_dir=weights)
+    first, _ = doctor._memory(torch.device("cuda", 0), settings, "fp16", 16384)
+    assert (first.verdict, first.text) == (PROBLEM, "1.0 of 8.0 GB free, about 7.6 needed for esm2_t36_3B_UR50D")
+
+
+def test_a_failed_self_test_is_a_problem(weights, monkeypatch):
+    wrong = selftest.Result("ESM-2", "sdpa", 0.5, 0.1, 1.0)
+    monkeypatch.setattr(selftest, "self_test", lambda *arguments: [wrong])
+    assert [verdict for verdict, _ in of(findings(weights, quick=False), "self-test")] == [PROBLEM]
+
+
+def test_quick_reads_the_weights_all_the_same(weights, tmp_path):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    (directory / "500_model.pth").write_bytes((weights / "500_model.pth").read_bytes()[:-500])
+    assert [text for verdict, text in of(findings(directory), "weights") if verdict == PROBLEM and "damaged" in text]
+
+
+@pytest.mark.parametrize("name, verdict", [("none.pth", PROBLEM), (f"{ESM_8M}.pt", PROBLEM), ("500_model.pth", OK)])
+def test_a_classifier_of_ones_own_is_looked_at(weights, name, verdict):
+    found = findings(weights, model_type="custom", model_path=weights / name)
+    assert [each for each, text in of(found, "weights") if name in text][-1] == verdict
+
+
+def test_an_attention_that_cannot_run_is_told_and_the_rest_examined(weights):
+    found = findings(weights, attention="triton")
+    assert (PROBLEM, "--attention triton cannot run here: needs a CUDA GPU. Leave it to --attention auto.") in of(
+        found, "cpu"
+    )
+    assert of(found, "memory")
+
+
+@pytest.mark.parametrize(
+    "code, said",
+    [
+        ("raise SystemExit('bye')", "cannot be imported (SystemExit: bye)"),
+        ("import os; os._exit(7)", "its import ended the program (exit code 7)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "its import ended the program (exit code -4)"),
+        ("print('ok'); print('h5py ok')", None),
+    ],
+)
+def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
+    (tmp_path / "h5py.py").write_text(code + "\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    errors = installation.import_errors()
+    assert list(errors) == (["h5py"] if said else [])
+    assert said is None or said.removeprefix("cannot be imported (").rstrip(")") in errors["h5py"] + ")"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -222,7 +222,7 @@ def test_a_lock_that_its_holder_has_just_removed_is_none(tmp_path, monkeypatch):
             os.unlink(file.name)
         return plain(file, how)
 
-    monkeypatch.setattr("virnucpro.rundir.fcntl.flock", flock)
+    monkeypatch.setattr("virnucpro.files.fcntl.flock", flock)
     out = tmp_path / "out"
     with RunDirectory(out, "x").opened(resume=True, force=False):
         assert opened

@@ -4,6 +4,7 @@ import csv
 import gzip
 import hashlib
 import json
+import os
 import re
 
 import numpy as np
@@ -140,10 +141,16 @@ def test_write_viral_and_the_manifest(program, all_viral, tmp_path):
 
     # it exists; a complete run that is resumed writes it again
     done = program(*run[:3], tmp_path / "other", *run[4:], *viral)
-    assert done.returncode == 2 and "viral.fa exists. Name another file, or add --force or --resume" in done.stderr
-    (tmp_path / "viral.fa").unlink()
+    assert done.returncode == 2 and "viral.fa exists, and no run in this output directory has written it" in done.stderr
+    (tmp_path / "viral.fa").write_text("")
     done = program(*run, *viral, "--resume")
     assert done.returncode == 0 and "Nothing to do" in done.stderr, done.stderr
+    assert (tmp_path / "viral.fa").read_text() == text
+
+    table = tmp_path / "out" / "small_merged" / "contigs.tsv"
+    table.write_text(table.read_text().replace(f"\n{contigs[0]['ID']}\t", "\nother\t"))
+    done = program(*run, *viral, "--resume")
+    assert done.returncode == 2 and "contigs.tsv is not as the run wrote it: no record 'other'" in done.stderr
     assert (tmp_path / "viral.fa").read_text() == text
 
 
@@ -165,15 +172,41 @@ def test_a_resumed_run_keeps_its_sessions(program, weights, reads, killed, tmp_p
     [
         ("in.fa", "in.fa is the input itself"),
         ("none/v.fa", "none is not a directory. Make it first"),
-        (".", "is a directory. Name a file"),
+        (".", "is not a regular file. Name one"),
+        ("pipe", "is not a regular file. Name one"),
+        ("keep.pth", "keep.pth exists, and no run in this output directory has written it"),
+        ("out/in_merged/contigs.tsv", "is a place where the run writes its own files"),
+        ("out/in_windows/v.fa", "is a place where the run writes its own files"),
+        ("out/in_run.json", "is a place where the run writes its own files"),
+        ("out/in_chunked500.fa", "is a place where the run writes its own files"),
+        ("v" * 250, "cannot be written: File name too long"),
     ],
 )
 def test_where_viral_records_cannot_go(main, tmp_path, name, message):
     (tmp_path / "in.fa").write_text(">a\nATG\n")
+    (tmp_path / "keep.pth").write_text("weights")
+    os.mkfifo(tmp_path / "pipe")
     run = ("predict", tmp_path / "in.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M, "--force")
     code, said = main(*run, "--write-viral", tmp_path / name)
     assert code == 2 and message in said
     assert (tmp_path / "in.fa").read_text() == ">a\nATG\n" and not (tmp_path / "out").exists()
+    assert (tmp_path / "keep.pth").read_text() == "weights"
+
+
+def test_viral_records_may_lie_in_the_output_directory(main, all_viral, tmp_path):
+    run = ("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
+    code, said = main(*run, "--weights-dir", all_viral, "--write-viral", tmp_path / "out" / "viral.fa")
+    assert code == 0, said
+    assert (tmp_path / "out" / "viral.fa").read_text().startswith(">")
+
+
+def test_standard_input_is_not_written_over(program, tmp_path):
+    path = tmp_path / "in.fa"
+    path.write_text(">a\nATG\n")
+    with open(path) as stdin:
+        done = program("predict", "-", "--output-dir", tmp_path / "out", "--write-viral", path, stdin=stdin)
+    assert done.returncode == 2 and "is the input itself" in done.stderr
+    assert path.read_text() == ">a\nATG\n"
 
 
 def test_proteins_cannot_be_viral(main, tmp_path):

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"virnucpro: {Interrupted()}", err=True)
+        click.echo("virnucpro: interrupted.", err=True)
         return Interrupted.exit_code
     except Interrupted as error:
         click.echo(f"virnucpro: {error}", err=True)

@@ -10,39 +10,32 @@ import importlib
 import logging
 import os
 import platform
-import re
 import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from virnucpro import __version__
 from virnucpro.devices import usable_cpus
-from virnucpro.errors import BadWeights
-from virnucpro.needs import available_memory, device_bytes, host_bytes
+from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.installation import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
+from virnucpro.needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.published import BY_NAME
 from virnucpro.recipe import ATTENTIONS, AUTO
 from virnucpro.settings import Settings
-from virnucpro.weights import DNABERT_S, candidates, default_directory, first_model
+from virnucpro.stock import AS_PUBLISHED, AS_RECORDED, check, check_used, verify
+from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, default_directory, fetch_command, first_model
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import torch
 
 log = logging.getLogger(__name__)
 OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 GB = 1e9
 WIDTH, INDENT = 110, " " * 22  # of the lines that are printed
-# Packages by the name they are installed under, and what is imported of them.
-REQUIRED = {
-    "torch": "torch", "numpy": "numpy", "dnaio": "dnaio", "xopen": "xopen", "tokenizers": "tokenizers",
-    "safetensors": "safetensors.torch", "h5py": "h5py", "click": "click", "rich": "rich", "nvidia-ml-py": "pynvml",
-    "matplotlib": "matplotlib", "jinja2": "jinja2",
-}  # fmt: skip
-FETCHING = {"httpx2": "httpx2", "tenacity": "tenacity", "huggingface_hub": "huggingface_hub"}  # by `weights fetch` only
 
 
 @dataclass(frozen=True)
@@ -73,56 +66,38 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
         settings: What a run is to use: weights, model, precision, attention.
         quick: Leave out what takes seconds: the sha256 of the weights, and the self-test.
     """
+    errors = import_errors()
+    torch = None if "torch" in errors else importlib.import_module("torch")
     checks: list[Callable[[], Iterator[Finding]]] = [
-        _installation, _gpus, lambda: _devices(settings, quick), lambda: _weights(settings, quick),
-        lambda: _room(settings),
+        lambda: _installation(errors), lambda: _gpus(torch), lambda: _devices(torch, settings, quick),
+        lambda: _weights(settings, quick), lambda: _room(settings),
     ]  # fmt: skip
-    for check in checks:
+    for examined in checks:
         try:
-            yield from check()
+            yield from examined()
         except Exception as error:
             log.debug("A check", exc_info=True)
             said = f"this check failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             yield Finding(PROBLEM, "doctor", said, "Mend what is named above; if nothing is, please report this.")
 
 
-def _installation() -> Iterator[Finding]:
+def _installation(errors: dict[str, str]) -> Iterator[Finding]:
     yield Finding(OK, "virnucpro", f"{__version__}, Python {platform.python_version()}, {usable_cpus()} CPUs")
-    wanted = _least_versions()
-    good = []
+    wanted, good = least_versions(), []
     for name, module in (REQUIRED | FETCHING).items():
-        try:
-            importlib.import_module(module)
-            version = metadata.version(name)
-        except Exception as error:  # a shared library that is missing is an OSError, a wrong one may be anything
-            what = f"cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        version, least = version_of(name), wanted.get(name)
+        if module in errors:
             only = "; only `virnucpro weights fetch` needs it" if name in FETCHING else ""
             advice = f"Install it again: pip install --force-reinstall {name}"
-            yield Finding(NOTE if only else PROBLEM, name, what + only, advice)
-            continue
-        least = wanted.get(name)
-        if least is not None and _numbers(version) < _numbers(least):
+            yield Finding(NOTE if only else PROBLEM, name, f"cannot be imported ({errors[module]}){only}", advice)
+        elif version is not None and least is not None and is_older(version, least):
             yield Finding(PROBLEM, name, f"{version}, and {least} is needed", f"pip install '{name}>={least}'")
         else:
-            good.append(f"{name} {version}")
+            good.append(f"{name} {version or 'of unknown version'}")
     yield Finding(OK, "packages", ", ".join(good))
 
 
-def _least_versions() -> dict[str, str]:
-    """By what the installed package says of itself; nothing where it runs from a checkout."""
-    try:
-        lines = metadata.requires("virnucpro") or []
-    except metadata.PackageNotFoundError:
-        return {}
-    found = (re.match(r"([\w.-]+)>=([\d.]+)$", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:3])
-
-
-def _gpus() -> Iterator[Finding]:
+def _gpus(torch: ModuleType | None) -> Iterator[Finding]:
     from virnucpro.utils.hardware import capture_hardware_info
 
     found = capture_hardware_info()
@@ -140,7 +115,6 @@ def _gpus() -> Iterator[Finding]:
             f"GPU {number}",
             f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {found['driver_cuda']} or earlier)",
         )
-    torch = _torch()
     if torch is None or torch.cuda.is_available():
         return
     if os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"):
@@ -159,16 +133,7 @@ def _gpus() -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _torch() -> ModuleType | None:
-    """The module; None where it cannot be imported, which `_installation` reports."""
-    try:
-        return importlib.import_module("torch")
-    except Exception:
-        return None
-
-
-def _devices(settings: Settings, quick: bool) -> Iterator[Finding]:
-    torch = _torch()
+def _devices(torch: ModuleType | None, settings: Settings, quick: bool) -> Iterator[Finding]:
     if torch is None:
         yield Finding(PROBLEM, "self-test", "not possible without torch")
         return
@@ -181,14 +146,17 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
     from virnucpro import attention, fusion
     from virnucpro.devices import Placement
     from virnucpro.engine import DTYPES
-    from virnucpro.weights import ESM2_SIZES
 
     placement = Placement((str(device),))
     precision = placement.precision if settings.precision == AUTO else settings.precision
     dtype = DTYPES[precision]
     _, width, heads = ESM2_SIZES[settings.esm_model]
     yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
-    chosen = attention.choose(settings.attention, device, dtype, [width // heads])
+    chosen = None
+    try:
+        chosen = attention.choose(settings.attention, device, dtype, [width // heads])
+    except BadRequest as error:
+        yield Finding(PROBLEM, str(device), str(error))
     for name in ATTENTIONS:
         reason = attention.unusable(name, device, dtype, [width // heads])
         unexpected = name == "triton" and reason is not None and "compile" in reason
@@ -197,7 +165,7 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
         yield Finding(NOTE if unexpected else OK, str(device), f"attention {name}: {said}", advice)
     yield Finding(OK, str(device), f"between matrix products: {fusion.choose(device)[1]}")
     yield from _memory(device, settings, precision, placement.token_budget)
-    if not quick:
+    if not quick and chosen is not None:
         yield from _self_test(device, settings, precision)
 
 
@@ -230,37 +198,45 @@ def _self_test(device: torch.device, settings: Settings, precision: str) -> Iter
 
 
 def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
-    from virnucpro.stock import AS_PUBLISHED, AS_RECORDED, check, verify
-
     directory = settings.weights_dir or default_directory()
     names = [settings.esm_model, DNABERT_S]
     if settings.model_path is None:
         names.append(f"{settings.model_type}_model")
     for name in names:
-        path = first_model(directory, name)
-        if path is None:
-            where = " or ".join(str(candidate) for candidate in candidates(directory, name))
-            yield Finding(PROBLEM, "weights", f"no {name} ({where})", f"virnucpro weights fetch {name}")
-            continue
         try:
-            if quick:
-                check(BY_NAME[name], directory)
-                yield Finding(OK, "weights", f"{path} (sha256 not looked at)")
-                continue
-            for file, state in verify(BY_NAME[name], directory).items():
-                yield Finding(
-                    OK if state in (AS_PUBLISHED, AS_RECORDED) else NOTE, "weights", f"{directory / file}: {state}"
-                )
+            yield from _model(name, directory, quick)
+        except BadWeights as error:
+            yield Finding(PROBLEM, "weights", str(error))
+    if settings.model_path is not None:
+        try:
+            if not settings.model_path.is_file():
+                raise BadWeights(f"{settings.model_path}: no such file. Check --model-path.")
+            check(BY_NAME["500_model"], settings.model_path)
+            yield Finding(OK, "weights", f"{settings.model_path} (no sha256 is known of it)")
         except BadWeights as error:
             yield Finding(PROBLEM, "weights", str(error))
 
 
+def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
+    if first_model(directory, name) is None:
+        where = " or ".join(str(candidate) for candidate in candidates(directory, name))
+        yield Finding(PROBLEM, "weights", f"no {name} ({where})", fetch_command(directory, name))
+    elif quick:
+        yield Finding(OK, "weights", f"{check_used(BY_NAME[name], directory)} (sha256 not looked at)")
+    else:
+        for file, state in verify(BY_NAME[name], directory).items():
+            verdict = OK if state in (AS_PUBLISHED, AS_RECORDED) else NOTE
+            yield Finding(verdict, "weights", f"{directory / file}: {state}")
+
+
 def _room(settings: Settings) -> Iterator[Finding]:
-    """Disk for the weights that are missing, and for results here."""
+    """Disk for the weights that are missing."""
     directory = settings.weights_dir or default_directory()
     names = [settings.esm_model, DNABERT_S, "300_model", "500_model"]
-    missing = [BY_NAME[name] for name in names if first_model(directory, name) is None]
-    needed = sum(model.size or 0 for model in missing)
+    missing = [name for name in names if first_model(directory, name) is None]
+    # Of what nobody has published the size of, as much as the numbers take in half precision.
+    sizes = [BY_NAME[name].size or (weight_bytes(name, "fp16", False) if name in ESM2_SIZES else 0) for name in missing]
+    needed = sum(sizes)
     place = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     text = f"{free / GB:.1f} GB free in {place}" + (f", {needed / GB:.1f} needed for missing weights" if needed else "")

@@ -15,6 +15,11 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
 
 
+def temporary_name(path: Path) -> Path:
+    """Beside its final name, so that it can take it at once."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 @contextmanager
 def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` for a file that takes that name only when all is written.
@@ -23,7 +28,7 @@ def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
         path: Final name; its folder must exist.
         durable: Wait until the disk has it; not worth it for what every run makes again.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         yield temporary
         if durable:

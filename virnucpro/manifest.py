@@ -53,6 +53,11 @@ def check_same(earlier: dict[str, Any], now: dict[str, Any], place: object) -> N
 
 
 def _check(what: str, was: object, now: object, place: object) -> None:
+    if was != now and what == "virnucpro":
+        raise BadRequest(
+            f"{place} holds a run of virnucpro {was}, and this is {now}. Install {was} to go on with it, or start over "
+            "with --force."
+        )
     if was != now:
         raise BadRequest(
             f"{place} holds a run with other {what} ({was} then, {now} now). "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from virnucpro.proteins import MAX_RESIDUES
@@ -40,16 +42,41 @@ def host_bytes(esm_model: str, precision: str, on_gpu: bool, with_dna: bool = Tr
     return PROGRAM + weight_bytes(esm_model, "fp16" if on_gpu else precision, with_dna)
 
 
-def available_memory() -> int:
-    """Bytes that this process may still use: of the machine, and of the batch job or container it runs in."""
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]
-    with open("/proc/meminfo", encoding="ascii") as lines:
+def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still use: of the machine, and of the batch job or container it runs in.
+
+    Args:
+        proc, cgroups: Where Linux shows them. What is not there limits nothing.
+    """
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]  # without what caches would give back
+    with suppress(OSError, ValueError):
+        lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
         free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")] or free
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-        if limit != "max":
-            free.append(int(limit) - used)
-    except (OSError, ValueError):
-        pass  # no such limit, or the older layout
-    return min(free)
+    return min([*free, *_left_in_cgroups(proc, cgroups)])
+
+
+def _left_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Of every group that this process is in, up to the root; of version 2 (0::/job) and 1 (7:memory:/job)."""
+    with suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root = cgroups / "memory" if controllers else cgroups
+            names = (
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                if controllers
+                else ("memory.max", "memory.current", "inactive_file")
+            )
+            group = root / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(root):
+                    yield from _left_in(folder, *names)
+
+
+def _left_in(folder: Path, limit: str, used: str, cached: str) -> Iterator[int]:
+    """What files are cached counts as used, and is given back when it is needed."""
+    with suppress(OSError, ValueError):  # "max" is no number: no limit
+        left = int((folder / limit).read_text()) - int((folder / used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        yield left + int(stat.get(cached, 0))

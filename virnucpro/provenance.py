@@ -17,15 +17,21 @@ PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors
 
 def session() -> dict[str, Any]:
     """This process: command line, start (UTC), and the versions of what computes and reads."""
-    program = Path(sys.argv[0]).name
     return {
-        "command": shlex.join(["virnucpro" if program == "__main__.py" else program, *sys.argv[1:]]),
+        "command": _command(),
         "started": now(),
         "virnucpro": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
     }
+
+
+def _command() -> str:
+    """Our own command line; that of another program may hold what is none of our business."""
+    program = Path(sys.argv[0])
+    ours = program.name == "virnucpro" or program.parts[-2:] == ("virnucpro", "__main__.py")
+    return shlex.join(["virnucpro", *sys.argv[1:]]) if ours else "from Python"
 
 
 def now() -> str:

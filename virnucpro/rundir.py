@@ -57,6 +57,16 @@ class RunDirectory:
         self.results = root / f"{stem}_merged"
         self.copy_prefix = f".{stem}-input-"  # see `survey.spooled`
 
+    def owns(self, path: Path) -> bool:
+        """Whether a run writes, or may write, its own file or folder there."""
+        path, root = path.resolve(), self.root.resolve()
+        if any(path.is_relative_to(folder.resolve()) for folder in self._folders()):
+            return True
+        own = [self.manifest_file, self.telemetry_file, *self.report_files, self.nucleotide_fasta, self.protein_fasta]
+        return path in [file.resolve() for file in own] or (
+            path.parent == root and path.name.startswith((f"{self.stem}_chunked", "."))
+        )
+
     def chunk_fasta(self, chunk_size: int) -> Path:
         """Where chunks of so many bp are kept."""
         return self.root / f"{self.stem}_chunked{chunk_size}.fa"
@@ -136,7 +146,8 @@ class RunDirectory:
     def _read_manifest(self) -> dict[str, Any]:
         try:
             manifest: dict[str, Any] = json.loads(self.manifest_file.read_text(encoding="utf-8"))
-            if all(isinstance(manifest.get(name), kind) for name, kind in _ENTRIES.items()):
+            whole = all(isinstance(manifest.get(name), kind) for name, kind in _ENTRIES.items())
+            if whole and isinstance(manifest.get("sessions", []), list):  # version 2.0.0 has none
                 return manifest
             reason = "it lacks entries"
         except (OSError, ValueError, AttributeError) as error:

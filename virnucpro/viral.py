@@ -3,36 +3,67 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from xopen import xopen
 
 from virnucpro.errors import BadRequest
-from virnucpro.files import whole_path
+from virnucpro.files import temporary_name, whole_path
 from virnucpro.intermediate import wrapped
-from virnucpro.reads import COMPRESSION, Read
+from virnucpro.reads import COMPRESSION, STDIN, Read
 from virnucpro.report import CONTIGS_FILE
+from virnucpro.rundir import RunDirectory
 
 CALL = "Viral"
 
 
-def check_target(path: Path, inputs: Iterable[str], replace: bool) -> None:
-    """Refuse a file that could not be written, or must not be, before anything is computed.
+def check_target(path: Path, inputs: Iterable[str], directory: RunDirectory) -> None:
+    """Refuse a target that must not be written, before anything is made or computed.
 
     Args:
-        inputs: Paths of the input. replace: Whether a file that is there may be replaced.
+        inputs: Paths of the input.
     Raises:
-        BadRequest: It exists, is an input, or its folder does not exist.
+        BadRequest: It is no regular file, an input, or a place of the run's own, or its folder does not exist.
     """
-    if not path.parent.is_dir():
-        raise BadRequest(f"--write-viral {path}: {path.parent} is not a directory. Make it first.")
-    if path.is_dir():
-        raise BadRequest(f"--write-viral {path} is a directory. Name a file.")
-    if path.exists() and any(Path(name).exists() and path.samefile(name) for name in inputs):
-        raise BadRequest(f"--write-viral {path} is the input itself. Name another file.")
-    if path.exists() and not replace:
-        raise BadRequest(f"--write-viral {path} exists. Name another file, or add --force or --resume to replace it.")
+    where = f"--write-viral {path}"
+    if path.exists() and not path.is_file():
+        raise BadRequest(f"{where} is not a regular file. Name one.")
+    if path.exists() and any(_is_same(path, name) for name in inputs):
+        raise BadRequest(f"{where} is the input itself. Name another file.")
+    if directory.owns(path):
+        raise BadRequest(f"{where} is a place where the run writes its own files. Name another file.")
+    if not path.parent.is_dir() and path.parent.resolve() != directory.root.resolve():
+        raise BadRequest(f"{where}: {path.parent} is not a directory. Make it first.")
+
+
+def _is_same(path: Path, name: str) -> bool:
+    if name == STDIN:
+        return sys.stdin is not None and os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+    return Path(name).exists() and path.samefile(name)
+
+
+def check_writable(path: Path, earlier: dict[str, Any] | None) -> None:
+    """Refuse a target that could not be written, or is not a run's of this directory, before anything is computed.
+
+    Args:
+        earlier: The manifest of the run that is gone on with or started over.
+    Raises:
+        BadRequest: See above.
+    """
+    if path.exists() and (earlier or {}).get("viral") != str(path.resolve()):
+        raise BadRequest(
+            f"--write-viral {path} exists, and no run in this output directory has written it. Name another file."
+        )
+    temporary = temporary_name(path)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise BadRequest(f"--write-viral {path} cannot be written: {error.strerror}. Name another file.") from error
 
 
 def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
@@ -42,6 +73,8 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
         path: Compressed if its suffix is .gz, .bz2, .xz or .zst; appears whole or not at all.
         reads: The input again, in the same order and with the same unique ids.
         results: The folder with contigs.tsv.
+    Raises:
+        BadRequest: contigs.tsv is not what the run wrote.
     """
     count = 0
     with (
@@ -52,14 +85,18 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
         rows = csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
         row = next(rows, None)  # of the next record with a call
         for read in reads:
-            if row is None or row["ID"] != read.name:
+            if row is None or row.get("ID") != read.name:
                 continue
-            if row["call"] == CALL:
-                file.write(f">{read.name} tier={row['tier']} weighted_delta={row['weighted_delta']}\n")
+            if row.get("call") == CALL:
+                file.write(f">{read.name} tier={row.get('tier')} weighted_delta={row.get('weighted_delta')}\n")
                 file.write(wrapped(read.sequence))
                 count += 1
             row = next(rows, None)
-    assert row is None, "contigs.tsv has records that the input has not"
+        if row is not None:
+            raise BadRequest(
+                f"{results / CONTIGS_FILE} is not as the run wrote it: no record {row.get('ID')!r} in its place in the "
+                "input. Start the run over with --force."
+            )
     return count
 
 

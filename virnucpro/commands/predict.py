@@ -9,6 +9,7 @@ import click
 
 from virnucpro import interrupts
 from virnucpro.commands import options as shared
+from virnucpro.errors import Interrupted
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.settings import INPUT_TYPES, Settings
 
@@ -90,5 +91,8 @@ def predict(input: str, no_progress: bool, **options: Any) -> int:
     settings = Settings((input,), show_progress=not no_progress, **options)
     from virnucpro.pipeline.run import run
 
-    summary = run(settings, started=lambda computation: interrupts.stop_with(computation.stop))
+    try:
+        summary = run(settings, started=lambda computation: interrupts.stop_with(computation.stop))
+    except KeyboardInterrupt:
+        raise Interrupted from None
     return PARTIAL if "failed" in summary.fates else 0

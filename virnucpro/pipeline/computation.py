@@ -88,6 +88,8 @@ class Computation:
     def take_up(self) -> None:
         """Go on from the finished windows of the earlier run."""
         self.manifest["sessions"] = [*self._earlier.get("sessions", []), *self.manifest["sessions"]]
+        if "viral" in self._earlier:
+            self.manifest["viral"] = self._earlier["viral"]
         if self._earlier["checkpoints"] or self._earlier["status"] != "running":
             self.settle({"weights": self._fingerprint.result()})
         self.store.take_up(self._earlier["checkpoints"])

@@ -29,7 +29,7 @@ from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
 from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
-from virnucpro.viral import check_target, write_viral
+from virnucpro.viral import check_target, check_writable, write_viral
 from virnucpro.weights import WeightPaths, find_weights
 
 log = logging.getLogger(__name__)
@@ -64,12 +64,12 @@ def run(
     Raises:
         BadInput: The sequences cannot be used. BadRequest: The request cannot be met. Interrupted: It was stopped.
     """
+    directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
     if settings.write_viral is not None:
-        check_target(settings.write_viral, settings.inputs, settings.resume or settings.force)
+        check_target(settings.write_viral, settings.inputs, directory)
     # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
     at_hand = takewhile(lambda path: path != STDIN and Path(path).is_file(), settings.inputs)
     kind_of(list(at_hand), settings.input_type)
-    directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
     with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
         telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
         telemetry.begin_stage("reading the input")
@@ -77,6 +77,8 @@ def run(
         kind = kind_of(paths, settings.input_type, settings.inputs)
         if kind == "protein" and settings.write_viral is not None:
             raise BadRequest("--write-viral needs verdicts, and the input is protein, which gets none. Leave it out.")
+        if settings.write_viral is not None:
+            check_writable(settings.write_viral, earlier)
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
@@ -94,7 +96,9 @@ def run(
             if earlier["status"] == "complete" and has_results(directory.results, kind, recipe.keep_features):
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
-                _write_viral(settings, computation, directory)
+                if settings.write_viral is not None:
+                    _write_viral(settings, computation, directory)
+                    directory.write_manifest(earlier | {"viral": computation.manifest["viral"]})
                 return _summary(directory, recipe, earlier["fates"])
         started(computation)
         computation.run()
@@ -143,7 +147,8 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
             "device": computation.manifest.get("backends", {}).get("device", ""),
         }
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
-    _write_viral(settings, computation, directory)
+    if settings.write_viral is not None:
+        _write_viral(settings, computation, directory)
     odd = Oddities.of(store.finished())
     performance = _finalized(computation, directory)
     del performance["per_rank"]  # for the telemetry's own file
@@ -182,9 +187,10 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, A
 
 
 def _write_viral(settings: Settings, computation: Computation, directory: RunDirectory) -> None:
-    if settings.write_viral is not None:
-        count = write_viral(settings.write_viral, computation.reads(), directory.results)
-        log.info("Viral records: %d, in %s.", count, settings.write_viral)
+    path = settings.write_viral
+    count = write_viral(path, computation.reads(), directory.results)
+    computation.manifest["viral"] = str(path.resolve())
+    log.info("Viral records: %d, in %s.", count, path)
 
 
 def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:
