@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from virnucpro.agreement import Agreement, cosines
 from virnucpro.chunks import chunks
-from virnucpro.parity_report import shortfalls
+from virnucpro.parity_report import shortfalls, text
 from virnucpro.reads import Read
 from virnucpro.sampling import sample
 
@@ -127,7 +127,8 @@ def test_the_scores_are_those_of_a_run(compared, program, tmp_path):
     lines = (tmp_path / "run" / "real_mixed_merged" / "prediction_results.txt").read_text().splitlines()[1:]
     scores = {line.split("\t")[0]: float(line.split("\t")[3]) for line in lines}
     for row in (out / "parity_real_mixed.tsv").read_text().splitlines()[1:]:
-        name, *_, ours, _, reference, _ = row.split("\t")
+        name, _, _, others, ours, others_reference, reference, _ = row.split("\t")
+        assert float(others) + float(ours) == pytest.approx(1) == float(others_reference) + float(reference)
         assert scores[name] == pytest.approx(float(ours), abs=1e-5) == pytest.approx(float(reference), abs=1e-5)
 
 
@@ -160,9 +161,53 @@ def test_what_cannot_be_compared(main, tmp_path):
     run = ("--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
     code, said = main("parity", tmp_path / "none.fa", *run)
     assert code == 1 and "none of 1 chunks has an open frame, so there is nothing to compare" in said
+    (tmp_path / "empty.fa").write_text(">a\n>b\n")
+    code, said = main("parity", tmp_path / "empty.fa", *run)
+    assert code == 1 and "no record has a sequence, so there is nothing to compare" in said
     code, said = main("parity", tmp_path / "gone.fa", *run)
     assert code == 2 and "no such file" in said
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "parity_none.html").exists()
+    (tmp_path / "file").write_text("")
+    code, said = main("parity", REAL, "--output-dir", tmp_path / "file", "--esm-model", ESM_8M)
+    assert code == 2 and "Cannot make the output directory" in said
+
+
+def test_a_planted_failure_and_a_planted_flip(weights, monkeypatch, tmp_path):
+    """Of the engine in question; the reference is computed right. Chunk 1 has two frames, of which one is turned."""
+    from virnucpro import parity
+    from virnucpro.settings import Settings
+
+    (tmp_path / "x.fa").write_text(">a\nATGGCCAAAGTTCTGGAC\n>b\nATGGCCAAAGTTCTGGACATG\n")
+    recipes = []
+    plain = parity.compute
+
+    def compute(recipe, *arguments):
+        found = plain(recipe, *arguments)
+        recipes.append(recipe)
+        if not recipe.plain:
+            (window,) = found.windows
+            window.failures[0] = "planted"
+            window.esm2_SD[0] = window.scores_S2[0] = np.nan
+            window.scores_S2[-1] = window.scores_S2[-1][::-1]
+        return found
+
+    monkeypatch.setattr(parity, "compute", compute)
+    settings = Settings((str(tmp_path / "x.fa"),), tmp_path, weights_dir=weights, esm_model=ESM_8M, show_progress=False)
+    found, about = parity.measure(settings, 10)
+    assert [(recipe.precision, recipe.plain, recipe.attention, recipe.token_budget) for recipe in recipes] == [
+        ("fp32", False, "auto", 2048), ("fp32", True, "sdpa", 1),
+    ]  # fmt: skip
+    frames_a = sum(name.startswith("a_") for name in found.names)
+    assert frames_a > 1 and len(found.names) > frames_a + 1
+    assert found.chunks_S.tolist() == [0] * frames_a + [1] * (len(found.names) - frames_a)
+    assert found.failures == {0: "planted"}
+    summary = found.summary()
+    assert (summary["failed"], summary["chunks"]) == (1, 2)
+    assert summary["frame_labels_agree"] == pytest.approx(1 - 2 / len(found.names))
+    assert summary["chunk_labels_agree"] < 1  # chunk a has a failed frame
+    said = text(found, summary, about, ["x"])
+    assert f"failed: {found.names[0]}: planted" in said and "nan" not in said
+    assert f"other label: {found.names[-1]}, virus" in said
 
 
 def test_a_small_gpu_leaves_the_reference_to_the_cpu(monkeypatch, caplog):

@@ -24,16 +24,15 @@ from virnucpro.models import check_models
 from virnucpro.needs import device_bytes
 from virnucpro.outcomes import Finished, finish
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
-from virnucpro.pipeline.run import recipe_of
 from virnucpro.reads import read_records, sniff
-from virnucpro.recipe import Recipe
+from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.sampling import sample
 from virnucpro.settings import Settings
 from virnucpro.weights import find_weights
 from virnucpro.windows import Piece, Window
 
 log = logging.getLogger(__name__)
-WINDOW = 64  # chunks or proteins computed between two moves of the progress bar
+ALONE = 64  # chunks or proteins computed one by one between two moves of the progress bar
 CPU = torch.device("cpu")
 
 
@@ -68,12 +67,15 @@ class Computed:
         return np.repeat(np.arange(len(frames_C)), frames_C)
 
 
-def measure(settings: Settings, count: int) -> tuple[Agreement, dict[str, Any]]:
+def measure(
+    settings: Settings, count: int, begin: Callable[[], None] = lambda: None
+) -> tuple[Agreement, dict[str, Any]]:
     """Compute a sample of the input twice and hold the results against each other.
 
     Args:
         settings: As of a run; on one device.
         count: Chunks, or proteins, to draw from the input.
+        begin: Called when all is known to be good, before anything is computed.
     Returns:
         The agreement, and what was compared, for the record.
     Raises:
@@ -88,12 +90,15 @@ def measure(settings: Settings, count: int) -> tuple[Agreement, dict[str, Any]]:
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")
     pieces = sample(reads, kind, facts.chunk_size, count)
+    if not pieces:
+        raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
+    begin()
     device = torch.device(placement.workers[0])
     reference = replace(recipe, precision="fp32", attention="sdpa", token_budget=1, deterministic=True, plain=True)
     what = "Proteins" if kind == "protein" else "Chunks"
     with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
-        ours = compute(recipe, device, pieces, bar.update)
-        theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
+        ours = compute(recipe, device, pieces, placement.buffer_size, bar.update)
+        theirs = compute(reference, _device_for(reference, device), pieces, ALONE, bar.update)
     if not ours.names(kind):
         raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
     about = {
@@ -122,23 +127,28 @@ def _device_for(recipe: Recipe, device: torch.device) -> torch.device:
 
 
 def compute(
-    recipe: Recipe, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None] = lambda count: None
+    recipe: Recipe,
+    device: torch.device,
+    pieces: Sequence[Piece],
+    buffer_size: int,
+    done: Callable[[int], None] = lambda count: None,
 ) -> Computed:
     """Compute pieces by one recipe on one device, which is free again afterwards.
 
     Args:
+        buffer_size: Pieces that are packed together, as in a run.
         done: Told how many pieces were finished.
     Raises:
         BadWeights, BadRequest: As `Engine`.
     """
     engine, front_end = Engine(recipe, device), FrontEnd(recipe)
     windows = []
-    for index, first in enumerate(range(0, len(pieces), WINDOW)):
-        window = Window(index, tuple(pieces[first : first + WINDOW]))
+    for index, first in enumerate(range(0, len(pieces), buffer_size)):
+        window = Window(index, tuple(pieces[first : first + buffer_size]))
         windows.append(finish(window, [engine.submit(front_end[window]).outcome()]))
         done(len(window.pieces))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    packed = "every sequence by itself" if recipe.deterministic else f"packs of {recipe.token_budget:,} tokens"
+    packed = "every sequence by itself" if recipe.deterministic else f"packs of up to {recipe.token_budget:,} tokens"
     how = f"{recipe.precision} on {name}, attention {engine.attention}, {engine.fusion}, {packed}"
     del engine
     gc.collect()

@@ -39,12 +39,15 @@ def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], s
     lines = [f"virnucpro {__version__} parity of {about['input']}"]
     rows = [("compared", about["compared"]), ("with", about["reference"]), *_rows(summary)]
     lines += [f"  {name:<22} {value}" for name, value in rows]
-    names = np.flatnonzero(~agreement.frame_labels_agree()) if agreement.scores_S2 is not None else []
-    for place in names[:MOST_NAMED]:
-        ours, theirs = agreement.scores_S2[place, 1], agreement.reference_S2[place, 1]
-        lines.append(f"  other label: {agreement.names[place]}, virus {ours:.4f} instead of {theirs:.4f}")
-    if len(names) > MOST_NAMED:
-        lines.append(f"  ... and {len(names) - MOST_NAMED} more")
+    odd = [f"failed: {agreement.names[place]}: {reason}" for place, reason in agreement.failures.items()]
+    if agreement.scores_S2 is not None:
+        for place in np.flatnonzero(~agreement.frame_labels_agree()).tolist():
+            if place not in agreement.failures:
+                ours, theirs = agreement.scores_S2[place, 1], agreement.reference_S2[place, 1]
+                odd.append(f"other label: {agreement.names[place]}, virus {ours:.4f} instead of {theirs:.4f}")
+    lines += [f"  {line}" for line in odd[:MOST_NAMED]]
+    if len(odd) > MOST_NAMED:
+        lines.append(f"  ... and {len(odd) - MOST_NAMED} more")
     lines.append(f"FAIL: {'; '.join(short)}. {FOUND_NEXT}" if short else "PASS")
     return "\n".join(lines) + "\n"
 
@@ -66,7 +69,6 @@ def write(
     folder: Path, stem: str, agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]
 ) -> Path:
     """Write parity_{stem}.tsv, .json and .html; return the page's path."""
-    folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / f"parity_{stem}.tsv") as file:
         file.writelines("\t".join(row) + "\n" for row in _table(agreement))
     with whole_file(folder / f"parity_{stem}.json") as file:

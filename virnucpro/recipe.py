@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from virnucpro.weights import WeightPaths
+
+if TYPE_CHECKING:
+    from virnucpro.devices import Placement
+    from virnucpro.settings import Settings
 
 AUTO = "auto"
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -39,3 +44,19 @@ class Facts:
 
     chunk_size: int
     synthetic: bool
+
+
+def recipe_of(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
+    """What `settings` leave open is decided by the devices."""
+    budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
+    return Recipe(
+        kind=kind,
+        weights=weights,
+        esm_model=settings.esm_model,
+        chunk_size=settings.chunk_size,
+        precision=placement.precision if settings.precision == AUTO else settings.precision,
+        attention=settings.attention,
+        token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
+        keep_features=settings.save_embeddings or kind == "protein",
+        deterministic=settings.deterministic,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
+from virnucpro.errors import BadRequest
 from virnucpro.settings import INPUT_TYPES, Settings
 
 BELOW = 1
@@ -19,7 +20,11 @@ _share = click.FloatRange(0, 1)
 @click.command(epilog=shared.EXIT_CODES)
 @click.argument("input")
 @click.option(
-    "--output-dir", type=click.Path(path_type=Path), default=".", show_default="here", help="For parity_{name}.* files."
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    default=".",
+    show_default="here",
+    help="For parity_{name}.* files, which are replaced.",
 )
 @shared.weights_dir
 @shared.model_type
@@ -69,7 +74,16 @@ def parity(
     from virnucpro.reads import stem_of
 
     draw_quietly()
-    agreement, about = measure(settings, sequences)
+
+    def begin() -> None:
+        try:
+            output_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadRequest(
+                f"Cannot make the output directory {output_dir}: {error.strerror}. Choose another."
+            ) from error
+
+    agreement, about = measure(settings, sequences, begin)
     about["thresholds"] = {"min_cosine": min_cosine, "min_agreement": min_agreement}
     summary = agreement.summary()
     short = shortfalls(summary, min_cosine, min_agreement)

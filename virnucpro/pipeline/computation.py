@@ -87,6 +87,7 @@ class Computation:
 
     def take_up(self) -> None:
         """Go on from the finished windows of the earlier run."""
+        assert self._earlier is not None
         self.manifest["sessions"] = [*self._earlier.get("sessions", []), *self.manifest["sessions"]]
         if "viral" in self._earlier:
             self.manifest["viral"] = self._earlier["viral"]
@@ -155,6 +156,7 @@ class Computation:
         self._compute(deliver)
 
     def _compute(self, deliver: Deliver) -> None:
+        assert self._crew is not None
         source = self._windows()
         try:
             self._crew.run(source, deliver, self._ready)
@@ -198,6 +200,7 @@ class Computation:
 
     def _windows(self) -> Generator[Window | None]:
         """The windows that are not finished, in order."""
+        assert self.facts is not None
         settings, recipe, chunk_size = self._settings, self._recipe, self.facts.chunk_size
         reads = self.reads()
         if settings.keep_intermediate:

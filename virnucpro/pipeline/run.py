@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
-from virnucpro.devices import Placement, place
+from virnucpro.devices import place
 from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
 from virnucpro.errors import BadRequest
 from virnucpro.manifest import describe
@@ -23,14 +23,14 @@ from virnucpro.pipeline.computation import Computation
 from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
 from virnucpro.provenance import now
 from virnucpro.reads import STDIN, stem_of
-from virnucpro.recipe import AUTO, Recipe
+from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.report import Counts, has_results, scored, write_fates, write_verdicts
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
 from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
 from virnucpro.viral import check_target, check_writable, write_viral
-from virnucpro.weights import WeightPaths, find_weights
+from virnucpro.weights import find_weights
 
 log = logging.getLogger(__name__)
 
@@ -97,28 +97,12 @@ def run(
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
                 if settings.write_viral is not None:
-                    _write_viral(settings, computation, directory)
+                    _write_viral(settings.write_viral, computation, directory)
                     directory.write_manifest(earlier | {"viral": computation.manifest["viral"]})
                 return _summary(directory, recipe, earlier["fates"])
         started(computation)
         computation.run()
         return _report(settings, directory, computation, recipe)
-
-
-def recipe_of(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> Recipe:
-    """What `settings` leave open is decided by the devices."""
-    budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
-    return Recipe(
-        kind=kind,
-        weights=weights,
-        esm_model=settings.esm_model,
-        chunk_size=settings.chunk_size,
-        precision=placement.precision if settings.precision == AUTO else settings.precision,
-        attention=settings.attention,
-        token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
-        keep_features=settings.save_embeddings or kind == "protein",
-        deterministic=settings.deterministic,
-    )
 
 
 def _report(settings: Settings, directory: RunDirectory, computation: Computation, recipe: Recipe) -> Summary:
@@ -148,7 +132,7 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
         }
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
     if settings.write_viral is not None:
-        _write_viral(settings, computation, directory)
+        _write_viral(settings.write_viral, computation, directory)
     odd = Oddities.of(store.finished())
     performance = _finalized(computation, directory)
     del performance["per_rank"]  # for the telemetry's own file
@@ -158,7 +142,7 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
     computation.write("partial" if odd.failed else "complete", fates=fates, counts=counted, performance=performance)
     if not odd.failed:
         directory.remove_windows()
-    say_what_came_out(fates, counts, odd, computation.facts.synthetic)
+    say_what_came_out(fates, counts, odd, bool(computation.manifest["synthetic_weights"]))
     log.info("Results: %s", directory.results)
     return replace(
         _summary(directory, recipe, fates),
@@ -186,8 +170,7 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, A
     return summary
 
 
-def _write_viral(settings: Settings, computation: Computation, directory: RunDirectory) -> None:
-    path = settings.write_viral
+def _write_viral(path: Path, computation: Computation, directory: RunDirectory) -> None:
     count = write_viral(path, computation.reads(), directory.results)
     computation.manifest["viral"] = str(path.resolve())
     log.info("Viral records: %d, in %s.", count, path)
