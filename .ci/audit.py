@@ -1,6 +1,7 @@
 """Ask PyPI's database about the pinned versions.
 
-Exit codes: 0 no vulnerability known, or the database could not be asked (which is said), 1 some are known.
+Exit codes: 0 no vulnerability known, or the database could not be asked (which is said), 1 some are known, 2 pip-audit
+failed otherwise.
 pip-audit itself exits with 0 where it could not look anything up.
 """
 
@@ -21,7 +22,7 @@ def main() -> int:
         packages = json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         print(f"Not audited: pip-audit said {done.stderr.strip().splitlines()[-1:]}")
-        return 0
+        return 0 if "ConnectionError" in done.stderr else 2
     known = [(package, each["id"]) for package in packages for each in package.get("vulns", [])]
     asked = sum("skip_reason" not in package for package in packages)
     for package, identifier in known:

@@ -120,6 +120,7 @@ def test_temporary_files_are_private_or_beside_their_final_name():
     """mkstemp's are 0600 (test_survey.py looks); no other way of making temporary files is used."""
     sources = "\n".join(path.read_text() for path in (ROOT / "virnucpro").rglob("*.py"))
     assert set(re.findall(r"tempfile\.(\w+)", sources)) == {"mkstemp"}
+    assert "from tempfile" not in sources
 
 
 @pytest.mark.parametrize("folder", EXPLAINED)
@@ -144,16 +145,26 @@ def test_bandit(folder):
             "a 1: CVE-1 NOT EXPLAINED",
         ),
         ('{"dependencies": [{"name": "a", "skip_reason": "not found"}]}', 0, "Audited 0 of 1 packages: the database"),
-        ("", 0, "Not audited: pip-audit said ['no route']"),
+        ("", 0, "Not audited: pip-audit said ['ConnectionError: no route']"),
     ],
 )
 def test_what_pip_audit_says_is_heeded(tmp_path, answer, code, said):
-    (tmp_path / "pip_audit.py").write_text(f"import sys; print({answer!r}); print('no route', file=sys.stderr)\n")
+    (tmp_path / "pip_audit.py").write_text(
+        f"import sys; print({answer!r}); print('ConnectionError: no route', file=sys.stderr)\n"
+    )
     done = subprocess.run(
         [sys.executable, ROOT / ".ci" / "audit.py"],
         env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, said in done.stdout) == (code, True), done.stdout + done.stderr
+
+
+def test_a_broken_pip_audit_is_no_pass(tmp_path):
+    (tmp_path / "pip_audit.py").write_text("raise ImportError('cyclonedx')\n")
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "audit.py"], env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True
+    )
+    assert done.returncode == 2
 
 
 def test_every_dependency_is_explained():
