@@ -10,11 +10,11 @@ BIN := $(VENV)/bin/python
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
 
-# Two processes, for most tests wait for a program of one thread. The suites of make validate run small here, on the CPU,
-# and alone, for they measure.
+# Two processes, for most tests wait for a program of one thread; those that measure time run alone. The suites of make
+# validate run small here, on the CPU.
 test: $(STAMP)
-	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests --ignore tests/benchmarks -n 2 --dist loadfile
-	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests/benchmarks
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests --ignore tests/benchmarks -m "not alone" -n 2 --dist loadfile
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests/test_planted.py tests/benchmarks
 
 VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 
@@ -53,7 +53,7 @@ audit: $(STAMP)
 	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt pip-audit
 	$(BIN) .ci/audit.py
 
-# A million records, some 10 minutes; docs/security.md.
+# A million records, some 5 minutes; docs/security.md.
 fuzz: $(STAMP)
 	$(BIN) -m pip install --quiet --constraint .ci/constraints.txt atheris
 	$(BIN) -m benchmarks.synthetic_weights .fuzz/weights --esm-model esm2_t6_8M_UR50D

@@ -100,6 +100,7 @@ def assert_one_message(said: str, message: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: measures time, so nothing else may run meanwhile")
     config.addinivalue_line("markers", "slow: takes minutes where it measures a GPU")
     config.addinivalue_line(
         "markers",

@@ -192,6 +192,7 @@ def test_a_planted_failure_and_a_planted_flip(weights, monkeypatch, tmp_path):
         return found
 
     monkeypatch.setattr(parity, "compute", compute)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     settings = Settings((str(tmp_path / "x.fa"),), tmp_path, weights_dir=weights, esm_model=ESM_8M, show_progress=False)
     found, about = parity.measure(settings, 10)
     assert [(recipe.precision, recipe.plain, recipe.attention, recipe.token_budget) for recipe in recipes] == [

@@ -199,7 +199,8 @@ def test_verify_finds_what_was_changed(main, places, weights, tmp_path, capfd):
     assert lines[0].startswith(f"BAD  {directory}/300_model.pth: not the file on record (sha256 ")
     assert lines[1].startswith(f"BAD  {directory}/500_model.pth: not the file that is published (sha256 ")
     assert f"(virnucpro weights fetch 500_model --weights-dir {directory} --force)" in lines[1]
-    assert verify("500_model", "--record")[1] == ["ok   500_model.pth: as recorded, not the published file"]
+    assert verify("500_model", "--record")[0] == 2  # it differs from what is published
+    assert verify("500_model", "--record", "--force")[1] == ["ok   500_model.pth: as recorded, not the published file"]
     code, said = main("weights", "fetch", "500_model", "300_model", "--force", *there)
     assert code == 0, said
     assert verify("300_model", "500_model")[0] == 0

@@ -257,4 +257,4 @@ def _version_of(response: httpx2.Response) -> str:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -86,6 +86,8 @@ def measure(
     weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
     placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
     recipe = replace(recipe_of(settings, kind, weights, placement), keep_features=True)
+    if recipe.precision == "fp32":
+        log.warning("The precision is float32 already, so only packing and attention are compared. Give --precision.")
     facts = check_models(recipe)
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")

@@ -37,7 +37,7 @@ def shortfalls(summary: dict[str, Any], least_cosine: float, least_agreement: fl
 def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]) -> str:
     """For the terminal."""
     lines = [f"virnucpro {__version__} parity of {about['input']}"]
-    rows = [("compared", about["compared"]), ("with", about["reference"]), *_rows(summary)]
+    rows = [*_about(about), *_rows(summary)]
     lines += [f"  {name:<22} {value}" for name, value in rows]
     odd = [f"failed: {agreement.names[place]}: {reason}" for place, reason in agreement.failures.items()]
     if agreement.scores_S2 is not None:
@@ -50,6 +50,11 @@ def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], s
         lines.append(f"  ... and {len(odd) - MOST_NAMED} more")
     lines.append(f"FAIL: {'; '.join(short)}. {FOUND_NEXT}" if short else "PASS")
     return "\n".join(lines) + "\n"
+
+
+def _about(about: dict[str, Any]) -> list[tuple[str, str]]:
+    what = f"{about['drawn']:,} chunks or proteins; chunks without an open frame have nothing to compare"
+    return [("drawn", what), ("compared", about["compared"]), ("with", about["reference"])]
 
 
 def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -121,7 +126,7 @@ def _page(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], 
     return render(
         "parity_page.html",
         input=about["input"],
-        rows=[("compared", about["compared"]), ("with", about["reference"]), *_rows(summary)],
+        rows=[*_about(about), *_rows(summary)],
         short=short,
         next_step=FOUND_NEXT,
         synthetic=about["synthetic_weights"],

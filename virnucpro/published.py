@@ -85,7 +85,7 @@ class Model:
             if known.get(path, sha256) != sha256:
                 raise BadWeights(
                     f"{source} lists another {path} (sha256 {sha256}) than the published one ({known[path]}). "
-                    "Fetch it from its authors."
+                    "Mend the mirror (there: virnucpro weights verify), or leave --mirror out."
                 )
             files.append(File(path, f"{mirror.rstrip('/')}/{quote(path)}", sha256=sha256))
         if not files:

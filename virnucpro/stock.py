@@ -77,14 +77,20 @@ def fetch(
     Raises:
         BadWeights: It cannot be had, or is not what was published or recorded. OSError: It cannot be written.
     """
-    from virnucpro.download import download, download_text
+    from virnucpro.download import DownloadFailed, download, download_text
 
     if not force and _holding(directory, model).whole:
         _compare_sizes(model, directory)
         return []
     directory.mkdir(parents=True, exist_ok=True)
     if mirror is not None:
-        model = model.mirrored(mirror, download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}"))
+        try:
+            listed = download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}")
+        except DownloadFailed as error:
+            raise BadWeights(
+                f"{error} A mirror needs its {CHECKSUMS_FILE}: there, `virnucpro weights verify --record` writes it."
+            ) from error
+        model = model.mirrored(mirror, listed)
     recorded = read_checksums(directory)
     came = []
     for file in model.files:
@@ -184,17 +190,21 @@ def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str
                 f"{directory / path}: not the file {'that is published' if published else 'on record'} (sha256 "
                 f"{found}, expected {published or noted}). Fetch it again "
                 f"({fetch_command(directory, model.name)} --force), or, if it is meant to be another, put it on record "
-                f"({fetch_command(directory, model.name, 'verify')} --record)."
+                f"({fetch_command(directory, model.name, 'verify')} --record --force)."
             )
     check_used(model, directory)
     return states
 
 
-def put_on_record(model: Model, directory: Path) -> None:
+def put_on_record(model: Model, directory: Path, force: bool = False) -> None:
     """Take a model's files as good, as they are: their sha256 goes into SHA256SUMS.
 
+    Args:
+        force: Also where another sha256 is published or on record; otherwise these are left as they are.
     Raises:
         BadWeights: As `check_used`; what cannot be read is no good.
     """
     check_used(model, directory)
-    record_checksums(directory, {path: sha256_of(directory / path) for path in _holding(directory, model).files})
+    known = {file.path for file in model.files if file.sha256} | read_checksums(directory).keys()
+    unknown = [path for path in _holding(directory, model).files if force or path not in known]
+    record_checksums(directory, {path: sha256_of(directory / path) for path in unknown})

@@ -76,7 +76,7 @@ def contig_call(name: str, chunks: list[ChunkVerdict]) -> ContigCall:
     A chunk's delta is virus - others; its weight is sqrt(|delta|), so that undecided chunks count
     little. The weighted mean beyond +-0.3 is a call, beyond +-0.6 one of high confidence, provided
     that at least one chunk, and a tenth of the unambiguous ones, is confident by itself. Under 5 chunks
-    the confidence is lowered by one step.
+    it is low at most, or to be reviewed where that does not hold.
     """
     weights = [abs(chunk.delta) ** 0.5 for chunk in chunks]
     weighted = [chunk.delta * weight for chunk, weight in zip(chunks, weights, strict=True)]

@@ -75,7 +75,7 @@ PARTIAL = 3
     multiple=True,
     callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
     metavar="KEY=VALUE",
-    help="Fine tuning, such as buffer_size=1000 (sequences packed together); all keys are in docs/architecture.md.",
+    help="Fine tuning, such as buffer_size=1000 (sequences packed together); the keys are the fields of RuntimeConfig.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the output directory.")
 @click.option("--force", is_flag=True, help="Start the run in the output directory over.")

@@ -89,7 +89,7 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
     except KeyboardInterrupt:
         raise Interrupted("What has arrived is kept: repeat the command to go on.") from None
     log.info("Directory: %s", directory)
-    if weights_dir is None:
+    if weights_dir is None and directory.is_absolute():
         log.info("`virnucpro predict` finds it by itself.")
     return 0
 
@@ -97,14 +97,11 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
 @weights.command(epilog=shared.EXIT_CODES)
 @names
 @shared.weights_dir
-@click.option(
-    "--record",
-    is_flag=True,
-    help="Take the files that are here as good, whatever is published: put their sha256 on record.",
-)
+@click.option("--record", is_flag=True, help="Put files on record whose sha256 nobody knows yet.")
+@click.option("--force", is_flag=True, help="With --record: also files that differ from what is known.")
 @shared.no_progress
 @shared.verbosity
-def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_progress: bool) -> int:
+def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force: bool, no_progress: bool) -> int:
     """Hold the models NAME..., or all that are here, against their sha256, and read them as a run would.
 
     The sha256 is the published one where that is known, or the one on record in SHA256SUMS.
@@ -122,7 +119,7 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, no_pr
     for model in wanted:
         try:
             if record:
-                put_on_record(model, directory)
+                put_on_record(model, directory, force)
             with _bars(not no_progress) as shown:
                 states = verify_model(model, directory, shown)
         except BadWeights as error:
