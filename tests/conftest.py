@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
@@ -100,6 +101,9 @@ def assert_one_message(said: str, message: str) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # On a busy machine an example may take long: that is no failure.
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("busy")
     config.addinivalue_line("markers", "alone: measures time, so nothing else may run meanwhile")
     config.addinivalue_line("markers", "slow: takes minutes where it measures a GPU")
     config.addinivalue_line(
