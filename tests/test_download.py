@@ -230,3 +230,4 @@ def test_bad_settings_of_the_connection(tmp_path, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(DownloadFailed, match=r"settings of the connection cannot be used .* SSL_CERT_FILE"):
         download("https://127.0.0.1:1/w", tmp_path / "w")
+    assert not left(tmp_path / "w")

@@ -59,11 +59,7 @@ def download(
     """
     partial = unfinished(path)
     version = partial.with_name(f"{partial.name}.version")
-    try:
-        file = locked(partial, "ab")
-    except BlockingIOError:
-        raise BadRequest(f"{partial}: another process is fetching this file. Wait for it.") from None
-    with _client() as client, file:
+    with _client() as client, _held(partial) as file:
         fetch = _Fetch(client, url, file, version, size, progress)
         retrying = Retrying(
             retry=retry_if_exception_type(_Broken),
@@ -125,6 +121,13 @@ def _client() -> httpx2.Client:
             f"The settings of the connection cannot be used ({_words(error)}). Check HTTPS_PROXY, ALL_PROXY, NO_PROXY, "
             "SSL_CERT_FILE and SSL_CERT_DIR."
         ) from error
+
+
+def _held(partial: Path) -> IO[bytes]:
+    try:
+        return locked(partial, "ab")
+    except BlockingIOError:
+        raise BadRequest(f"{partial}: another process is fetching this file. Wait for it.") from None
 
 
 def _discard(*paths: Path) -> None:

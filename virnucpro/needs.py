@@ -15,8 +15,8 @@ DNABERT_S_PARAMETERS = 117_000_000
 # Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
 # the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
 LIVE_ARRAYS = 14
-CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts
-PROGRAM = 1_500_000_000  # bytes of host memory that Python, torch and the loader's processes take
+CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
+PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
 
 
 def parameters(esm_model: str) -> int:

@@ -6,11 +6,11 @@ import platform
 import shlex
 import sys
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
+from virnucpro.installation import version_of
 
 PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "dnaio", "xopen", "h5py")
 
@@ -23,7 +23,7 @@ def session() -> dict[str, Any]:
         "virnucpro": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "packages": {name: version for name in PACKAGES if (version := version_of(name)) is not None},
     }
 
 
@@ -37,10 +37,3 @@ def _command() -> str:
 def now() -> str:
     """To the second, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -18,8 +18,6 @@ from virnucpro.weights import DNABERT_S, candidates
 FAIR_ESM = "https://dl.fbaipublicfiles.com/fair-esm/models"
 VIRNUCPRO = "https://github.com/Li-Jing-1997/VirNucPro/raw/main"
 DNABERT_S_AT = "zhihan1996/DNABERT-S", "00e47f96cdea35e4b6f5df89e5419cbe47d490c6"  # repository on the hub, revision
-
-
 SUFFIXES = (".pt", ".pth", ".safetensors")  # of a model that is one file; others are folders
 
 
