@@ -85,6 +85,7 @@ def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int)
         ready=begin,
         began=lambda window: sender.send("began", window.index, window.only),
         idle=arrived.wait,
+        expendable=True,
     )
 
 
