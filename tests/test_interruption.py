@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -64,6 +65,61 @@ def test_a_second_signal_ends_the_run_at_once(weights, reads, tmp_path, more):
     assert "Traceback" not in said
     assert not any(runs(worker) for worker in workers)
     assert not list(out.rglob("*.tmp"))
+
+
+IMPATIENT = """
+import sys
+from virnucpro import cli, interrupts
+interrupts.GRACE, interrupts.LAST = 1.0, {last}
+{more}
+sys.exit(cli.main(sys.argv[1:]))
+"""
+STUCK = """
+import ctypes
+from virnucpro.engine import Engine
+def stuck(*_):
+    mutex = ctypes.create_string_buffer(64)  # whoever locks it twice waits in the system, where Python hears no signal
+    print("stuck", file=sys.stderr, flush=True)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+Engine.submit = stuck
+"""
+
+
+def impatient(weights, reads, out, *more, last=60.0, code=""):
+    """A run as by the command, but for how long it waits after a signal."""
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT.format(last=last, more=code), "predict", reads, *options(out), *more],
+        env=environment(weights), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_one_signal_is_enough_where_the_workers_get_no_further(program, weights, reads, whole, tmp_path):
+    out = tmp_path / "out"
+    process = impatient(weights, reads, out, "--parallel")
+    wait_for(lambda: len(list(out.glob("reads_windows/*.safetensors"))) >= 1)
+    workers = children_of(process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "What is in hand is not finished 1 s after the signal" in said
+    assert "Traceback" not in said
+    assert not any(runs(worker) for worker in workers)
+    assert program("predict", reads, *options(out), "--resume").returncode == 0
+    assert files_of(out) == whole
+
+
+def test_one_signal_is_enough_where_the_program_is_stuck(weights, reads, tmp_path):
+    """As in a driver whose device does not answer."""
+    process = impatient(weights, reads, tmp_path / "out", last=1.0, code=STUCK)
+    while process.stderr.readline() != "stuck\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "The program does not end by itself." in said
 
 
 def test_signals_while_the_workers_start(weights, reads, undisturbed, tmp_path):

@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    interrupts.heed()
     try:
-        return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
+        with interrupts.heeded():
+            return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
