@@ -1,17 +1,21 @@
 """Workers that die, hang or raise, with real processes; what they had in hand is done all the same."""
 
+import errno
+import itertools
 import logging
 import multiprocessing
 import os
 import signal
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ESM_8M
 from faulty import Fault, faulty_work_for
 
+from virnucpro.agent import Agent
 from virnucpro.coordinator import Coordinator
 from virnucpro.errors import BadRequest, DeviceLost, Interrupted, VirnucproError
 from virnucpro.pipeline.run import run
@@ -125,6 +129,56 @@ def test_the_poison_is_found(work, expected, caplog, fault, why):
     assert_all_but(finished, expected, failed=poison)
     assert reasons(finished) == {why}
     assert crew.failed_ranks == []
+
+
+def test_time_in_which_the_parent_was_suspended_does_not_count(work, expected, monkeypatch):
+    """Suspended for hours at every look at the clock: no worker is late for that."""
+    hours = itertools.count(0, 10_000.0)
+    monkeypatch.setattr("virnucpro.coordinator.time", SimpleNamespace(monotonic=lambda: next(hours)))
+    finished, _, crew = compute(work(timeout_per_attempt=1000.0))
+    assert_all_but(finished, expected)
+    assert crew.failed_ranks == []
+
+
+def started_but(ranks):
+    """An `Agent` for which the system has nothing left at these ranks."""
+
+    class Some(Agent):
+        def __init__(self, body, work, device, rank, deaths):
+            if rank in ranks:
+                raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+            super().__init__(body, work, device, rank, deaths)
+
+    return Some
+
+
+def test_a_worker_that_cannot_be_started_leaves_its_work_to_the_others(work, expected, monkeypatch, caplog):
+    monkeypatch.setattr("virnucpro.coordinator.Agent", started_but({0}))
+    finished, ranks, crew = compute(work())
+    assert_all_but(finished, expected)
+    assert (set(ranks.values()), crew.failed_ranks) == ({1}, [0])
+    assert "Worker 0 on cpu cannot be started (BlockingIOError: [Errno 11] Resource" in caplog.text
+
+
+def test_without_any_worker_the_run_ends_with_the_reason(work, monkeypatch):
+    monkeypatch.setattr("virnucpro.coordinator.Agent", started_but({0, 1}))
+    with pytest.raises(BadRequest, match=r"No worker process could be started \(the last: BlockingIOError: "):
+        compute(work())
+
+
+def test_a_dead_worker_that_cannot_be_replaced(work, expected, tmp_path, monkeypatch):
+    agents, plain = [], Agent.__init__
+
+    def only_two(self, *arguments):
+        agents.append(arguments)
+        if len(agents) > 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        plain(self, *arguments)
+
+    monkeypatch.setattr(Agent, "__init__", only_two)
+    finished, _, crew = compute(work(), Fault("kill", once=tmp_path / "once"))
+    assert_all_but(finished, expected)
+    assert len(crew.failed_ranks) == 1
 
 
 def test_a_worker_out_of_time_is_ended(work, expected):

@@ -62,6 +62,7 @@ class _Loader:
         except BaseException:
             if self._process.pid is not None:
                 self._process.kill()
+                self._process.join(KILLED)
             self._pipe.close()
             raise
         finally:
@@ -91,13 +92,13 @@ class _Loader:
 
 
 def _serve(pipe: Connection, prepare: Prepare) -> None:
-    """Body of the process."""
-    follow_the_parent()  # else it would keep open the pipes of a parent that was killed
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it if nobody else did
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # out of bounds: the parent may be about to start CUDA
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take the other processes' cores
-    with suppress(BaseException):  # without an answer the parent sees the end of the pipe
+    """Body of the process. Without an answer the parent sees the end of the pipe; a traceback would tell it no more."""
+    with suppress(BaseException):
+        follow_the_parent()  # else it would keep open the pipes of a parent that was killed
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it if nobody else did
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # out of bounds: the parent may be about to start CUDA
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take the other processes' cores
         while True:
             window = pipe.recv()
             try:
