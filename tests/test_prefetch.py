@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 import packing
 import pytest
+from surroundings import HANG
 from test_loader import plain
 
 from virnucpro import children, prefetch
@@ -21,8 +22,6 @@ from virnucpro.loader import FrontEnd
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
 from virnucpro.stream import Stream
-
-HANG = 120  # s, against a test that would wait for ever; nothing is measured by it
 
 
 @pytest.fixture
