@@ -18,10 +18,10 @@ _share = click.FloatRange(0, 1)
 
 
 @click.command(epilog=shared.EXIT_CODES)
-@click.argument("input")
+@click.argument("input", callback=shared.written_out)
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path),
+    type=shared.PathOption(),
     default=".",
     show_default="here",
     help="For parity_{name}.* files, which are replaced.",

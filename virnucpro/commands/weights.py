@@ -134,8 +134,8 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force
 
 
 @weights.command(epilog=shared.EXIT_CODES)
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=shared.PathOption(exists=True, dir_okay=False))
+@click.argument("target", type=shared.PathOption())
 @click.option(
     "--chunk-size",
     type=click.IntRange(min=3),
