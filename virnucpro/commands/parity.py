@@ -10,6 +10,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest
+from virnucpro.folders import check_lengths
 from virnucpro.settings import INPUT_TYPES, Settings
 
 BELOW = 1
@@ -74,6 +75,10 @@ def parity(
     from virnucpro.reads import stem_of
 
     draw_quietly()
+    check_lengths(
+        [output_dir / f"parity_{stem_of(input)}.html"],
+        "Give the input a shorter name (a link will do), or choose another --output-dir.",
+    )
 
     def begin() -> None:
         try:
