@@ -11,6 +11,7 @@ from virnucpro.children import why_no_children
 from virnucpro.devices import Placement, usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
 from virnucpro.fingerprint import Fingerprint
+from virnucpro.imports import uncollected
 from virnucpro.intermediate import keeping
 from virnucpro.manifest import check_same
 from virnucpro.outcomes import Finished
@@ -198,7 +199,8 @@ class Computation:
             threads = 1 if self._recipe.deterministic else max(1, usable_cpus() // len(devices))
         work = Work(self._recipe, self._config, loaders, threads, logging.getLogger().level)
         if by_itself:
-            from virnucpro.inline import Inline  # imports torch
+            with uncollected():
+                from virnucpro.inline import Inline  # imports torch
 
             return Inline(work, devices[0])
         from virnucpro.coordinator import Coordinator
