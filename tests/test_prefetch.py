@@ -15,7 +15,7 @@ import pytest
 from surroundings import HANG
 from test_loader import plain
 
-from virnucpro import children, prefetch
+from virnucpro import children, doctor, prefetch
 from virnucpro.engine import Pending
 from virnucpro.errors import DeviceLost
 from virnucpro.loader import FrontEnd
@@ -231,6 +231,21 @@ def test_where_no_process_can_be_started_none_is_needed(several, front_end, monk
     assert_right(all_of(prefetcher, several), several, front_end)
     assert "Without loader processes: none can be started" in caplog.text
     assert set(multiprocessing.active_children()) <= before
+
+
+def test_the_doctor_says_whether_there_would_be_any(monkeypatch):
+    (fine,) = doctor._loaders()
+    assert (fine.verdict, fine.text) == (doctor.OK, "processes that prepare windows ahead can be started")
+    for what, reason in (
+        (nothing_left, "none can be started (BlockingIOError: [Errno 11] Resource temporarily unavailable)"),
+        (os.fork, "one that was tried gave no answer (LoaderDied"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fork", what)
+            patch.setattr(prefetch, "_answer", lambda window: killed())
+            (slower,) = doctor._loaders()
+        assert slower.verdict == doctor.NOTE
+        assert slower.text.startswith(f"a run prepares its windows by itself, which is slower: {reason}")
 
 
 def test_few_file_descriptors(several, front_end, caplog):

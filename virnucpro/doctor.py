@@ -70,8 +70,8 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
     errors = import_errors()
     torch = None if "torch" in errors else importlib.import_module("torch")
     checks: list[Callable[[], Iterator[Finding]]] = [
-        lambda: _installation(errors), lambda: _gpus(torch), lambda: _devices(torch, settings, quick),
-        lambda: _weights(settings, quick), lambda: _room(settings),
+        lambda: _installation(errors), lambda: _gpus(torch), _loaders,
+        lambda: _devices(torch, settings, quick), lambda: _weights(settings, quick), lambda: _room(settings),
     ]  # fmt: skip
     for examined in checks:
         try:
@@ -143,6 +143,16 @@ def _devices(torch: ModuleType | None, settings: Settings, quick: bool) -> Itera
     names = [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else ["cpu"]
     for name in names:
         yield from _device(torch.device(name), settings, quick)
+
+
+def _loaders() -> Iterator[Finding]:
+    from virnucpro.prefetch import why_none
+
+    if (reason := why_none()) is None:
+        yield Finding(OK, "loaders", "processes that prepare windows ahead can be started")
+    else:
+        advice = "Raise the limits on processes and open files (ulimit -u, ulimit -n)."
+        yield Finding(NOTE, "loaders", f"a run prepares its windows by itself, which is slower: {reason}", advice)
 
 
 def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[Finding]:

@@ -21,6 +21,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from virnucpro.children import follow_the_parent, interrupts_held, why_no_children
 from virnucpro.errors import DeviceLost, one_line
 from virnucpro.loader import Prepared
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 TICK = 1.0  # s, the longest wait before the caller can look at whether it was stopped
 SILENCE = 120  # ticks without an answer, after which a process is taken to hang
 KILLED = 5.0  # s, for a process that was killed to be gone
+TRIAL = 60.0  # s, for one that has nothing to do to answer
 Prepare = Callable[[Window], Prepared]
 
 
@@ -235,3 +238,24 @@ class Prefetcher:
         for loader in self._loaders:
             loader.end()
         self._loaders = []
+
+
+def why_none() -> str | None:
+    """Why a run here would do without loader processes; None if one starts and answers."""
+    if reason := why_no_children():
+        return reason
+    try:
+        loader = _Loader(_answer)
+    except (OSError, RuntimeError) as error:
+        return f"none can be started ({one_line(error)})"
+    try:
+        loader.prepare(Window(0, ())).result(TRIAL)
+    except (LoaderDied, NotYet) as error:
+        return f"one that was tried gave no answer ({one_line(error)})"
+    finally:
+        loader.end()
+    return None
+
+
+def _answer(window: Window) -> Prepared:
+    return Prepared(window.index, None, np.zeros(0, np.uint8), 0, 0, 0, None, None)
