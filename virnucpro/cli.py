@@ -18,6 +18,7 @@ from virnucpro.commands.report import report
 from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
 from virnucpro.imports import leave
+from virnucpro.pipes import outlive_readers
 
 log = logging.getLogger("virnucpro")
 
@@ -45,7 +46,11 @@ class _StderrHandler(logging.StreamHandler):  # type: ignore[type-arg]  # takes 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; return 0 done, 1 bad data, 2 bad request, 3 partial, 130 interrupted."""
+    """Run the program; return 0 done, 1 bad data, 2 bad request, 3 partial, 130 interrupted.
+
+    These are the codes, too, where whoever reads its output has closed the pipe.
+    """
+    outlive_readers()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

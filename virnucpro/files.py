@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,10 +35,23 @@ def shortened(name: str) -> str:
 def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path` for a file that takes that name only when all is written.
 
+    A device, a pipe or standard output (/dev/stdout) is not replaced: it gets all that was written, at the end.
+
     Args:
         path: Final name; its folder must exist.
         durable: Wait until the disk has it; not worth it for what every run makes again.
+    Raises:
+        IsADirectoryError: It is one.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not is_replaceable(path):
+        with tempfile.TemporaryDirectory(prefix="virnucpro-") as folder:
+            elsewhere = Path(folder, path.name)
+            yield elsewhere
+            with open(elsewhere, "rb") as written, open(path, "wb") as target:
+                shutil.copyfileobj(written, target)
+        return
     temporary = temporary_name(path)
     try:
         yield temporary
@@ -69,6 +84,15 @@ def _take_name(temporary: Path, path: Path) -> None:
             raise
         path.unlink()  # a file system that renames to a free name only
         os.rename(temporary, path)
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether another file may take its name: not that of a device, a pipe or a socket, nor of /dev/stdout, whatever
+    that leads to."""
+    if path.exists() and not path.is_file():
+        return False
+    folder = path.parent.resolve()
+    return not (path.is_symlink() and (folder == Path("/dev") or folder.is_relative_to("/proc")))
 
 
 @contextmanager
