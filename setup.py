@@ -7,7 +7,6 @@ from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "virnucpro" / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
-REPOSITORY = "https://github.com/virnucpro/virnucpro"
 
 
 class Sdist(sdist):
@@ -24,13 +23,6 @@ setup(
     description="Tells viral from non-viral DNA with ESM-2 and DNABERT-S features",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    url=REPOSITORY,
-    project_urls={
-        "Source": REPOSITORY,
-        "Issues": f"{REPOSITORY}/issues",
-        "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
-        "Documentation": f"{REPOSITORY}/tree/main/docs",
-    },
     license_expression="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["virnucpro", "virnucpro.*"]),

@@ -20,7 +20,7 @@ from benchmarks.ablation import STEPS
 from benchmarks.check_speedup import COMMANDS, SECONDS, TARGET, WATERFALL
 from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, GitFailed, read_releases, release_of
-from benchmarks.results import FAILED, MEASURED, CommitResults, Results, Value
+from benchmarks.results import FAILED, MEASURED, BadResults, CommitResults, Results, Value
 
 TEMPLATE = Path(__file__).parent / "asv_plugins" / "front_page.html"
 FIRST, CLAIMED = "nvidia-h200", "gpu-10k"  # the claim: its machine and its workload
@@ -56,7 +56,7 @@ OTHERS = [
 ]
 
 
-def page(results_dir: Path, project_url: str, repo: Path = ROOT) -> str:
+def page(results_dir: Path, repo: Path = ROOT) -> str:
     """The page, for all machines of a folder of results and all releases of a repository.
 
     Raises:
@@ -69,7 +69,7 @@ def page(results_dir: Path, project_url: str, repo: Path = ROOT) -> str:
     if not sections:
         sections = [_card("<strong>NOT MEASURED</strong>No machine has results yet.", "verdict")]
     text = TEMPLATE.read_text(encoding="utf-8")
-    return Template(text).substitute(body="\n".join(sections), project_url=escape(project_url))
+    return Template(text).substitute(body="\n".join(sections))
 
 
 def verdict(repo: Path, results: Results, machine: str) -> tuple[str, str]:
@@ -118,7 +118,7 @@ def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> I
     by_release = {release.tag: results.of(machine, release.commit) for release in known}
     if commits and commits[-1].commit not in {release.commit for release in known}:
         by_release[commits[-1].commit[:8]] = commits[-1]
-    facts = json.loads((results_dir / machine / "machine.json").read_text(encoding="utf-8"))
+    facts = _read_facts(results_dir / machine / "machine.json")
     yield f'<h2>{escape(machine)}</h2>\n<p class="soft">{_facts(facts)}</p>'
     word, sentence = verdict(repo, results, machine)
     claim = (
@@ -212,6 +212,16 @@ def _card(content: str, classes: str = "") -> str:
 
 def _prose(text: str) -> str:
     return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _read_facts(path: Path) -> dict:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError("not an object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadResults(f"{path} ({error}): not a file of asv. Restore it, or run `asv machine` again.") from error
+    return facts
 
 
 def _facts(facts: dict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -177,6 +178,21 @@ def test_regressions_are_listed(visit):
 def test_the_feed_links_asvs_page(toy, site):
     feed = (toy / ".asv" / "html" / "regressions.xml").read_text(encoding="utf-8")
     assert "history.html#start_up.Help.track_seconds" in feed and "index.html#" not in feed
+
+
+def test_a_commit_is_shown_by_the_site_itself(toy, site):
+    """asv's pages link the first eight digits, its feed all of them; nobody knows where the repository is published."""
+    folder = toy / ".asv" / "html"
+    page = (folder / "commits.html").read_text(encoding="utf-8")
+    about = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    assert (about["project_url"], about["show_commit_url"]) == ("index.html", "commits.html#")
+    hashes = about["revision_to_hash"].values()
+    measured = [each for each in hashes if list((toy / "results").glob(f"*/{each[:8]}-*.json"))]
+    assert len(measured) == 2
+    linked = re.findall("commits.html#([0-9a-f]+)", (folder / "regressions.xml").read_text(encoding="utf-8"))
+    assert linked
+    assert all(f'id="{each}"' in page for each in [*linked, *measured, *(each[:8] for each in measured)])
+    assert "<td>v2.0</td>" in page  # its subject
 
 
 def test_licences_are_published_with_what_they_are_for(toy, site):

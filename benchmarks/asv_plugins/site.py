@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from html import escape
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -16,10 +17,20 @@ from asv.publishing import OutputPublisher
 from asv.util import UserError
 
 from benchmarks import front_page, vendor
-from benchmarks.releases import BadRelease, NoGit
+from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit, git
 from benchmarks.results import BadResults
 
 _FAR = re.compile(r'<(script|link)\b[^>]*\b(src|href)="https?://[^"]*/([^"/]+)"[^>]*>')
+COMMITS = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>virnucpro: commits</title>
+<style>body {{ font: 16px sans-serif; margin: 2rem }} td {{ padding: 0.2rem 1rem 0.2rem 0 }}
+tr:target, tr:has(td:target) {{ background: #fff3bf }} td:first-child {{ font-family: monospace }}</style></head>
+<body><p><a href="index.html">Speed by release</a></p>
+<p>What has results here. In a clone of the repository, <code>git show</code> with its first digits shows a commit.</p>
+<table>
+{}
+</table></body></html>
+"""
 _FIRST_BUTTON = '<li id="nav-li-" '
 _OUR_BUTTON = '<li><a href="index.html">Speed by release</a></li>\n\t'
 
@@ -36,14 +47,34 @@ class Site(OutputPublisher):
         site = Path(conf.html_dir)
         try:
             shutil.copytree(vendor.ensure(), site / "vendor")
-            front = front_page.page(Path(conf.results_dir), conf.project_url)
-        except (vendor.AssetsMissing, BadResults, BadRelease, NoGit) as error:
+            front = front_page.page(Path(conf.results_dir))
+            measured = commits_page(list(revisions))
+        except (vendor.AssetsMissing, BadResults, BadRelease, GitFailed, NoGit) as error:
             raise UserError(str(error)) from error
         (site / "LICENSE-asv.rst").write_text(distribution("asv").read_text("licenses/LICENSE.rst"), encoding="utf-8")
         index, feed = site / "index.html", site / "regressions.xml"
         (site / "history.html").write_text(without_internet(index.read_text(encoding="utf-8")), encoding="utf-8")
         feed.write_text(feed.read_text(encoding="utf-8").replace("index.html#", "history.html#"), encoding="utf-8")
         index.write_text(front, encoding="utf-8")
+        (site / "commits.html").write_text(measured, encoding="utf-8")
+
+
+def commits_page(hashes: list[str], repo: Path = ROOT) -> str:
+    """The page that asv's links to a commit lead to: nobody need know where the repository is published.
+
+    Raises:
+        benchmarks.releases.GitFailed: A commit is not in this clone.
+    """
+    form = "--format=%H%x09%cs%x09%s"
+    known = git(repo, "log", "--no-walk=sorted", form, "--stdin", stdin="\n".join(hashes)) if hashes else ""
+    rows = []
+    for line in known.splitlines():
+        commit, day, subject = line.split("\t", 2)
+        # asv links the first eight digits, its feed all of them.
+        rows.append(
+            f'<tr id="{commit[:8]}"><td id="{commit}">{commit}</td><td>{day}</td><td>{escape(subject)}</td></tr>'
+        )
+    return COMMITS.format("\n".join(rows))
 
 
 def without_internet(page: str) -> str:
