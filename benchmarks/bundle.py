@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.releases import surroundings
+
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
 LIMIT = 64 * 2**20  # bytes
@@ -40,7 +42,7 @@ def pack(root: Path, output: Path, python: str = "3.12", wheels: Iterable[str] =
     Returns:
         Its size in bytes.
     Raises:
-        CannotPack: No release tags, a wheel is not to be had, or too large.
+        CannotPack: No release tags, a wheel is not to be had, or too large. OSError: It cannot be written.
     """
     output.mkdir(parents=True, exist_ok=True)
     _write_history(root, output / "history.bundle")
@@ -90,6 +92,8 @@ def _download(requirements: list[str], python: str, folder: Path) -> None:
     marker = folder / "CONTENTS.txt"
     if marker.is_file() and marker.read_text(encoding="utf-8") == contents:
         return
+    if folder.exists() and not marker.is_file():
+        raise CannotPack(f"{folder} is there, and not of an earlier call, which would go. Choose another --output.")
     unfinished = folder.with_suffix(".new")
     for old in (unfinished, folder):
         shutil.rmtree(old, ignore_errors=True)
@@ -103,7 +107,10 @@ def _download(requirements: list[str], python: str, folder: Path) -> None:
 
 
 def _run(command: list[str | Path]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=surroundings())
+    except FileNotFoundError:
+        raise CannotPack(f"{command[0]} is not installed; install it.") from None
     if done.returncode != 0:
         raise CannotPack(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -120,6 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     except CannotPack as error:
         print(f"bundle: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"bundle: {error.filename or args.output} cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
     if changed:
         print(f"bundle: the last commit is packed, and these changes to it are not:\n{changed}", file=sys.stderr)
     print(f"{args.output} is {size / 2**20:.1f} MiB. On the machine, beside it, with the Python that has torch:")
@@ -128,4 +138,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

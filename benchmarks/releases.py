@@ -12,6 +12,7 @@ not a git repository, no TOML reader).
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TABLE = Path("benchmarks/releases.toml")
+# What somebody's configuration may have otherwise, and what is read here would not be the same then.
+PLAIN = ("-c", "color.ui=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
+OF_A_HOOK = {  # variables: `git rev-parse --local-env-vars`, and what is beside them
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX", "GIT_QUARANTINE_PATH", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
+}  # fmt: skip
 DEEPEN = "this clone is shallow: run `git fetch --unshallow --tags`"
 
 
@@ -48,6 +56,13 @@ class Release:
     packing: str
 
 
+def surroundings() -> dict[str, str]:
+    """An environment for git: its messages in English, and the repository that -C names, though a hook of git's own has
+    variables that name another."""
+    ours = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+    return ours | {"LC_ALL": "C", "LANGUAGE": ""}
+
+
 def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:
     """What a git command prints, stripped.
 
@@ -56,7 +71,10 @@ def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:
         GitFailed: Its exit code is not 0.
     """
     try:
-        done = subprocess.run(["git", "-C", str(repo), *arguments], input=stdin, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(repo), *PLAIN, *arguments], input=stdin, capture_output=True, env=surroundings(),
+            encoding="utf-8", errors="replace",
+        )  # fmt: skip
     except FileNotFoundError:
         raise NoGit("git is not installed; install it.") from None
     if done.returncode:
@@ -187,4 +205,7 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

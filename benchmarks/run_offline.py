@@ -28,6 +28,7 @@ from itertools import product
 from pathlib import Path
 
 BUNDLE = Path(__file__).resolve().parent
+OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
 
 
@@ -40,8 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     work = args.work.resolve()
     site, repo, results = work / "site", work / "repo", work / "results"
     begun = time.time()
+    for name in OF_A_HOOK:  # which would have git at work in that hook's repository
+        os.environ.pop(name, None)
+    os.environ.update(LC_ALL="C.UTF-8", LANGUAGE="")  # asv reads what git says
     try:
-        for folder in (site, work / "home", work / "cache"):
+        for folder in (site, work / "home", work / "cache", args.output):
             folder.mkdir(parents=True, exist_ok=True)
         environ = surroundings(work)
         if not args.no_install:
@@ -53,6 +57,9 @@ def main(argv: list[str] | None = None) -> int:
     except CannotRun as error:
         print(f"run.py: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"run.py: {error.filename} cannot be used: {error.strerror}. Choose another.", file=sys.stderr)
+        return 1
     command = [sys.executable, "-m", "asv", "run", "--config", configuration, "--machine", args.machine]
     command += ["--launch-method", "spawn", "--show-stderr", *(f"--bench={regex}" for regex in args.bench)]
     codes = []
@@ -61,7 +68,10 @@ def main(argv: list[str] | None = None) -> int:
         done = subprocess.run([*command, "HASHFILE:-"], input=f"{commit}\n", text=True, cwd=repo, env=environ)
         codes.append(done.returncode)
         hand_back(results, args.machine, args.output)
-    print(summary(results / args.machine, hashes, begun))
+    try:
+        print(summary(results / args.machine, hashes, begun), flush=True)
+    except BrokenPipeError:  # whoever reads this has enough, and the results are at their place
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return next((code for code in codes if code), 0)
 
 

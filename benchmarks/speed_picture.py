@@ -3,6 +3,7 @@
     python -m benchmarks.speed_picture
 
 writes docs/pictures/ anew. The pictures bring their own background, and so read well on any page.
+Exit codes: 0 written; 1 the results or the releases cannot be read, or the pictures cannot be written.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 from benchmarks.check_speedup import COMMANDS, WATERFALL
 from benchmarks.front_page import ABLATION, CLAIMED, FIRST
 from benchmarks.inputs import WORKLOADS
-from benchmarks.releases import ROOT, read_releases
-from benchmarks.results import CommitResults, Results
+from benchmarks.releases import ROOT, BadRelease, NoGit, read_releases
+from benchmarks.results import BadResults, CommitResults, Results
 
 FOLDER = Path("docs/pictures")
 PAPER, INK = "#ffffff", "#22303c"
@@ -67,10 +68,17 @@ def _on_paper(svg: str) -> str:
 
 
 def main(repo: Path = ROOT) -> int:
-    """Write the pictures."""
-    for path, svg in drawn(repo).items():
-        (repo / path).parent.mkdir(parents=True, exist_ok=True)
-        (repo / path).write_text(svg, encoding="utf-8")
+    """Write the pictures; the exit codes are above."""
+    from virnucpro.files import whole_file
+
+    try:
+        for path, svg in drawn(repo).items():
+            (repo / path).parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(repo / path) as file:
+                file.write(svg)
+    except (BadResults, BadRelease, NoGit, OSError) as error:
+        print(f"speed_picture: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -4,6 +4,7 @@
 
 Real shapes, so that speed and memory are real, and real formats, so that the real loading code runs.
 The verdicts of a run with them mean nothing, and the files say so (`virnucpro_synthetic`).
+Exit codes: 0 written, 1 could not be written, 2 bad command line.
 """
 
 from __future__ import annotations
@@ -231,7 +232,7 @@ def write_weights(directory: Path, esm_model: str, form: str = "fair-esm", seed:
         write_classifier(directory / f"{chunk_size}_model.pth", DNABERT_WIDTH + size[1], seed)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="Write synthetic weights: random values in the published formats.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--esm-model", choices=ESM2_SIZES, default="esm2_t36_3B_UR50D", help="default: %(default)s")
@@ -245,9 +246,17 @@ def main() -> None:
         help="that draws the values; default: %(default)s",
     )
     arguments = parser.parse_args()
-    write_weights(arguments.directory, arguments.esm_model, arguments.format, arguments.seed, arguments.device)
+    try:
+        write_weights(arguments.directory, arguments.esm_model, arguments.format, arguments.seed, arguments.device)
+    except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save says that a disk is full
+        print(f"synthetic_weights: {arguments.directory} cannot be written: {error}", file=sys.stderr)
+        return 1
     print(arguments.directory)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
+    sys.exit(main())

@@ -138,4 +138,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from surroundings import HANG
 from toy_suite import git
 
 from benchmarks import bundle, merge_results
@@ -67,12 +69,14 @@ def repo(tmp_path_factory) -> Path:
 def run_offline(bundled: Path, *arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, bundled / "run.py", *arguments, "--machine", "toy-host", "--ram", "1 GiB"]
     command += ["--work", bundled.parent / "work", "--output", bundled.parent / "returned"]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG)
 
 
 def asv(repo: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "asv", *arguments]
-    return subprocess.run(command, cwd=repo, capture_output=True, text=True, check=True, timeout=60).stdout
+    done = subprocess.run(command, cwd=repo, env=os.environ | {"HOME": str(repo)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_there_and_back(repo, tmp_path):
@@ -191,7 +195,14 @@ def returned(folder: Path, cpu: str, results: dict[str, list], definitions: dict
     """A folder as run.py leaves it."""
     folder.mkdir()
     machine = {"machine": "toy-host", "cpu": cpu}
-    same = {"commit_hash": "c0ffee00", "env_name": "host", "params": machine, "requirements": {}, "python": "3.12"}
+    same = {
+        "commit_hash": "c0ffee00" * 5,
+        "date": 0,
+        "env_name": "host",
+        "params": machine,
+        "requirements": {},
+        "python": "3.12",
+    }
     columns = {"env_vars": {}, "result_columns": COLUMNS, "results": results, "durations": {}, "version": 2}
     (folder / "machine.json").write_text(json.dumps(machine | {"version": 1}), encoding="utf-8")
     (folder / "benchmarks.json").write_text(json.dumps(definitions | {"version": 2}), encoding="utf-8")

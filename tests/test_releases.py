@@ -137,6 +137,25 @@ def test_a_folder_that_is_no_repository_is_a_bad_request(tmp_path, run, monkeypa
     assert "not a git repository" in err
 
 
+def test_git_may_speak_another_language_and_work_for_a_hook(tmp_path, repo, run, monkeypatch):
+    """Its variables name another repository then, and its configuration is somebody's."""
+    other = tmp_path / "other"
+    git(tmp_path, "init", "--quiet", str(other))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "gitconfig").write_text("[color]\nui = always\n[core]\npager = false\n[log]\nshowSignature = true\n")
+    for name, value in (
+        ("GIT_DIR", other / ".git"), ("GIT_WORK_TREE", other), ("GIT_INDEX_FILE", other / ".git" / "index"),
+        ("GIT_CONFIG_GLOBAL", tmp_path / "gitconfig"), ("GIT_CEILING_DIRECTORIES", tmp_path), ("LANGUAGE", "de"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    first, second = (release.commit for release in read_releases(repo))
+    assert run() == (0, f"v1.0 {first} made\nv2.0 {second} made\n", "")
+    write_table(tmp_path / "empty", ("v1.0", "1.0.0", first))
+    code, _, err = run(tmp_path / "empty")
+    assert code == 2
+    assert "not a git repository" in err
+
+
 def test_unknown_options_are_a_bad_request(repo):
     with pytest.raises(SystemExit, match="2"):
         main(["--force"], repo)
