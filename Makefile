@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin/python
+# Whatever language is spoken here: asv and git are read by programs.
+export LC_ALL := C.UTF-8
+unexport LANGUAGE
 
 .PHONY: bench test validate lint types audit fuzz site preview bundle merge-results clean
 

@@ -2,32 +2,84 @@
 
     python -m benchmarks.bench
 
-Makes the tags, measures HEAD and then v1.0 on this machine, compares, checks, publishes.
-Exit codes: 0 done, and the results uphold the claim; otherwise that of the first step that failed. The steps after it
-run all the same: one failed benchmark keeps nobody from the rest.
+Makes the tags, measures HEAD and then v1.0 on this machine, compares, checks, publishes. Shows what a person reads:
+progress, the comparison and the verdicts; all that the steps print is in .asv/bench.log.
+Exit codes: 0 done, and the results uphold the claim; 1 the log cannot be written; 130 interrupted; otherwise that of
+the first step that failed. The steps after it run all the same: one failed benchmark keeps nobody from the rest.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
+import threading
+import time
+from collections import deque
 from pathlib import Path
+from typing import IO
 
 from benchmarks import inputs
+from benchmarks.digest import Digest, comparison, everything, nothing, progress, verdict
+from benchmarks.releases import GitFailed, NoGit, git, surroundings
 
 BASELINE, CANDIDATE, COMMITTED = "v1.0", "HEAD", "nvidia-h200"
 ROOT = Path(__file__).parent.parent
-SITE = Path(".asv", "html")
+SITE, LOG = Path(".asv", "html"), Path(".asv", "bench.log")
+SILENCE = 60  # s, after which it says that it is still at work
+LAST = 25  # lines of a step that failed
 
 
-def step(title: str, *command: str) -> int:
-    """Run a command of ours or of asv, and return its exit code."""
-    print(f"\n== {title}\n$ {' '.join(command)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode
+def step(title: str, digest: Digest, command: list[str], log: IO[str]) -> int:
+    """Run a command of ours or of asv: all that it prints to the log, its digest to the screen; its exit code."""
+    log.write(f"\n== {title}\n$ {' '.join(command)}\n")
+    print(f"\n== {title}", flush=True)
+    begun, lines, last = time.monotonic(), queue.SimpleQueue(), deque(maxlen=LAST)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
+
+    def read() -> None:
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        while (line := _next(lines, begun)) is not None:
+            log.write(line)
+            log.flush()
+            last.append(line.rstrip())
+            for shown in digest(line.rstrip()):
+                print(shown, flush=True)
+    finally:
+        if sys.exc_info()[0]:
+            process.terminate()
+        code = process.wait()
     if code:
-        print(f"\n{title}: ended with exit code {code}.", file=sys.stderr)
+        print(
+            f"\n{title}: ended with exit code {code}. Its last lines:", *last, sep="\n    ", file=sys.stderr, flush=True
+        )
     return code
+
+
+def _next(lines: queue.SimpleQueue[str | None], begun: float) -> str | None:
+    """The next line, None at the end; says now and then that it waits for it."""
+    while True:
+        try:
+            return lines.get(timeout=SILENCE)
+        except queue.Empty:
+            minutes, seconds = divmod(int(time.monotonic() - begun), 60)
+            print(f"{minutes:3}:{seconds:02}  still at work", flush=True)
+
+
+def environment() -> dict[str, str]:
+    """Programs of this Python first; English, since asv reads what git says; each line as soon as it is printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return surroundings() | {"PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def this_machine() -> str:
@@ -39,34 +91,55 @@ def this_machine() -> str:
 
 def warn_of_changes() -> None:
     """asv builds what is committed."""
-    status = ["git", "-C", str(ROOT), "status", "--short", "--", "virnucpro", "setup.py"]
-    if changes := subprocess.run(status, capture_output=True, text=True).stdout:
+    try:
+        changes = git(ROOT, "status", "--short", "--", "virnucpro", "setup.py")
+    except (GitFailed, NoGit):
+        return  # the first step says so
+    if changes:
         print(f"bench: the last commit is measured, and these changes to it are not:\n{changes}", file=sys.stderr)
 
 
-def main() -> int:
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    warn_of_changes()
+def steps() -> list[tuple[str, Digest, list[str]]]:
+    """Title, digest and command of each."""
     machine, workload = this_machine(), inputs.chosen()
     # A CPU says nothing about the claim: its ratio is shown, not judged.
     claim = ["--workload", workload, *(["--min-ratio", "0"] if workload == "cpu-small" else [])]
     check = "benchmarks.check_speedup"
-    steps = [
-        ("Tags of the releases", "benchmarks.releases"),
-        ("This machine", "asv", "machine", "--yes"),
-        ("Measure, the newest first", "asv", "run", "--show-stderr", f"{CANDIDATE} {BASELINE} --no-walk"),
-        ("Compare", "asv", "compare", "--machine", machine, BASELINE, CANDIDATE),
-        ("Speed-up on this machine", check, "--machine", machine, "--json", f".asv/speedup-{machine}.json", *claim),
-        (
-            "Speed-up on the H200 (committed results)",
-            *(check, "--machine", COMMITTED, "--json", f".asv/speedup-{COMMITTED}.json", "--strict"),
-        ),
-        ("Publish", "asv", "publish"),
+    here, there = ([check, "--machine", name, "--json", f".asv/speedup-{name}.json"] for name in (machine, COMMITTED))
+    run = ["asv", "run", "--show-stderr", f"{CANDIDATE} {BASELINE} --no-walk"]
+    return [
+        ("Tags of the releases", everything, ["benchmarks.releases"]),
+        ("This machine, as asv registers it", nothing, ["asv", "machine", "--yes"]),
+        ("Measure, the newest first", progress(), run),
+        ("Compare", comparison, ["asv", "compare", "--machine", machine, BASELINE, CANDIDATE]),
+        ("Speed-up on this machine", verdict(), [*here, *claim]),
+        ("Speed-up on the H200 (committed results)", verdict(), [*there, "--strict"]),
+        ("Publish", nothing, ["asv", "publish"]),
     ]
-    codes = [step(*each) for each in steps]
-    print(f"\nThe site is in {SITE}. To look at it: make preview")
-    return next((code for code in codes if code), 0)
+
+
+def main() -> int:
+    """Run all steps; the exit codes are above."""
+    warn_of_changes()
+    try:
+        (ROOT / LOG).parent.mkdir(parents=True, exist_ok=True)
+        with open(ROOT / LOG, "w", encoding="utf-8", errors="replace") as log:
+            print(f"In full, while it works and afterwards: {LOG}", flush=True)
+            codes = [step(*each, log) for each in steps()]
+    except KeyboardInterrupt:
+        print(f"\nbench: interrupted. What was printed is in {LOG}.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"bench: {error.filename or LOG} cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
+    code = next((code for code in codes if code), 0)
+    print(f"\nThe site is in {SITE}. To look at it: make preview\nIn full: {LOG}")
+    print("Done." if code == 0 else f"Failed with exit code {code}: see above.")
+    return code
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

@@ -1,0 +1,94 @@
+"""What `make bench` shows of what its steps print, and what it keeps."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from benchmarks import bench, digest
+
+RUN = """\
+· Creating environments
+· Discovering benchmarks
+·· Installing ec4e2641 <main> into virtualenv-py3.11
+· Running 66 total benchmarks (2 commits * 1 environments * 33 benchmarks)
+[ 0.00%] · For virnucpro commit ec4e2641 <main>:
+[ 0.00%] ·· Benchmarking virtualenv-py3.11
+[ 1.52%] ··· Setting up measured:24                                          ok
+[ 3.03%] ··· commands.EmbedProteins.track_error                              ok
+[ 3.03%] ··· =========== ======================= =====
+[ 3.03%] ···· For parameters: 'gpu-10k', 'default'
+             asv: skipped: NotImplementedError('gpu-10k is skipped')
+[ 9.09%] ··· commands.EmbedProteins.track_hours_per_6m               2/4 failed
+[ 9.09%] ···   gpu-10k     failed   n/a
+[12.12%] ··· commands.EmbedProteins.track_start_temperature                  ok
+[13.64%] ··· commands.EmbedProteins.track_wall_seconds                       ok
+[20.00%] ··· commands.PredictContigs.track_error                             ok
+[50.00%] · For virnucpro commit 5784fb67 <v1.0>:
+"""
+RUN_SHOWN = """\
+Creating environments
+  1:05    0 %  For virnucpro commit ec4e2641 <main>
+  1:05    9 %  commands.EmbedProteins.track_hours_per_6m 2/4 failed
+  1:05   12 %  commands.EmbedProteins.track_start_temperature
+  1:05   20 %  commands.PredictContigs.track_error
+  1:05   50 %  For virnucpro commit 5784fb67 <v1.0>
+"""
+COMPARED = """\
+
+All benchmarks:
+
+| Change   | Before [5784fb67] <v1.0>   | After [ec4e2641] <main>   | Ratio   | Benchmark (Parameter)               |
+|----------|----------------------------|---------------------------|---------|-------------------------------------|
+|          | 1.07                       | n/a                       | n/a     | commands.EmbedProteins.track_error  |
+| -        | 2.87m                      | 33.6s                     | 0.19    | commands.EmbedProteins.track_wall   |
+|          | 36                         | 37                        | 1.03    | commands.EmbedProteins.track_hottest|
+"""
+CHECKED = "gpu-10k on toy\n\nseconds  1  2\n\nRatio {}\n\nstep by step\npadded fp32\n"
+
+
+def shown(of: digest.Digest, text: str) -> list[str]:
+    return [line for each in text.splitlines() for line in of(each)]
+
+
+def test_of_a_measurement_its_progress_and_what_failed_are_shown():
+    times = iter([0.0, *[65.4] * 100])
+    assert shown(digest.progress(clock=lambda: next(times)), RUN) == RUN_SHOWN.splitlines()
+
+
+def test_of_many_failures_some_are_named():
+    failed = "[ 9.09%] ··· commands.EmbedProteins.track_error   failed\n"
+    assert len(shown(digest.progress(), failed * 99)) == digest.MOST_FAILURES
+
+
+def test_of_a_comparison_what_has_two_sides_is_shown():
+    assert [line.split("|")[-2].strip() for line in shown(digest.comparison, COMPARED)][2:] == [
+        "commands.EmbedProteins.track_wall"
+    ]
+
+
+@pytest.mark.parametrize("ratio, whole", [("6.9, target 4.5: PASS", False), ("3.9, target 4.5: FAIL", True)])
+def test_of_a_verdict_the_details_are_shown_where_it_is_missed(ratio, whole):
+    text = CHECKED.format(ratio)
+    assert shown(digest.verdict(), text) == text.splitlines()[: None if whole else 5]
+
+
+def test_a_step_that_fails_shows_its_last_lines_and_logs_all(tmp_path, monkeypatch, capfd):
+    (tmp_path / "many.py").write_text("for i in range(99): print('line', i)\nraise SystemExit('the reason')\n")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    log = io.StringIO()
+    assert bench.step("Many lines", digest.nothing, ["many"], log) == 1
+    out, err = capfd.readouterr()
+    assert out == "\n== Many lines\n"
+    assert err.splitlines()[1] == "Many lines: ended with exit code 1. Its last lines:"
+    assert err.splitlines()[2:] == [f"    line {i}" for i in range(99 - bench.LAST + 1, 99)] + ["    the reason"]
+    assert log.getvalue().splitlines()[1:4] == ["== Many lines", "$ many", "line 0"]
+    assert len(log.getvalue().splitlines()) == 103
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd):
+    (tmp_path / ".asv").write_text("")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    assert bench.main() == 1
+    assert capfd.readouterr().err == f"bench: {tmp_path / '.asv'} cannot be written: File exists.\n"
