@@ -8,14 +8,14 @@ of the benchmark, are never compared. On a machine without a GPU, `--workload cp
 and judges only that there is one.
 
 Exit codes: 0 the target is met; 1 it is not, or a figure is failed or not comparable; 2 bad request, or there are
-several machines to choose from; 77 skipped, as the tag or the results of a side are missing (1 with --strict).
+several machines to choose from, or the JSON file cannot be written; 77 skipped, as the tag or the results of a side are
+missing (1 with --strict). They are the same where whoever reads what is printed has closed the pipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -186,12 +186,27 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
         words = {FAILED: "FAIL", BAD_REQUEST: "BAD REQUEST", UNAVAILABLE: "SKIPPED"}
         said = {"verdict": words[code], "reason": str(error.args[-1]), "ratio": None, "target": args.min_ratio}
         print(f"{said['verdict']}: {said['reason']}", file=sys.stderr)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = args.json.with_name(f".{args.json.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, args.json)
-    return code
+    return code if written(said, args.json) else BAD_REQUEST
+
+
+def written(said: dict, path: Path) -> bool:
+    """Write the JSON file, whole or not at all; a device or a pipe gets it, too. If it cannot be, say so."""
+    from virnucpro.files import whole_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(json.dumps(said, indent=2) + "\n")
+    except BrokenPipeError:
+        pass  # whoever reads the pipe has enough
+    except OSError as error:
+        print(f"BAD REQUEST: --json {path} cannot be written ({error.strerror}). Name another file.", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

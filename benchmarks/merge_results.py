@@ -3,8 +3,9 @@
     python -m benchmarks.merge_results DIR [--into results]
 
 DIR holds machine.json, benchmarks.json and asv's result files, as run.py of the bundle leaves them. Of two measurements
-of the same thing the later counts. All is read and checked before the first file is written, and each file appears
-whole. Exit codes: 0 merged, 1 refused and nothing written, 2 bad command line.
+of the same thing the later counts. All is read, checked and on the disk before the first file takes its name, and
+nothing is written beside `--into` and its folder for that machine. Exit codes: 0 merged, 1 refused and nothing written,
+2 bad command line.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from benchmarks.results import rows_of, shown
 
 MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
 VERSIONS = {MACHINE: 1, BENCHMARKS: 2}  # of asv's formats; of a result file:
 RESULTS_VERSION = 2
 SAME = ("commit_hash", "env_name", "params", "requirements", "python", "env_vars", "result_columns")
 PER_PARAMETER = ("result", "samples", "stats_")  # beginnings of columns with one value for each set of parameters
+LARGEST = 64 * 2**20  # bytes of a file; the largest that asv has written for this suite has 20 kB
 
 
 class CannotMerge(Exception):
@@ -33,7 +39,7 @@ def merge(source: Path, into: Path) -> list[Path]:
     Returns:
         The files written.
     Raises:
-        CannotMerge: A file is not asv's, or the results are of two machines.
+        CannotMerge: A file is not asv's, the results are of two machines, or they cannot be written.
     """
     machine = read(source / MACHINE)
     name = machine["machine"]
@@ -41,6 +47,8 @@ def merge(source: Path, into: Path) -> list[Path]:
     if not paths:
         raise CannotMerge(f"{source} has no results. Take the folder that run.py wrote for --output.")
     folder = into / name
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise CannotMerge(f"{folder} is no folder of its own, and nothing is written elsewhere. Move it away.")
     if (folder / MACHINE).exists():
         require_same(read(folder / MACHINE), machine, sorted({*machine, *read(folder / MACHINE)}), folder / MACHINE)
     # Sorted and indented, or compact, as asv writes them: a later `asv run` changes no line that it need not.
@@ -52,37 +60,98 @@ def merge(source: Path, into: Path) -> list[Path]:
     for path in paths:
         new = read(path)
         if new["params"]["machine"] != name:
-            raise CannotMerge(f"{path} is of machine {new['params']['machine']}, {MACHINE} beside it of {name}.")
+            raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
         texts[old] = json.dumps(union(read(old), new, old) if old.exists() else new)
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".new")
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+    write(folder, texts)
     return list(texts)
+
+
+def write(folder: Path, texts: dict[Path, str]) -> None:
+    """Write all files or none."""
+    from virnucpro.files import whole_file
+
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for path, text in texts.items():
+                if path.exists() and not path.is_file():
+                    raise CannotMerge(f"{path} is no regular file. Move it away.")
+                file = stack.enter_context(whole_file(path))
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # a disk that is full says so here, before the first takes its name
+    except (OSError, CannotMerge) as error:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, CannotMerge):
+            raise
+        raise CannotMerge(f"{error.filename or folder} cannot be written: {error.strerror}.") from error
 
 
 def read(path: Path) -> dict:
     """One of asv's files.
 
     Raises:
-        CannotMerge: It is not there, not JSON, or of another version.
+        CannotMerge: It is not there, not JSON, of another version, or not what asv writes.
     """
     wanted = VERSIONS.get(path.name, RESULTS_VERSION)
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
+        if (size := path.stat().st_size) > LARGEST:
+            raise ValueError(f"it has {size:,} bytes; at most {LARGEST:,} are read")
         content = json.loads(path.read_text(encoding="utf-8"))
         found = content["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CannotMerge(f"{path} is not a file of asv: {error!r}.") from error
+        if found == wanted:
+            check(content, path.name)
+    except KeyError as error:
+        raise CannotMerge(f"{path} is not a file of asv: it has no entry {error}.") from error
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise CannotMerge(f"{path} is not a file of asv: {error}.") from error
     if found != wanted:
-        raise CannotMerge(f"{path} has version {found}, and asv 0.6.6 writes {wanted}. Use that asv.")
+        raise CannotMerge(f"{path} has version {shown(found)}, and asv 0.6.6 writes {wanted}. Use that asv.")
     return content
+
+
+def check(content: dict, name: str) -> None:
+    """Raises KeyError, TypeError, ValueError or AttributeError unless it is what asv writes to a file of that name."""
+    if name == MACHINE:
+        # A folder's name, and no way out of it.
+        if not isinstance(content["machine"], str) or not re.fullmatch(r"\w[\w.-]*", content["machine"], re.ASCII):
+            raise ValueError(f"its machine is {shown(content['machine'])}, which cannot be the name of a folder")
+    elif name == BENCHMARKS:
+        if odd := [key for key, value in content.items() if key != "version" and not isinstance(value, dict)]:
+            raise TypeError(f"{shown(odd[0])} is no description of a benchmark")
+    else:
+        rows = rows_of(content)
+        if missing := [key for key in (*SAME, "durations") if key not in content]:
+            raise KeyError(missing[0])
+        content["params"]["machine"]
+        content["durations"].items()
+        for row in rows.values():
+            per_parameter(row)
+        if not name.startswith(f"{content['commit_hash'][:8]}-"):
+            raise ValueError(f"it is of commit {content['commit_hash'][:8]}, which its name has to begin with")
+
+
+def per_parameter(row: dict) -> dict[str, list]:
+    """The columns of a row with one value for each set of parameters. Raises ValueError if one has not."""
+    count = len(list(itertools.product(*row["params"])))
+    columns = {name: row[name] for name in row if name.startswith(PER_PARAMETER) and row[name] is not None}
+    for name, values in columns.items():
+        if not isinstance(values, list) or len(values) != count:
+            raise ValueError(f"{name} is {shown(values)}, and {count} values were expected")
+    return columns
 
 
 def require_same(old: dict, new: dict, keys: list[str] | tuple[str, ...], path: Path) -> None:
     differing = [
-        f"{key} is {old.get(key)!r} there, {new.get(key)!r} here" for key in keys if old.get(key) != new.get(key)
+        f"{key} is {shown(old.get(key))} there, {shown(new.get(key))} here"
+        for key in keys
+        if old.get(key) != new.get(key)
     ]
     if differing:
         raise CannotMerge(
@@ -136,4 +205,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    from virnucpro.pipes import outlive_readers
+
+    outlive_readers()
     sys.exit(main())

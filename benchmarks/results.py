@@ -10,6 +10,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
+import reprlib
+import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +20,10 @@ from pathlib import Path
 from benchmarks.releases import git
 
 FORMAT = 2
+LARGEST = sys.float_info.max  # of an int that has a float
+MOST_COMBINATIONS = 100_000
+# Of a file of results: what is read, and of which type it has to be.
+TYPES = {"commit_hash": str, "env_name": str, "date": int, "params": dict, "result_columns": list, "results": dict}
 MEASURED, FAILED, SKIPPED, ABSENT = "measured", "failed", "skipped", "not measured"
 
 
@@ -72,8 +79,8 @@ class EnvironmentResults:
         version = row.get("version")
         if result is None:
             return Value(FAILED, None, version, self.env)
-        if not isinstance(result, (int, float)):
-            raise BadResults(f"{key}{params} in {self.env} is {result!r}; a number was expected. Run it again.")
+        if not isinstance(result, (int, float)) or (type(result) is int and abs(result) > LARGEST):
+            raise BadResults(f"{key}{params} in {self.env} is {shown(result)}; a number was expected. Run it again.")
         if result != result:
             return Value(SKIPPED, None, version, self.env)
         return Value(MEASURED, float(result), version, self.env)
@@ -146,6 +153,46 @@ class Results:
         return None
 
 
+def rows_of(whole: dict) -> dict[str, dict]:
+    """Of the content of a file of results: benchmark -> column -> what is in it.
+
+    Raises:
+        KeyError: An entry is missing. TypeError: One has another type. ValueError: Results do not go with parameters.
+    """
+    for name, kind in TYPES.items():
+        _require(whole[name], kind, name)
+    if not re.fullmatch("[0-9a-f]{40}", whole["commit_hash"]):
+        raise ValueError(f"commit_hash is {shown(whole['commit_hash'])}")
+    rows = {}
+    for key, cells in whole["results"].items():
+        _require(cells, list, key)
+        row = rows[key] = dict(zip(whole["result_columns"], cells))
+        for name, kind in (("params", list), ("started_at", int), ("version", str)):
+            if row.get(name) is not None:
+                _require(row[name], kind, f"{key}, {name}")
+        params = row.get("params") or []
+        for values in params:
+            _require(values, list, f"{key}, params")
+        combinations = math.prod(map(len, params))
+        if combinations > MOST_COMBINATIONS:
+            raise ValueError(f"{combinations} combinations of parameters, at most {MOST_COMBINATIONS} are taken")
+        if row["result"] is not None:
+            _require(row["result"], list, f"{key}, result")
+            if len(row["result"]) != combinations:
+                raise ValueError(f"{len(row['result'])} results for {combinations} combinations of parameters")
+    return rows
+
+
+def _require(value: object, kind: type, name: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} is {shown(value)}, not of type {kind.__name__}")
+
+
+def shown(value: object) -> str:
+    """What a message has room for."""
+    return reprlib.repr(value)
+
+
 def _load_machine(folder: Path) -> dict[str, CommitResults]:
     by_commit = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
@@ -155,13 +202,9 @@ def _load_machine(folder: Path) -> dict[str, CommitResults]:
             whole = json.loads(path.read_text(encoding="utf-8"))
             if whole["version"] != FORMAT or whole["params"]["machine"] != folder.name:
                 raise ValueError(f"version {whole['version']} of machine {whole['params']['machine']}")
-            rows = {key: dict(zip(whole["result_columns"], row)) for key, row in whole["results"].items()}
-            for row in rows.values():
-                combinations = len(list(itertools.product(*row.get("params") or [])))
-                if row["result"] is not None and len(row["result"]) != combinations:
-                    raise ValueError(f"{len(row['result'])} results for {combinations} combinations of parameters")
+            rows = rows_of(whole)
             by_commit[whole["commit_hash"], whole["date"]].append(EnvironmentResults(whole["env_name"], rows))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadResults(
                 f"{path} ({type(error).__name__}: {error}): not a file of version {FORMAT} by asv for machine "
                 f"{folder.name}. Restore it, or remove it and run asv again."

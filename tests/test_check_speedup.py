@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from surroundings import HANG
 
 from benchmarks import check_speedup
 from benchmarks.results import Results, Value
@@ -386,6 +389,12 @@ def test_of_two_environments_the_one_measured_last_counts(toy, check):
         (lambda whole: whole["params"].update(machine="other"), "version 2 of machine other"),
         (lambda whole: whole.pop("results"), "KeyError: 'results'"),
         (lambda whole: whole["results"][WALL][0].pop(), "3 results for 4 combinations of parameters"),
+        (set_seconds(10**400), "a number was expected"),
+        (lambda whole: whole["results"].update({WALL: {}}), f"{WALL} is {{}}, not of type list"),
+        (lambda whole: whole.update(date="now"), "date is 'now', not of type int"),
+        (lambda whole: whole.update(commit_hash="../.."), "commit_hash is '../..'"),
+        (lambda whole: whole.update(env_name=7), "env_name is 7, not of type str"),
+        (lambda whole: whole["results"].update({WALL: [None, [["a"] * 1000] * 5]}), "combinations of parameters"),
     ],
 )
 def test_a_file_that_is_not_asvs_fails(toy, check, change, found):
@@ -470,6 +479,53 @@ def test_of_several_machines_one_is_chosen(toy, check, monkeypatch):
     damage(toy, toy.third, set_seconds(float("nan")), machine="other")
     assert check()[3]["machine"] == "toy"  # this machine has no second side
     assert check("--machine", "third")[2].startswith("SKIPPED: v1.0 is not measured on third (gpu-10k);")
+
+
+def checked(toy: Toy, *arguments: str, **options: object) -> subprocess.CompletedProcess:
+    """The checker in a process of its own."""
+    code = "import sys; from pathlib import Path; from benchmarks import check_speedup; from virnucpro import pipes; "
+    code += "pipes.outlive_readers(); sys.exit(check_speedup.main(sys.argv[2:], Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(toy.repo), *arguments]
+    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=HANG, **options)
+
+
+def test_a_reader_that_has_enough_gets_the_verdict_as_exit_code(toy, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    done = checked(toy, "--json", str(tmp_path / "x.json"), stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "x.json").read_text())["verdict"] == "PASS"
+
+
+def test_a_pipe_gets_the_json_and_stays_one(toy, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert check_speedup.main(["--json", str(pipe)], toy.repo) == 0
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert json.loads(os.read(reader, 100_000))["verdict"] == "PASS"
+    os.close(reader)
+
+
+def test_the_json_may_follow_the_tables(toy):
+    done = checked(toy, "--json", "/dev/stdout", stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    assert json.loads(done.stdout[done.stdout.index("\n{") :])["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize("place", ["", "file/x.json", "full"])
+def test_a_json_file_that_cannot_be_written_is_a_bad_request(toy, tmp_path, capsys, place):
+    """A folder, a file where a folder has to be, a full disk: said in one line, when all else is printed."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").symlink_to("/dev/full")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert check_speedup.main(["--json", str(tmp_path / place)], toy.repo) == 2
+    out, err = capsys.readouterr()
+    assert "Ratio 7.938, target 4.500: PASS" in out
+    assert err.startswith(f"BAD REQUEST: --json {tmp_path / place} cannot be written (")
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("arguments", [["--min-ratio", "nan"], ["--min-ratio", "-1"], ["--workload", "20k"], ["HEAD"]])

@@ -1,0 +1,155 @@
+"""Results of others: what is not as asv writes it is refused in one line, and nothing is written anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from surroundings import HANG
+
+from benchmarks.merge_results import main
+
+COMMIT = "c0ffee00" * 5
+NAME = f"{COMMIT[:8]}-host.json"
+COLUMNS = ["result", "params", "version", "started_at", "duration", "stats_q_25", "samples"]
+RESULTS = {
+    "commit_hash": COMMIT, "env_name": "host", "date": 0, "params": {"machine": "toy"}, "requirements": {},
+    "python": "3.12", "env_vars": {}, "result_columns": COLUMNS, "durations": {}, "version": 2,
+    "results": {"x": [[1.0], [["'a'"]], "1", 100]},
+}  # fmt: skip
+
+
+def returned(folder: Path) -> Path:
+    folder.mkdir()
+    files = {"machine.json": {"machine": "toy", "version": 1}, "benchmarks.json": {"x": {}, "version": 2}}
+    for name, content in {**files, NAME: RESULTS}.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """All that is in a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
+    }
+
+
+def assert_refused(tmp_path: Path, capsys: pytest.CaptureFixture, said: str) -> None:
+    before = tree(tmp_path)
+    assert main([str(tmp_path / "from"), "--into", str(tmp_path / "here" / "results")]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("merge_results: ") and said in err
+    assert tree(tmp_path) == before
+
+
+def x(row: list) -> dict:
+    return {"results": {"x": row}}
+
+
+@pytest.mark.parametrize(
+    "file, change, said",
+    [
+        ("machine.json", b"", "is not a file of asv: Expecting value"),
+        ("machine.json", b"\xff\xfe", "is not a file of asv: 'utf-8' codec can't decode"),
+        ("machine.json", b"[" * 100_000, "is not a file of asv: maximum recursion"),
+        ("machine.json", b"[]", "is not a file of asv: list indices"),
+        ("machine.json", b'{"version": 1}', "it has no entry 'machine'"),
+        ("machine.json", {"version": 3}, "has version 3, and asv 0.6.6 writes 1"),
+        ("machine.json", {"machine": 7}, "its machine is 7, which cannot be the name of a folder"),
+        *(
+            ("machine.json", {"machine": name}, "which cannot be the name of a folder")
+            for name in ("", ".", "..", "../out", "/tmp/out", "a/b", ".hidden", "a\0b", "a\nb")
+        ),
+        ("machine.json", {"machine": "another"}, "is of machine 'toy', machine.json beside it of another"),
+        ("benchmarks.json", {"x": 1}, "'x' is no description of a benchmark"),
+        (NAME, b'{"version": 2}', "it has no entry 'commit_hash'"),
+        (NAME, {"commit_hash": "../../x"}, "commit_hash is '../../x'"),
+        (NAME, {"commit_hash": "0" * 40}, "it is of commit 00000000, which its name has to begin with"),
+        (NAME, {"date": "now"}, "date is 'now', not of type int"),
+        (NAME, {"params": {}}, "it has no entry 'machine'"),
+        (NAME, {"params": {"machine": ["toy"]}}, "is of machine ['toy']"),
+        (NAME, {"durations": 7}, "has no attribute 'items'"),
+        (NAME, {"results": []}, "results is [], not of type dict"),
+        (NAME, {"result_columns": [["result"]]}, "unhashable"),
+        (NAME, x({}), "x is {}, not of type list"),
+        (NAME, x([]), "it has no entry 'result'"),
+        (NAME, x([[1.0], 7]), "x, params is 7, not of type list"),
+        (NAME, x([[1.0, 2.0], [["'a'"]]]), "2 results for 1 combinations"),
+        (NAME, x([None, [["a"] * 1000] * 5]), "1000000000000000 combinations of parameters"),
+        (NAME, x([[1.0], [["'a'"]], "1", "soon"]), "x, started_at is 'soon', not of type int"),
+        (NAME, x([[1.0], [["'a'"]], "1", 100, None, [1, 2]]), "stats_q_25 is [1, 2], and 1 values were expected"),
+        ("notes.json", b'{"version": 2}', "notes.json is not a file of asv: it has no entry"),
+    ],
+    ids=lambda given: None if isinstance(given, str) else "",
+)  # fmt: skip
+def test_what_asv_does_not_write_is_refused(tmp_path, capsys, file, change, said):
+    path = returned(tmp_path / "from") / file
+    content = change if isinstance(change, bytes) else json.dumps(json.loads(path.read_text()) | change).encode()
+    path.write_bytes(content)
+    assert_refused(tmp_path, capsys, said)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path, capsys):
+    path = returned(tmp_path / "from") / "machine.json"
+    path.unlink()
+    assert_refused(tmp_path, capsys, "machine.json is not a file of asv: [Errno 2]")
+    os.mkfifo(path)
+    before = sorted(os.listdir(tmp_path))
+    assert main([str(tmp_path / "from"), "--into", str(tmp_path / "results")]) == 1
+    assert "it is no regular file" in capsys.readouterr().err
+    path.unlink()
+    path.write_text("x")
+    os.truncate(path, 2**40)  # a hole
+    assert main([str(tmp_path / "from"), "--into", str(tmp_path / "results")]) == 1
+    assert "1,099,511,627,776 bytes; at most 67,108,864" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_link_among_the_results_leads_nowhere(tmp_path, capsys):
+    returned(tmp_path / "from")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here" / "results").mkdir(parents=True)
+    (tmp_path / "here" / "results" / "toy").symlink_to(tmp_path / "elsewhere")
+    assert_refused(tmp_path, capsys, "results/toy is no folder of its own, and nothing is written elsewhere")
+
+
+@pytest.mark.parametrize("place", ["", "toy", "benchmarks.json/x", f"toy/{NAME}/x"])
+def test_where_nothing_can_be_written_nothing_is(tmp_path, capsys, place):
+    """A file where a folder has to be, or a folder where a file has to be."""
+    returned(tmp_path / "from")
+    path = tmp_path / "here" / "results" / place
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert_refused(tmp_path, capsys, "")
+
+
+def test_a_full_disk_leaves_nothing_half_merged(tmp_path):
+    """Of three files the last does not fit."""
+    large = json.dumps(RESULTS | {"env_name": "e" * 100_000})
+    (returned(tmp_path / "from") / NAME).write_text(large)
+    into = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.merge_results", tmp_path / "from", "--into", into],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        cwd=ROOT, capture_output=True, text=True, timeout=HANG,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert "File too large" in done.stderr
+    assert not list(into.rglob("*"))
+
+
+def test_what_is_as_it_should_be_is_merged(tmp_path, capsys):
+    into = tmp_path / "results"
+    for number in (1, 2):
+        assert main([str(returned(tmp_path / str(number))), "--into", str(into)]) == 0
+        assert capsys.readouterr().out.split() == [
+            str(into / name) for name in ("toy/machine.json", "benchmarks.json", f"toy/{NAME}")
+        ]
+    assert json.loads((into / "toy" / NAME).read_text()) == RESULTS
