@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from conftest import DATA, ESM_8M, ROOT, assert_one_message, command, environment
+from surroundings import HANG
 
 from virnucpro import __version__
 
@@ -56,7 +57,7 @@ def test_a_parent_that_only_coordinates_never_imports_torch(weights, tmp_path):
         "assert code == 0 and 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment(weights), capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", script], env=environment(weights), capture_output=True, text=True, timeout=HANG
     )
     assert done.returncode == 0, done.stderr
     assert "a_chunk_1F1" in (tmp_path / "out" / "x_merged" / "prediction_results.txt").read_text()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from surroundings import HANG
 
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
 
@@ -29,7 +30,7 @@ def on_a_terminal(script, **environment):
     except OSError:  # how Linux says that the other side is closed
         pass
     os.close(ours)
-    output = process.communicate(timeout=60)[0].decode()
+    output = process.communicate(timeout=HANG)[0].decode()
     assert process.returncode == 0, received.decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", received.decode())
     return [line.rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")], output

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from surroundings import HANG
+
 from benchmarks.ablation import STEPS
 
 ROOT = Path(__file__).parent.parent
@@ -121,7 +123,7 @@ def asv(folder: Path, *arguments: str, home: Path) -> subprocess.CompletedProces
     """Run it there; `home` is where it keeps what machine this is."""
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "asv", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=HANG)
 
 
 def reprs(params: list[list[str]]) -> list[list[str]]:
