@@ -95,6 +95,20 @@ def test_what_devices_settle(monkeypatch, workers, cpus, precision, loaders):
         (4, "-1", 0),
         (4, "1,-1,2", 1),
         (4, "GPU-5a3f,GPU-77", 2),
+        (4, "GPU-5a3f,1", 1),  # UUIDs and indices do not mix
+        (4, "1,GPU-5a3f", 1),
+        (4, "MIG-1/2/3,MIG-1/3/3", 1),  # CUDA shows one part of a divided GPU
+        (4, "NoDevFiles", 0),  # Slurm's, for a job without GPUs
+        (4, "none", 0),
+        (4, "void,0", 0),
+        (4, "0,,1", 1),
+        (4, "0,1,", 2),
+        (4, "0, 1", 2),
+        (4, "+1,2ampere", 2),  # digits count, as for strtoul
+        (4, "1,1", 0),
+        (4, "0,1,0", 0),
+        (4, "GPU-5a3f,GPU-5a3f", 0),
+        (1, "GPU-5a3f", 1),
         (None, "0", 0),  # no driver
         (0, None, 0),
     ],

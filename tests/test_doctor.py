@@ -115,9 +115,10 @@ def test_a_package_that_is_too_old(weights, monkeypatch):
 @pytest.mark.parametrize(
     "cuda, hidden, verdict, said",
     [
-        (None, "unset", PROBLEM, "is built for the CPU only"),
-        ("13.0", "unset", PROBLEM, "built for CUDA 13.0; the driver can do 12.2: no GPU"),
+        (None, None, PROBLEM, "is built for the CPU only"),
+        ("13.0", None, PROBLEM, "built for CUDA 13.0; the driver can do 12.2: no GPU"),
         ("13.0", "", NOTE, "CUDA_VISIBLE_DEVICES hides all of them"),
+        ("13.0", "NoDevFiles", NOTE, "CUDA_VISIBLE_DEVICES hides all of them"),
     ],
 )
 def test_a_gpu_that_torch_cannot_use(weights, monkeypatch, cuda, hidden, verdict, said):
@@ -128,7 +129,9 @@ def test_a_gpu_that_torch_cannot_use(weights, monkeypatch, cuda, hidden, verdict
     )
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.version.cuda", cuda)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     found = findings(weights)
     assert of(found, "GPU 0") == [(OK, "NVIDIA H200, 150 GB, driver 535.1 (CUDA 12.2 or earlier)")]
     assert any(each == verdict and said in text for each, text in of(found, "torch") + of(found, "GPU"))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from virnucpro.errors import BadRequest
 
@@ -57,8 +60,8 @@ def visible_gpus() -> int:
         import torch
 
         return torch.cuda.device_count() if torch.cuda.is_available() else 0
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None and not listed.strip():
+    listed = listed_gpus()
+    if listed == []:
         return 0
     try:
         import pynvml
@@ -69,12 +72,29 @@ def visible_gpus() -> int:
         return 0
     if listed is None:
         return count
-    visible = 0
-    for name in listed.split(","):  # CUDA stops at the first that does not exist
-        if (name.strip().isdigit() and int(name) >= count) or name.strip() == "-1":
-            break
-        visible += 1
-    return visible
+    # CUDA stops at the first that does not exist, and shows one part of a divided GPU.
+    there = list(takewhile(lambda name: not isinstance(name, int) or name < count, listed))
+    return min(1, len(there)) if str(there[:1]).startswith("['MIG-") else len(there)
+
+
+def listed_gpus() -> list[int | str] | None:
+    """What CUDA_VISIBLE_DEVICES names, read as CUDA does; None where it is not set.
+
+    Indices, of which what follows the digits is ignored; or UUIDs, which begin with ``GPU-`` or ``MIG-``. The list ends
+    at the first that is neither (-1, nothing, Slurm's NoDevFiles), and one named twice leaves none.
+    """
+    text = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if text is None:
+        return None
+    names = text.split(",")
+    listed: list[int | str]
+    if (kind := names[0][:4]) in ("GPU-", "MIG-"):
+        uuids: Iterator[str] = takewhile(lambda name: name.startswith(kind), names)
+        listed = [*uuids]
+    else:
+        numbers = takewhile(lambda found: found is not None, (re.match(r"\s*\+?\d+", name) for name in names))
+        listed = [int(found[0]) for found in numbers if found]
+    return listed if len(set(listed)) == len(listed) else []
 
 
 def place(gpus: tuple[int, ...] | None, parallel: bool, workers_per_gpu: int | None) -> Placement:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import platform
 import shutil
 import textwrap
@@ -19,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from virnucpro import __version__
-from virnucpro.devices import usable_cpus
+from virnucpro.devices import listed_gpus, usable_cpus
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.home import home
 from virnucpro.installation import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
@@ -120,7 +119,7 @@ def _gpus(torch: ModuleType | None) -> Iterator[Finding]:
         )
     if torch is None or torch.cuda.is_available():
         return
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "unset").strip() in ("", "-1"):
+    if listed_gpus() == []:
         yield Finding(
             NOTE, "GPU", "CUDA_VISIBLE_DEVICES hides all of them, so the CPU is used", "Unset it to use a GPU."
         )
