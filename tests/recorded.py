@@ -24,5 +24,5 @@ def logger(
     """What was recorded of `windows`, each with what differs from `WINDOW`."""
     made = TelemetryLogger(folder, run_id, **{"warmup_seconds": 0.0, "warmup_batches": 0} | options)
     for window in windows:
-        made.record_batch(**WINDOW | window)
+        made.record_batch(**WINDOW | {"device": f"cuda:{window.get('rank', 0)}"} | window)
     return made

@@ -74,8 +74,9 @@ def test_the_text_whole(tmp_path):
     assert (tmp_path / "new" / "report.txt").read_text() == text
     advice = "".join(
         f"    {number}. {step.cause}\n       $ {step.command}\n"
-        for number, step in enumerate(REQUIREMENTS["gpu_utilization"].steps, start=1)
+        for number, step in enumerate(REQUIREMENTS["gpu_utilization"].installed_steps, start=1)
     )
+    advice += "    More in docs/validation.md, with a copy of the repository.\n"
     assert text == (
         "virnucpro performance report\n"
         "============================\n"
@@ -124,17 +125,17 @@ def test_the_text_whole(tmp_path):
         "  speed-up over v1.0 >= 4.5x: PASS 6.92x\n"
         "  6 M sequences < 10 h, by sequences: PASS 0.33 h\n"
         "  6 M sequences < 10 h, by tokens: PASS 0.33 h\n"
-        "  GPU utilisation >= 70 %, rank 0 (cpu): FAIL 65.5 %\n"
-        "  packing >= 90 %, rank 0 (cpu): PASS 90 %\n"
+        "  GPU utilisation >= 70 %, rank 0 (cuda:0): FAIL 65.5 %\n"
+        "  packing >= 90 %, rank 0 (cuda:0): PASS 90 %\n"
         "  p95 loader wait < 100 ms: PASS 0.5 ms\n"
         "  two GPUs over one >= 1.9x: PASS 1.96x\n"
         "  checkpoint overhead < 15 %: PASS 1.25 %\n"
         "\n"
         "What to do next\n"
-        "  GPU utilisation >= 70 %, rank 0 (cpu): FAIL 65.5 %\n"
+        "  GPU utilisation >= 70 %, rank 0 (cuda:0): FAIL 65.5 %\n"
         f"{advice}"
         "\n"
-        "Rank 0 (cpu)\n"
+        "Rank 0 (cuda:0)\n"
         "  sequences            20\n"
         "  tokens               1,800\n"
         "  time                 2 s\n"
@@ -182,9 +183,9 @@ def test_what_holds_for_each_gpu_is_not_averaged(tmp_path):
     ranks = [{"rank": 0, "gpu_utilization": 99.0}, {"rank": 1, "gpu_utilization": 60.0, "tokens": 600}]
     found = find(logger(tmp_path, ranks).get_summary(), {})
     findings = {(finding.requirement.name, finding.of): finding for finding in found}
-    assert findings["GPU utilisation", "rank 0 (cpu)"].verdict == PASS
-    assert findings["GPU utilisation", "rank 1 (cpu)"].verdict == FAIL
-    assert findings["packing", "rank 1 (cpu)"].value == 60
+    assert findings["GPU utilisation", "rank 0 (cuda:0)"].verdict == PASS
+    assert findings["GPU utilisation", "rank 1 (cuda:1)"].verdict == FAIL
+    assert findings["packing", "rank 1 (cuda:1)"].value == 60
     assert findings["speed-up over v1.0", ""].verdict == findings["two GPUs over one", ""].verdict == NOT_MEASURED
 
 
@@ -195,10 +196,32 @@ def test_rates_of_a_run_that_ended_in_its_warm_up_are_not_measured(tmp_path):
     assert [str(finding) for finding in find(whole.get_summary(), {}) if finding.verdict == FAIL] == [
         "6 M sequences < 10 h, by sequences: FAIL 333.33 h",
         "6 M sequences < 10 h, by tokens: FAIL 333.33 h",
-        "GPU utilisation >= 70 %, rank 0 (cpu): FAIL 1 %",
-        "packing >= 90 %, rank 0 (cpu): FAIL 10 %",
+        "GPU utilisation >= 70 %, rank 0 (cuda:0): FAIL 1 %",
+        "packing >= 90 %, rank 0 (cuda:0): FAIL 10 %",
         "p95 loader wait < 100 ms: FAIL 900 ms",
     ]
+
+
+def test_the_hours_asked_of_a_gpu_are_not_held_against_the_cpu(tmp_path):
+    of_cpu = find(logger(tmp_path, [{"device": "cpu", "tokens": 100}]).get_summary(), {})
+    assert [str(finding) for finding in of_cpu if finding.requirement.name == "6 M sequences"] == [
+        "6 M sequences < 10 h, by sequences: NOT MEASURED",
+        "6 M sequences < 10 h, by tokens: NOT MEASURED",
+    ]
+    assert "packing >= 90 %, rank 0 (cpu): FAIL 10 %" in map(str, of_cpu)
+
+
+def test_a_report_advises_what_its_reader_has(tmp_path):
+    """The suite and the benchmarks are in the repository only."""
+    slow = logger(tmp_path, [{"tokens": 100, "loader_wait_ms": 900.0, "gpu_utilization": 1.0}]).get_summary()
+    bad = {"speedup_comparison": {"verdict": FAIL, "ratio": 1.0}}
+    commands = [line for line in unmet(find(slow, bad), in_checkout=False).splitlines() if line.startswith("     $ ")]
+    assert len(commands) >= 8
+    assert all(command.startswith("     $ virnucpro ") for command in commands)
+    assert "pytest" in unmet(find(slow, bad)) and "pytest" not in unmet(find(slow, bad), in_checkout=False)
+    document = json.loads(logger(tmp_path, [{"tokens": 100}]).finalize().read_text())
+    text = generate_performance_report(document, tmp_path / "r.txt")
+    assert "pytest" not in text and "pytest" not in (tmp_path / "r.html").read_text()
 
 
 def test_a_run_without_a_batch(tmp_path):
@@ -316,7 +339,7 @@ def test_the_page(run, main):
     ]
     assert page.fetched == []
     assert not re.search(r"url\((?!#)|@import", html)
-    assert page.code == [step.command for step in REQUIREMENTS["gpu_utilization"].steps]
+    assert page.code == [step.command for step in REQUIREMENTS["gpu_utilization"].installed_steps]
     assert html.count("<svg ") == 9
     for text in ("rank 1 (cuda:1)", "required: 70", "not measured", "out of memory", "95,000", "6.91x as fast"):
         assert text in html
@@ -406,7 +429,7 @@ def test_shards_merged_take_the_hardware_of_the_first(tmp_path):
     text = generate_performance_report(aggregate_telemetry_shards(paths), tmp_path / "report.txt")
     assert "  shard 1, run_id      rank1\n" in text
     assert "  gpu 0                temperature_celsius 30\n" in text
-    assert "Rank 1 (cpu)" in text and "temperature_celsius 31" not in text
+    assert "Rank 1 (cuda:1)" in text and "temperature_celsius 31" not in text
 
 
 @pytest.mark.parametrize("telemetry", [{}, [], None, {"run_metadata": {}, "summary": {}}])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 _SUITE = "python -m pytest -s tests/benchmarks"
+ELSEWHERE = "More in docs/validation.md, with a copy of the repository."
 _PROFILE = "python -m benchmarks.device_time WEIGHTS_DIR INPUT"
 
 
@@ -15,6 +16,11 @@ class Step(NamedTuple):
 
     cause: str
     command: str
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the command comes with the package; the suite and the benchmarks need a copy of the repository."""
+        return all(part.startswith("virnucpro ") for part in self.command.split("; "))
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class Requirement:
     bound: float
     unit: str
     steps: tuple[Step, ...]
+
+    @property
+    def installed_steps(self) -> list[Step]:
+        return [step for step in self.steps if step.is_installed]
 
     def __str__(self) -> str:
         return f"{self.name} {self.sign} {self.bound:g}{self.unit}"
@@ -150,11 +160,17 @@ REQUIREMENTS = {
 }  # fmt: skip
 
 
-def branch(requirement: Requirement) -> Iterator[str]:
-    """What to try, as indented lines."""
-    for number, step in enumerate(requirement.steps, start=1):
+def branch(requirement: Requirement, in_checkout: bool = True) -> Iterator[str]:
+    """What to try, as indented lines.
+
+    Args:
+        in_checkout: All steps; else those whose commands every user has, and where the rest is.
+    """
+    for number, step in enumerate(requirement.steps if in_checkout else requirement.installed_steps, start=1):
         yield f"  {number}. {step.cause}"
         yield f"     $ {step.command}"
+    if not in_checkout:
+        yield f"  {ELSEWHERE}"
 
 
 def as_markdown() -> str:

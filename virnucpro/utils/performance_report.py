@@ -147,7 +147,7 @@ def _lines(telemetry: Content, results: Mapping[str, Content]) -> Iterator[str]:
         yield from _section(title, rows)
     yield from ("", "Requirements", *(f"  {finding}" for finding in findings))
     if any(finding.verdict == FAIL for finding in findings):
-        yield from ("", "What to do next", *(f"  {line}" for line in unmet(findings).splitlines()))
+        yield from ("", "What to do next", *(f"  {line}" for line in unmet(findings, in_checkout=False).splitlines()))
     for rank, entry in summary["per_rank"].items():
         yield from _section(f"Rank {rank} ({entry['device']})", rank_rows(entry))
 

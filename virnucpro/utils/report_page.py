@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from virnucpro.utils import pictures
-from virnucpro.utils.decisions import REQUIREMENTS
+from virnucpro.utils.decisions import ELSEWHERE, REQUIREMENTS
 from virnucpro.utils.pages import render
 from virnucpro.utils.performance_report import rank_rows, sections, steps_from
 from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, Content, failed, find
@@ -39,6 +39,7 @@ def page(telemetry: Content, results: Mapping[str, Content]) -> str:
         counts=[(word, counts[word]) for word in (PASS, FAIL, NOT_MEASURED)],
         findings=findings,
         failed=failed(findings),
+        elsewhere=ELSEWHERE,
         sections=list(sections(metadata, summary, results)),
         ranks=[(f"Rank {rank} ({entry['device']})", rank_rows(entry)) for rank, entry in summary["per_rank"].items()],
         pictures=[*_of_run(telemetry), *_of_results(results)],

@@ -64,13 +64,15 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
 
     Args:
         summary: Of its telemetry (`virnucpro.utils.totals.summarise`). Of a run in which a worker ended within its
-            warm-up nothing counts as measured: its rates are those of the start, or of some of the workers.
+            warm-up nothing counts as measured: its rates are those of the start, or of some of the workers. Of a run on
+            the CPU the hours do not: they are asked of a GPU.
         results: What the validation suite measured, by the names of its files: "speedup_comparison" (if it was judged),
             "scaling" (if it is of two GPUs), "checkpoint_overhead". What is missing is not measured.
     """
     steady = all(entry["sums"]["after_warmup"]["batches"] for entry in summary["per_rank"].values())
+    hours = {of: summary[f"projected_hours_6m_sequences_by_{of}"] if _on_gpu(summary) else None for of in PROJECTIONS}
     rates = [
-        *(("projected_hours", summary[f"projected_hours_6m_sequences_by_{of}"], f"by {of}") for of in PROJECTIONS),
+        *(("projected_hours", hours[of], f"by {of}") for of in PROJECTIONS),
         *(("gpu_utilization", entry["mean_gpu_utilization"], of) for of, entry in _ranks(summary)),
         *(("packing_efficiency", _percent(entry["packing_efficiency"]), of) for of, entry in _ranks(summary)),
         ("loader_wait", summary["p95_loader_wait_ms"], ""),
@@ -89,6 +91,10 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
     return [Finding(REQUIREMENTS[key], value, of) for key, value, of in found]
 
 
+def _on_gpu(summary: Content) -> bool:
+    return any(entry["device"] != "cpu" for entry in summary["per_rank"].values())
+
+
 def _ranks(summary: Content) -> list[tuple[str, Content]]:
     """Each worker in words, and its figures; of a run without a batch, one that has none."""
     ranks = [(f"rank {rank} ({entry['device']})", entry) for rank, entry in summary["per_rank"].items()]
@@ -105,9 +111,9 @@ def failed(findings: Iterable[Finding]) -> list[tuple[Requirement, list[Finding]
     return [(requirement, list(group)) for requirement, group in groupby(among, lambda finding: finding.requirement)]
 
 
-def unmet(findings: Iterable[Finding]) -> str:
-    """What is not met, each with its branch of the decision tree; empty if all is met."""
+def unmet(findings: Iterable[Finding], in_checkout: bool = True) -> str:
+    """What is not met, each with its branch of the decision tree (see `branch`); empty if all is met."""
     lines: list[str] = []
     for requirement, among in failed(findings):
-        lines += [*map(str, among), *branch(requirement)]
+        lines += [*map(str, among), *branch(requirement, in_checkout)]
     return "\n".join(lines)
