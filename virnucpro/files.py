@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from virnucpro import hashing
+
 log = logging.getLogger(__name__)
-Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
+Progress = hashing.Progress
 
 
 def temporary_name(path: Path) -> Path:
@@ -80,12 +81,7 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def sha256_of(path: Path, progress: Progress = lambda done, total: None) -> str:
+def sha256_of(path: Path, progress: Progress | None = None) -> str:
     """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        total = os.fstat(file.fileno()).st_size
-        while block := file.read(2**22):
-            digest.update(block)
-            progress(file.tell(), total)
-    return digest.hexdigest()
+        return hashing.sha256_of(file, progress)
