@@ -79,7 +79,7 @@ setup(
             "mkdocs-click>=0.8",
         ],
     },
-    entry_points={"console_scripts": ["virnucpro=virnucpro.cli:main"]},
+    entry_points={"console_scripts": ["virnucpro=virnucpro.cli:run"]},
     classifiers=[
         "Environment :: Console",
         "Environment :: GPU :: NVIDIA CUDA",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import surroundings
 
+surroundings.settle()
 # Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
 if ON_CPU := os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -50,7 +52,12 @@ def program(weights: Path) -> Callable[..., subprocess.CompletedProcess]:
 
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess:
         return subprocess.run(
-            command(*arguments), env=environment(weights), capture_output=True, text=True, timeout=300, **options
+            command(*arguments),
+            env=environment(weights),
+            capture_output=True,
+            text=True,
+            timeout=surroundings.HANG,
+            **options,
         )
 
     return run

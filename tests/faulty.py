@@ -20,7 +20,7 @@ class Fault:
     how: "kill", "exit", "stop", "hang" or "raise". where: "start" of the process, "loading" of the models, "front end",
     "engine", or when a window is "finished". poison: sequences that bring it about, as (window, place); None for any.
     ranks: of the workers that have it; None for all. once: a file that is made when it happens, and it does not happen
-    again.
+    again. told: a file that gets a byte each time. over: a file that is made when a worker hangs no longer.
     """
 
     how: str
@@ -28,7 +28,8 @@ class Fault:
     poison: frozenset[tuple[int, int]] | None = None
     ranks: frozenset[int] | None = None
     once: Path | None = None
-    seconds: float = 1000.0
+    told: Path | None = None
+    over: Path | None = None
 
     def strike(self, index: int = -1, only: tuple[int, int] | None = None) -> None:
         first, end = only or (0, 10**9)
@@ -39,6 +40,9 @@ class Fault:
                 self.once.touch(exist_ok=False)
             except FileExistsError:
                 return
+        if self.told is not None:
+            with open(self.told, "a") as file:
+                file.write("x")
         if self.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.how == "exit":
@@ -46,7 +50,9 @@ class Fault:
         elif self.how == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif self.how == "hang":
-            time.sleep(self.seconds)
+            time.sleep(1000)
+            if self.over is not None:
+                self.over.touch()
         else:
             raise RuntimeError("a bad sequence")
 

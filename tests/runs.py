@@ -5,11 +5,13 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import ESM_8M, command, environment
+from conftest import ESM_8M, environment
+from surroundings import HANG
 
 READS = 48
 WINDOWS = 14  # of 1, 1, 2 and then 4 reads
@@ -70,18 +72,30 @@ def files_of(out):
 
 
 def start(weights, reads, out, *more, files=1):
-    """Start a run and wait until it has so many checkpoints."""
-    process = subprocess.Popen(
-        command("predict", reads, *options(out), *more),
-        env=environment(weights), stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    wait_for(lambda: len(list(out.glob("reads_windows/*.safetensors"))) >= files or process.poll() is not None)
+    """Start a run and hold it when it has so many checkpoints; see `held`."""
+    process = begin(out, files + 2, weights, "predict", reads, *options(out), *more)
+    wait_for(lambda: out.with_suffix(".held").exists() or process.poll() is not None)
     assert process.poll() is None, process.stderr.read()
+    assert len(list(out.glob("reads_windows/*.safetensors"))) >= files
     return process
 
 
-def wait_for(condition, seconds=120):
-    deadline = time.monotonic() + seconds
+def begin(out, count, weights, *arguments):
+    """Start the program; see `held`."""
+    return subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("held.py"), out, str(count), *map(str, arguments)],
+        env=environment(weights), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def end(process, out):
+    """Let a run that is held go on, to its end: what it said since."""
+    out.with_suffix(".go").touch()
+    return process.communicate(timeout=HANG)[1]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + HANG
     while not (result := condition()):
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)

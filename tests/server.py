@@ -1,5 +1,6 @@
 """A web server that answers as real ones do when something is wrong; fixture `server`."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,10 @@ class Server:
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):  # which would be asked for this server, too
+            monkeypatch.delenv(name)
     server = Server()
     yield server
     server.close()

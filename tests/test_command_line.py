@@ -181,18 +181,18 @@ def test_missing_weights_are_listed_at_once_with_where_to_get_them(main, tmp_pat
     assert "neither --weights-dir nor VIRNUCPRO_WEIGHTS is set" in said
 
 
-def test_an_existing_output_directory_needs_a_word(main, tmp_path):
+def test_an_existing_run_needs_a_word(main, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
-    code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *SMALL)
-    assert code == 2
-    assert_one_message(said, "exists. Add --resume to go on with its run, --force to start that run over")
     (tmp_path / "none.fa").write_text("")
     (tmp_path / "out" / ".none_protein.faa.7.tmp").write_text("of a killed run")
-    for _ in range(2):
-        code, _ = main("predict", tmp_path / "none.fa", "--output-dir", tmp_path / "out", *SMALL, "--force")
-        assert code == 0
+    for word, expected in (((), 0), ((), 2), (("--resume",), 0), (("--force",), 0)):
+        code, said = main("predict", tmp_path / "none.fa", "--output-dir", tmp_path / "out", *SMALL, *word)
+        assert code == expected
         assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+        if code:
+            assert_one_message(said, "A run of none exists in")
+            assert_one_message(said, "Add --resume to go on with it, --force to start it over, or choose another")
     assert not (tmp_path / "out" / ".none_protein.faa.7.tmp").exists()
     code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "none.fa", *SMALL, "--force")
     assert code == 2

@@ -10,19 +10,24 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ESM_8M, ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from virnucpro import fingerprint, hashing
 from virnucpro.digest_cache import DigestCache
+from virnucpro.errors import BadWeights
 from virnucpro.files import locked
 from virnucpro.fingerprint import Fingerprint
 from virnucpro.hashing import damage_of, digest_of
+from virnucpro.published import BY_NAME
+from virnucpro.weight_digests import WeightDigests
+from virnucpro.weights import WeightPaths
 
 PATIENCE = 60  # s, for a process to end
 ENDLESS = 2**40  # bytes of a file that nobody reads to its end
@@ -118,7 +123,7 @@ def overwrite_mapped(path):
         mapped[3:11] = os.urandom(8)
 
 
-def replace(path):
+def put_another(path):
     other, times = path.with_name("other"), path.stat()
     other.write_bytes(os.urandom(len(path.read_bytes())))
     os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -147,7 +152,7 @@ def link_to_another(path):
 CHANGES = {
     change.__name__: change
     for change in (
-        overwrite, overwrite_in_secret, overwrite_mapped, replace, punch, lengthen, link_to_another, Path.touch,
+        overwrite, overwrite_in_secret, overwrite_mapped, put_another, punch, lengthen, link_to_another, Path.touch,
     )
 }  # fmt: skip
 
@@ -486,12 +491,61 @@ def in_a_daemon(path, pipe):
     pipe.send((taken.result(), taken._process is not None))
 
 
-def test_a_daemonic_process_has_one_too(files, apart):
-    """As the workers of a multiprocessing.Pool are, which may have no children of multiprocessing's own."""
+def test_a_daemonic_process_has_none(files, apart):
+    """As the workers of a multiprocessing.Pool are."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=in_a_daemon, args=(files["b"], theirs), daemon=True)
     process.start()
-    assert ours.recv() == ({"x": sha256(files["b"])}, True)
+    assert ours.recv() == ({"x": sha256(files["b"])}, False)
     process.join()
     assert process.exitcode == 0
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """Weights of a run: only its ESM-2, which is zeros; its published sha256 may be set."""
+    (tmp_path / f"{ESM_8M}.pt").write_bytes(bytes(100))
+    model = BY_NAME[ESM_8M]
+
+    def publish(sha256):
+        files = tuple(replace(file, sha256=sha256) for file in model.files)
+        monkeypatch.setitem(BY_NAME, ESM_8M, replace(model, files=files))
+
+    return publish
+
+
+ZEROS, OTHER = hashlib.sha256(bytes(100)).hexdigest(), "0" * 64
+
+
+@pytest.mark.parametrize(
+    "published, recorded, refused, warned",
+    [
+        (None, None, False, False),
+        (ZEROS, None, False, False),
+        (OTHER, None, False, True),
+        (OTHER, ZEROS, False, False),
+        (None, ZEROS, False, False),
+        (None, OTHER, True, False),
+        (OTHER, OTHER, True, False),
+        (ZEROS, OTHER, False, False),
+    ],
+    ids=[
+        "nothing known", "as published", "not as published", "own, on record", "on record",
+        "not on record", "neither", "published, though another is on record",
+    ],
+)  # fmt: skip
+def test_what_a_run_says_of_weights(tmp_path, known, caplog, published, recorded, refused, warned):
+    known(published)
+    if recorded:
+        (tmp_path / "SHA256SUMS").write_text(f"{recorded}  {ESM_8M}.pt\n")
+    digests = WeightDigests(WeightPaths(tmp_path / f"{ESM_8M}.pt", None, None), ESM_8M)
+    try:
+        with digests:
+            assert digests.result() == {f"{ESM_8M}.pt": ZEROS}
+            digests.warn()
+        assert not refused
+    except BadWeights as error:
+        assert refused, error
+        assert f"{ESM_8M}.pt: not the file on record (sha256 {ZEROS}, expected {OTHER})" in str(error)
+    assert ("Not the published file" in caplog.text) == warned

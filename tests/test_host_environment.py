@@ -32,6 +32,7 @@ def config(folder: Path, environment_type: str, requirements: dict[str, list[str
         ("2.7", {}, [f"Python is {PYTHON}, not 2.7"]),
         (PYTHON, {"torch": "0.1", "no-such-thing": "1"}, [f"torch is {TORCH}, not 0.1", "no-such-thing is missing"]),
     ],
+    ids=["its own", "without a label", "another Python", "other packages"],
 )
 def test_a_host_that_is_not_what_is_asked_for_says_so(python, requirements, expected):
     assert differences(python, requirements) == expected

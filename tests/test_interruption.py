@@ -4,11 +4,13 @@ import os
 import shutil
 import signal
 import subprocess
-import time
+import sys
+from pathlib import Path
 
 import pytest
-from conftest import ESM_8M, command, environment
-from runs import WINDOWS, children_of, files_of, finished, options, runs, start, stop_after, times, wait_for
+from conftest import ESM_8M, environment
+from runs import WINDOWS, begin, children_of, end, files_of, finished, options, runs, start, stop_after, times, wait_for
+from surroundings import HANG
 
 from virnucpro.report import write_fates
 
@@ -29,7 +31,7 @@ def test_an_interrupted_run_goes_on(program, weights, reads, whole, tmp_path, ho
     workers = children_of(process.pid)
     assert len(workers) == (2 if more else 0)
     send(process.pid, how)
-    _, said = process.communicate(timeout=60)
+    said = end(process, out)
     assert process.returncode == 130, said
     assert "Stopping when the window in hand is finished" in said
     assert "interrupted. To go on from what is saved, repeat the command with --resume." in said
@@ -55,15 +57,75 @@ def test_a_second_signal_ends_the_run_at_once(weights, reads, tmp_path, more):
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)  # what is in hand will never be finished
     process.send_signal(signal.SIGTERM)
-    if workers:
-        time.sleep(0.5)
-        assert process.poll() is None
+    while "Stopping when the window in hand is finished" not in (said := process.stderr.readline()):
+        assert said, "it ended without saying that it would"
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
+    said = end(process, out)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert not any(runs(worker) for worker in workers)
     assert not list(out.rglob("*.tmp"))
+
+
+IMPATIENT = """
+import sys
+from virnucpro import cli, interrupts
+interrupts.GRACE, interrupts.LAST = 1.0, {last}
+{more}
+sys.exit(cli.main(sys.argv[1:]))
+"""
+STOPPED = """
+from functools import partial
+sys.path.insert(0, {tests!r})
+from faulty import Fault, faulty_work_for
+from virnucpro import coordinator
+body = partial(faulty_work_for, fault=Fault("stop", "finished"))  # each worker, when it has sent its first window
+coordinator.Coordinator = partial(coordinator.Coordinator, body=body)
+"""
+STUCK = """
+import ctypes
+from virnucpro.engine import Engine
+def stuck(*_):
+    mutex = ctypes.create_string_buffer(64)  # whoever locks it twice waits in the system, where Python hears no signal
+    print("stuck", file=sys.stderr, flush=True)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
+Engine.submit = stuck
+"""
+
+
+def impatient(weights, reads, out, *more, last=60.0, code=""):
+    """A run as by the command, but for how long it waits after a signal."""
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT.format(last=last, more=code), "predict", reads, *options(out), *more],
+        env=environment(weights), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_one_signal_is_enough_where_the_workers_get_no_further(program, weights, reads, whole, tmp_path):
+    out = tmp_path / "out"
+    process = impatient(weights, reads, out, "--parallel", code=STOPPED.format(tests=str(Path(__file__).parent)))
+    wait_for(lambda: len(list(out.glob("reads_windows/*.safetensors"))) >= 1)
+    workers = children_of(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 130, said
+    assert "What is in hand is not finished 1 s after the signal" in said
+    assert "Traceback" not in said
+    assert not any(runs(worker) for worker in workers)
+    assert program("predict", reads, *options(out), "--resume").returncode == 0
+    assert files_of(out) == whole
+
+
+def test_one_signal_is_enough_where_the_program_is_stuck(weights, reads, tmp_path):
+    """As in a driver whose device does not answer."""
+    process = impatient(weights, reads, tmp_path / "out", last=1.0, code=STUCK)
+    while process.stderr.readline() != "stuck\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 130, said
+    assert "The program does not end by itself." in said
 
 
 def test_signals_while_the_workers_start(weights, reads, undisturbed, tmp_path):
@@ -71,13 +133,10 @@ def test_signals_while_the_workers_start(weights, reads, undisturbed, tmp_path):
     forced = shutil.copytree(undisturbed, tmp_path / "forced")
     before = times(forced)
     for out, more in ((tmp_path / "new", ()), (forced, ("--force",))):
-        process = subprocess.Popen(
-            command("predict", reads, *options(out), "--parallel", *more),
-            env=environment(weights), stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        process = begin(out, 0, weights, "predict", reads, *options(out), "--parallel", *more)
         workers = wait_for(lambda: children_of(process.pid))  # noqa: B023
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        said = end(process, out)
         assert process.returncode == 130, said
         assert "Traceback" not in said
         assert not any(runs(worker) for worker in workers)
@@ -124,7 +183,7 @@ def test_a_killed_worker_costs_nothing(weights, reads, whole, tmp_path):
     out = tmp_path / "out"
     process = start(weights, reads, out, "--parallel")
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    said = end(process, out)
     assert process.returncode == 0, said
     assert "worker on cpu was killed by SIGKILL; " in said
     assert "Traceback" not in said
@@ -139,11 +198,11 @@ def test_nothing_outlives_a_killed_run(weights, reads, tmp_path):
         found = [children_of(worker) for worker in workers]
         return all(found) and [loader for each in found for loader in each]
 
-    loaders = wait_for(loaders_of_both)  # one worker may have its first window done when the other still imports
+    loaders = wait_for(loaders_of_both)
     process.kill()
     process.wait()  # its loader processes may hold standard error open for a moment
     process.stderr.close()
-    wait_for(lambda: not any(runs(pid) for pid in (*workers, *loaders)), seconds=30)
+    wait_for(lambda: not any(runs(pid) for pid in (*workers, *loaders)))
 
 
 def test_a_killed_run_does_not_lock_its_directory(main, weights, reads, whole, tmp_path):
@@ -164,7 +223,7 @@ def test_without_checkpoints_none_are_left(main, weights, reads, whole, tmp_path
     process = start(weights, reads, out, *no_checkpoints)
     assert finished(out) == []
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    said = end(process, out)
     assert process.returncode == 130, said
     assert not (out / "reads_windows").exists()
     code, said = main("predict", reads, *options(out), *no_checkpoints, "--resume")
@@ -177,15 +236,11 @@ def test_without_checkpoints_none_are_left(main, weights, reads, whole, tmp_path
 def test_two_runs_do_not_share_a_directory(main, weights, reads, whole, tmp_path):
     out = tmp_path / "out"
     process = start(weights, reads, out)
-    process.send_signal(signal.SIGSTOP)  # so that it cannot finish first
-    try:
-        for word in ("--resume", "--force"):
-            code, said = main("predict", reads, *options(out), word)
-            assert code == 2
-            assert "Another process is at work on this run" in said
-    finally:
-        process.send_signal(signal.SIGCONT)
-    process.communicate(timeout=60)
+    for word in ("--resume", "--force"):
+        code, said = main("predict", reads, *options(out), word)
+        assert code == 2
+        assert "Another process is at work on this run" in said
+    end(process, out)
     assert process.returncode == 0
     assert files_of(out) == whole
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ESM_8M, environment
 from runs import write_reads
+from surroundings import HANG
 
 READS = 14
 
@@ -46,7 +47,7 @@ class Program:
         self._server.stdin.write(json.dumps({"argv": list(map(str, argv)), **kill}) + "\n")
         self._server.stdin.flush()
         told = json.loads(self._server.stdout.readline())
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANG
         while processes_of(told["session"]):
             assert time.monotonic() < deadline, "processes are left"
             time.sleep(0.01)

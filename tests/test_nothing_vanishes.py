@@ -180,7 +180,7 @@ def test_a_resumed_run_keeps_its_sessions(program, weights, reads, killed, tmp_p
         ("out/in_windows/v.fa", "is a place where the run writes its own files"),
         ("out/in_run.json", "is a place where the run writes its own files"),
         ("out/in_chunked500.fa", "is a place where the run writes its own files"),
-        ("v" * 250, "cannot be written: File name too long"),
+        ("v" * 256, "allows 255. Name another file for --write-viral."),
     ],
 )
 def test_where_viral_records_cannot_go(main, tmp_path, name, message):

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
 
 def test_the_wheel_has_the_command_and_the_licence(wheel):
     files = held(wheel)
-    assert files[f"{INFO}/entry_points.txt"].decode().strip() == "[console_scripts]\nvirnucpro = virnucpro.cli:main"
+    assert files[f"{INFO}/entry_points.txt"].decode().strip() == "[console_scripts]\nvirnucpro = virnucpro.cli:run"
     assert files[f"{INFO}/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
 
 

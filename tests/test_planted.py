@@ -13,12 +13,13 @@ from pathlib import Path
 import json5
 import pytest
 import toy_suite
+from surroundings import HANG
 
 pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 MISTAKES = {  # of a commit: file, what stands there, what is planted
-    "slow": ("virnucpro/__main__.py", "import sys\n", "import sys\nimport time\n\ntime.sleep(9)\n"),
+    "slow": ("virnucpro/__main__.py", "import sys\n", "import sys\nimport time\n\ntime.sleep({nap})\n"),
     "wrong": ("virnucpro/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
 
@@ -41,9 +42,15 @@ class Repository:
     def run(self, *module: str, code: int = 0) -> str:
         command = [sys.executable, "-m", *module]
         options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
-        done = subprocess.run(command, timeout=300, **options)
+        done = subprocess.run(command, timeout=HANG, **options)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
+
+    def measure(self, *names: str) -> None:
+        hashes = self.folder.parent / "hashes"
+        hashes.write_text("\n".join(self.commits[name] for name in names), encoding="utf-8")
+        wanted = [f"--bench={name}.*cpu-small.*default" for name in (SECONDS, ERROR)]
+        self.run("asv", "run", "--machine", "toy", "--show-stderr", *wanted, f"HASHFILE:{hashes}")
 
     def value(self, name: str, benchmark: str) -> float:
         (file,) = (self.folder / "results" / "toy").glob(f"{self.commits[name][:8]}-*.json")
@@ -54,7 +61,10 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Repository:
-    """The package as it is, tagged v1.0, and a commit on top of it for each mistake; all measured."""
+    """The package as it is, tagged v1.0, and a commit on top of it for each mistake; all measured.
+
+    The slow one sleeps half as long again as the package takes here, in all: it is slower however slow the machine is.
+    """
     made = Repository(tmp_path_factory.mktemp("planted") / "repository")
     folder = made.folder
     toy_suite.git(folder.parent, "init", "--quiet", "--initial-branch=main", str(folder))
@@ -64,12 +74,6 @@ def repository(tmp_path_factory) -> Repository:
         shutil.copy(ROOT / name, folder)
     made.commit("base")
     toy_suite.git(folder, "tag", "v1.0")
-    for name, (file, right, planted) in MISTAKES.items():
-        toy_suite.git(folder, "checkout", "--quiet", "-B", name, "v1.0")
-        text = (folder / file).read_text(encoding="utf-8")
-        assert text.count(right) == 1
-        (folder / file).write_text(text.replace(right, planted), encoding="utf-8")
-        made.commit(name)
     release = {"tag": "v1.0", "version": "1.0.0", "commit": made.commits["base"]}
     release |= {"architecture": "a", "precision": "p", "packing": "k"}
     rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in release.items())
@@ -82,21 +86,26 @@ def repository(tmp_path_factory) -> Repository:
     }
     (folder / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
     made.run("asv", "machine", "--yes", "--machine", "toy")
-    hashes = folder.parent / "hashes"
-    hashes.write_text("\n".join(made.commits.values()), encoding="utf-8")
-    wanted = [f"--bench={name}.*cpu-small.*default" for name in (SECONDS, ERROR)]
-    made.run("asv", "run", "--machine", "toy", "--show-stderr", *wanted, f"HASHFILE:{hashes}")
+    made.measure("base")
+    nap = 1.5 * made.value("base", SECONDS)
+    for name, (file, right, planted) in MISTAKES.items():
+        toy_suite.git(folder, "checkout", "--quiet", "-B", name, "v1.0")
+        text = (folder / file).read_text(encoding="utf-8")
+        assert text.count(right) == 1
+        (folder / file).write_text(text.replace(right, planted.format(nap=nap)), encoding="utf-8")
+        made.commit(name)
+    made.measure(*MISTAKES)
     return made
 
 
-def check(repository: Repository, candidate: str, code: int) -> str:
-    claim = ["--workload", "cpu-small", "--min-ratio", "0.8", "--machine", "toy", "--candidate", candidate]
+def check(repository: Repository, candidate: str, least: float, code: int) -> str:
+    claim = ["--workload", "cpu-small", "--min-ratio", str(least), "--machine", "toy", "--candidate", candidate]
     return repository.run("benchmarks.check_speedup", *claim, code=code)
 
 
 def test_a_planted_slowdown_is_caught_by_the_checker(repository):
-    assert "FAIL" in check(repository, repository.commits["slow"], code=1)
-    assert "PASS" in check(repository, repository.commits["wrong"], code=0)  # as fast as the base it stands on
+    assert "FAIL" in check(repository, repository.commits["slow"], 0.7, code=1)
+    assert "PASS" in check(repository, repository.commits["slow"], 0, code=0)
 
 
 def test_a_planted_slowdown_is_visible_in_compare(repository):

@@ -97,12 +97,12 @@ def test_reads_standard_input(monkeypatch, content):
         (">a\nAC\n>b x\nACGTÄ\n".encode(), "record 2 (b) has the letter 'Ä' in its sequence"),
         (b"@a\nAC\n+b\nII\n", "not valid FASTQ"),
         (b"@a\nAC\n+\nII\nxx\n", "line 6: not valid FASTQ"),
-        (gzip.compress(PLAIN * 100)[:-12], "damaged or cut off"),
-        (bz2.compress(PLAIN)[:-12], "damaged or cut off"),
-        (lzma.compress(PLAIN)[:-12], "damaged or cut off"),
-        (zstandard(PLAIN * 100)[:-8], "damaged or cut off"),
-        (zstandard(PLAIN) + b"not zstandard", "damaged or cut off"),
-        (gzip.compress(PLAIN)[:14] + b"\x00\x01\x02\x03", ""),
+        pytest.param(gzip.compress(PLAIN * 100)[:-12], "damaged or cut off", id="gzip, cut off"),
+        pytest.param(bz2.compress(PLAIN)[:-12], "damaged or cut off", id="bzip2, cut off"),
+        pytest.param(lzma.compress(PLAIN)[:-12], "damaged or cut off", id="xz, cut off"),
+        pytest.param(zstandard(PLAIN * 100)[:-8], "damaged or cut off", id="zstandard, cut off"),
+        pytest.param(zstandard(PLAIN) + b"not zstandard", "damaged or cut off", id="zstandard, and more"),
+        pytest.param(gzip.compress(PLAIN)[:14] + b"\x00\x01\x02\x03", "", id="gzip, damaged"),
     ],
 )
 def test_bad_files_are_refused_with_their_place(tmp_path, content, message):

@@ -5,7 +5,6 @@ import math
 import os
 import platform
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import logger
+from runs import wait_for
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.utils.telemetry import (
@@ -414,7 +414,7 @@ class MadeUpNvml:
     def __init__(self, gpus=1, driver=True, mute=False):
         self.gpus, self.driver, self.mute = gpus, driver, mute
         self.users = 0
-        self.busy = [10, 20, 60]
+        self.busy, self.lost = [10, 20, 60], False
         self.asked_for = None
 
     def nvmlInit(self):
@@ -465,6 +465,7 @@ class MadeUpNvml:
 
     def nvmlDeviceGetUtilizationRates(self, handle):
         if not self.busy:
+            self.lost = True
             raise self.NVMLError("GPU is lost")
         return SimpleNamespace(gpu=self.busy.pop(0))
 
@@ -539,10 +540,7 @@ def test_no_gpu(nvml, monkeypatch, options, reason):
 def test_utilisation_is_the_mean_since_the_last_read(nvml):
     made_up = nvml()
     with GpuUtilization("1234", interval=0.001) as utilization:
-        for _ in range(1000):
-            if not made_up.busy:
-                break
-            time.sleep(0.01)
+        wait_for(lambda: made_up.lost)
         assert utilization.read() == 30.0  # of 10, 20 and 60
         assert utilization.read() is None  # lost
         assert made_up.users == 1

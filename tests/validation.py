@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 from conftest import ON_CPU, ROOT
+from held import in_step
 
 from benchmarks import gpu, inputs, workloads
 from benchmarks.check_speedup import table
 from benchmarks.releases import GitFailed, NoGit, git
+from virnucpro.coordinator import Coordinator
 from virnucpro.devices import visible_gpus
 from virnucpro.files import whole_file
 from virnucpro.pipeline.run import Summary, run
@@ -117,12 +119,16 @@ def full_run(
 
 def scaling(fasta: Path, folder: Path, weights: Path, devices: int = 2, **config: object) -> dict:
     """What scaling.json holds: the same work on one device, and on several. The first run of a process is slower, and
-    that of one device is in this process: a small one goes before it, which does not count."""
+    that of one device is in this process: a small one goes before it, which does not count. On the CPU, whose cores
+    others may use, the devices are handed the same work, and none is judged by how fast it was."""
     warm_up(folder, weights)
-    one, many = (
-        full_run(fasta, folder / f"on-{count}", weights, TelemetryLogger(folder, f"on-{count}"), count, **config)[1]
-        for count in (1, devices)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if ON_CPU:
+            patch.setattr(Coordinator, "_hand_out", in_step(Coordinator._hand_out))
+        one, many = (
+            full_run(fasta, folder / f"on-{count}", weights, TelemetryLogger(folder, f"on-{count}"), count, **config)[1]
+            for count in (1, devices)
+        )
     seconds = [document["summary"]["seconds"] for document in (one, many)]
     tokens = {rank: entry["tokens"] for rank, entry in many["summary"]["per_rank"].items()}
     mean = sum(tokens.values()) / devices

@@ -59,14 +59,13 @@ def predict(
     from virnucpro.pipeline.run import run
     from virnucpro.pipeline.runtime_config import RuntimeConfig
     from virnucpro.settings import Settings
-    from virnucpro.weights import ENVIRONMENT_VARIABLE
+    from virnucpro.weights import named_directory
 
-    place = weights_dir or os.environ.get(ENVIRONMENT_VARIABLE)
     return run(
         Settings(
             inputs=(os.fspath(input),),
             output_dir=Path(output_dir),
-            weights_dir=Path(place) if place else None,
+            weights_dir=named_directory(weights_dir),
             model_type=model_type,
             esm_model=esm_model,
             precision=precision,
@@ -110,9 +109,7 @@ def embed(
         virnucpro.errors.BadRequest: The request cannot be met; one sentence.
     """
     from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
-    from virnucpro.weights import ENVIRONMENT_VARIABLE
 
-    place = weights_dir or os.environ.get(ENVIRONMENT_VARIABLE)
-    model = {"model_type": "esm2", "model_name": esm_model, "enable_fp16": enable_fp16, "weights_dir": place}
+    model = {"model_type": "esm2", "model_name": esm_model, "enable_fp16": enable_fp16, "weights_dir": weights_dir}
     path, _ = run_multi_gpu_inference([os.fspath(input)], output_dir, model, world_size, runtime_config=runtime_config)
     return path

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
 from virnucpro.interrupts import INTERRUPTS
@@ -20,12 +19,18 @@ def interrupts_held() -> Iterator[None]:
 
     The children inherit the hold, until they `follow_the_parent`.
     """
-    resource_tracker.ensure_running()  # started with the first child, it would unblock the signals again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def why_no_children() -> str | None:
+    """Why this process may start no others at all; None if it may try."""
+    if multiprocessing.current_process().daemon:
+        return "this is a daemonic process (of a pool, say), which may start none"
+    return None
 
 
 def follow_the_parent() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import click
 
@@ -17,6 +17,7 @@ from virnucpro.commands.predict import predict
 from virnucpro.commands.report import report
 from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
+from virnucpro.imports import leave
 
 log = logging.getLogger("virnucpro")
 
@@ -48,9 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    interrupts.heed()
     try:
-        return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
+        with interrupts.heeded():
+            return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -68,3 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"virnucpro: error: {error}. Check the disk and the permissions.", err=True)
         log.debug("Raised at", exc_info=True)
         return VirnucproError.exit_code
+
+
+def run() -> NoReturn:
+    """The program: `main`, to its exit code."""
+    code = main()
+    leave()
+    sys.exit(code)

@@ -6,75 +6,24 @@ A worker that is slow, or lost, costs time and nothing else: what it had in hand
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import queue
-import signal
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from virnucpro.agent import PATIENCE, Agent
 from virnucpro.children import interrupts_held
-from virnucpro.errors import BadRequest, Interrupted
+from virnucpro.errors import BadRequest, Interrupted, one_line
 from virnucpro.outcomes import Finished
 from virnucpro.recipe import Facts
-from virnucpro.tasks import Key, Task, Tasks
+from virnucpro.tasks import Tasks
 from virnucpro.windows import Window
 from virnucpro.work import Cost, Deliver, Work
 from virnucpro.worker import STOP, work_for
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # s, between looks at the clock and at a request to stop
-PATIENCE = 30.0  # s, for a worker to end by itself
-
-
-@dataclass
-class _Worker:
-    """A process and the tasks it has been handed; `begun` are those it is computing."""
-
-    rank: int
-    device: str
-    process: multiprocessing.process.BaseProcess
-    pipe: Connection
-    deaths: int | None = None  # in its place, since a window was last finished there; None for the first
-    loaded: bool = False  # has its models, and reads what it is sent
-    in_hand: dict[Key, Task] = field(default_factory=dict)
-    begun: set[Key] = field(default_factory=set)
-    since: float = 0.0  # when it last got on
-    why: str = ""  # it ended, or was ended
-    outbox: queue.SimpleQueue[object] = field(default_factory=queue.SimpleQueue)
-
-    def __post_init__(self) -> None:
-        self._sender = threading.Thread(target=self._send_on, daemon=True)
-        self._sender.start()
-
-    def send(self, message: object) -> None:
-        """Have a message sent when it reads the next: nobody waits for a worker that hangs."""
-        self.outbox.put(message)
-
-    def _send_on(self) -> None:
-        with suppress(OSError):  # gone: its end is read next, and what it had in hand put back
-            while (message := self.outbox.get()) is not None:
-                self.pipe.send(message)
-
-    def end(self) -> str:
-        """See that it is gone, and say why."""
-        self.outbox.put(None)
-        with suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as both_ways:
-            both_ways.shutdown(socket.SHUT_RDWR)  # unlike a close, ends a send that is under way
-        self.process.join(PATIENCE)
-        self.process.kill()  # it may hang on its way out
-        self.process.join()
-        self._sender.join()
-        self.pipe.close()
-        code = self.process.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"worker on {self.device} {self.why or how}"
+LONG = 600.0  # s on one window, after which the user is told
 
 
 class Coordinator:
@@ -87,8 +36,10 @@ class Coordinator:
 
     def __init__(self, work: Work, devices: tuple[str, ...], body: Callable[..., None] = work_for) -> None:
         self._work, self._devices, self._body = work, devices, body
-        self._workers: dict[Connection, _Worker] = {}
+        self._workers: dict[Connection, Agent] = {}
         self._stopping = False
+        self._lived = 0.0  # s that this process ran, looking at its workers at least every tick
+        self._looked = time.monotonic()
         self._loaded = False  # any worker, ever
         self._why = ""  # how the last one that was lost ended
         self._costs: dict[int, Cost] = {}  # of the parts of windows that are done in parts
@@ -98,7 +49,8 @@ class Coordinator:
     def check(self) -> Facts:
         """Start the workers; the first that has checked the weights answers for all."""
         for rank, device in enumerate(self._devices):
-            self._start(rank, device)
+            if not self._start(rank, device):
+                self.failed_ranks.append(rank)
         while self._workers:
             if self._stopping:
                 raise Interrupted
@@ -107,12 +59,16 @@ class Coordinator:
                 message = self._receive(worker)
                 if message is None:
                     del self._workers[pipe]
-                    log.error("Worker %d: %s while it started.", worker.rank, worker.end())
+                    self._why = worker.end()
+                    log.error("Worker %d: %s while it started.", worker.rank, self._why)
                     self.failed_ranks.append(worker.rank)
                 elif message[0] == "ready":
                     facts: Facts = message[1]
                     return facts
-        raise BadRequest("No worker process could be started. Repeat with -v for the reason.")
+        raise BadRequest(
+            f"No worker process could be started (the last: {self._why}). Leave out --parallel; in a script, call "
+            'virnucpro under `if __name__ == "__main__":`, for each worker imports it again.'
+        )
 
     def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
         self._ready = ready
@@ -149,15 +105,17 @@ class Coordinator:
             worker.end()
         self._workers = {}
 
-    def _start(self, rank: int, device: str, deaths: int | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
-        parent_end, child_end = context.Pipe()
-        # Not a daemon, which could have no loader processes; it follows its parent all the same.
-        process = context.Process(target=self._body, args=(child_end, self._work, device, rank))
-        with interrupts_held():
-            process.start()
-            self._workers[parent_end] = _Worker(rank, device, process, parent_end, deaths)
-        child_end.close()  # so that a worker's death is the end of its pipe
+    def _start(self, rank: int, device: str, deaths: int | None = None) -> bool:
+        """Start a worker; whether the system had what that takes."""
+        try:
+            with interrupts_held():
+                worker = Agent(self._body, self._work, device, rank, deaths)
+                self._workers[worker.pipe] = worker
+        except (OSError, RuntimeError) as error:  # no processes, descriptors or threads left
+            self._why = one_line(error)
+            log.error("Worker %d on %s cannot be started (%s).", rank, device, self._why)
+            return False
+        return True
 
     def _hand_out(self, tasks: Tasks) -> bool:
         """Give every worker as much as it can prepare ahead, in turn; whether anything is left to wait for.
@@ -182,14 +140,14 @@ class Coordinator:
                 if task is None:
                     continue
                 if not worker.in_hand:
-                    worker.since = time.monotonic()
+                    worker.since = self._lived
                 worker.in_hand[task.key] = task
                 worker.send(task.window)
                 given = True
         # What is left then is for one that is loading.
         return any(worker.in_hand for worker in loaded) or (tasks.left and len(loaded) < len(self._workers))
 
-    def _receive(self, worker: _Worker) -> tuple[Any, ...] | None:
+    def _receive(self, worker: Agent) -> tuple[Any, ...] | None:
         """A worker's message; None at its end. Log records are passed on, refusals raised."""
         try:
             message: tuple[Any, ...] = worker.pipe.recv()
@@ -207,14 +165,14 @@ class Coordinator:
                 worker.why = f"gave up: {text}"
         return message
 
-    def _act(self, worker: _Worker, message: tuple[Any, ...], tasks: Tasks, deliver: Deliver) -> None:
+    def _act(self, worker: Agent, message: tuple[Any, ...], tasks: Tasks, deliver: Deliver) -> None:
         match message:
             case ("began", index, only):
                 worker.begun.add((index, only))
-                worker.since = time.monotonic()
+                worker.since = self._lived
             case ("finished", index, only, outcomes, cost):
                 worker.begun.discard((index, only))
-                worker.since = time.monotonic()
+                worker.since = self._lived
                 worker.deaths = 0  # it was not the machine that failed the one before
                 finished = tasks.done(worker.in_hand.pop((index, only)), outcomes)
                 self._deliver(index, finished, cost, deliver)
@@ -228,7 +186,7 @@ class Coordinator:
         else:
             deliver(finished, cost)
 
-    def _bury(self, worker: _Worker, tasks: Tasks, deliver: Deliver) -> None:
+    def _bury(self, worker: Agent, tasks: Tasks, deliver: Deliver) -> None:
         """Take back what a dead worker had in hand, and start another in its place."""
         del self._workers[worker.pipe]
         reason = self._why = worker.end()
@@ -249,17 +207,29 @@ class Coordinator:
             self._deliver(task.window.index, finished, cost, deliver)
         if self._stopping or (elastic and not tasks.left):
             return
-        if elastic and deaths <= limit:
-            self._start(worker.rank, worker.device, deaths)
-        else:
+        if not (elastic and deaths <= limit and self._start(worker.rank, worker.device, deaths)):
             self.failed_ranks.append(worker.rank)
 
     def _kill_the_late(self) -> None:
+        """End workers that take longer than they may, or else tell the user of them.
+
+        Time in which this process was suspended does not count: what the workers sent meanwhile is not read yet.
+        """
+        now = time.monotonic()
+        self._lived, self._looked = self._lived + min(now - self._looked, 2 * TICK), now
         limit = self._work.config.timeout_per_attempt
         for worker in self._workers.values():
-            if limit is not None and worker.in_hand and time.monotonic() - worker.since > limit:
+            late = self._lived - worker.since if worker.in_hand else 0.0
+            if limit is not None and late > limit:
                 worker.why = f"was ended after {limit:g} s on one window"
                 worker.process.kill()
+            elif limit is None and late > LONG and not worker.warned:
+                worker.warned = True
+                log.warning(
+                    "Worker %d (%s) has been on one window for %.0f minutes. If it hangs, stop the run and go on with "
+                    "--resume --set timeout_per_attempt=SECONDS, which ends such a worker.",
+                    worker.rank, worker.device, LONG / 60,
+                )  # fmt: skip
 
     def _finish_in_hand(self, tasks: Tasks, deliver: Deliver) -> None:
         """Tell the workers to stop, and take in what they were computing."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from virnucpro import __version__
 from virnucpro.devices import usable_cpus
 from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.home import home
 from virnucpro.installation import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
 from virnucpro.needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.published import BY_NAME
@@ -84,6 +85,8 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
 
 def _installation(errors: dict[str, str]) -> Iterator[Finding]:
     yield Finding(OK, "virnucpro", f"{__version__}, Python {platform.python_version()}, {usable_cpus()} CPUs")
+    if home() is None:
+        yield Finding(NOTE, "home", "none: weights are looked for in ./weights", "Set HOME, or name --weights-dir.")
     wanted, good = least_versions(), []
     for name, module in (REQUIRED | FETCHING).items():
         version, least = version_of(name), wanted.get(name)

@@ -19,7 +19,7 @@ import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.files import Progress, locked, sha256_of, unfinished
+from virnucpro.files import Progress, locked, sha256_of, unfinished, wait_for_disk
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5  # in a row that brought nothing new
@@ -80,7 +80,7 @@ def download(
         finally:
             if not file.seek(0, os.SEEK_END):
                 _discard(partial, version)
-        os.fsync(file.fileno())
+        wait_for_disk(file)
         found = sha256_of(partial, progress)
         try:
             if sha256 is not None and found != sha256:

@@ -7,7 +7,6 @@ dnabert_s   float32 (n, 768), mean over all tokens; not for a protein input
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from virnucpro.files import whole_path
+from virnucpro.files import UNSUPPORTED, whole_path
 from virnucpro.outcomes import Finished
 
 EMBEDDINGS_FILE = "embeddings.h5"
@@ -45,7 +44,8 @@ def write_embeddings(path: Path, windows: Iterable[Finished], kind: str, attribu
 
 def _write(path: Path, windows: Iterable[Finished], kind: str, attributes: dict[str, str]) -> int:
     rows = 0
-    with h5py.File(path, "w") as file:
+    # Nobody else has this file, and HDF5 would not make it on a file system without locks.
+    with h5py.File(path, "w", locking=False) as file:
         file.attrs.update({name: str(value) for name, value in attributes.items()})
         ids = file.create_dataset("ids", (0,), maxshape=(None,), chunks=(4096,), dtype=h5py.string_dtype())
         for window in windows:
@@ -79,7 +79,7 @@ def _make_sure_of(path: Path, room: int) -> None:
         with open(beside, "wb") as file:
             os.posix_fallocate(file.fileno(), path.stat().st_size, room)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot tell
+        if error.errno not in UNSUPPORTED:
             raise
     finally:
         beside.unlink(missing_ok=True)

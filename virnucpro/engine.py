@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Event = torch.cuda.Event
 Means = Callable[[Tensor, Pack], Tensor]
 Timing = tuple[Event | None, Event | None, Event | None, Event | None]
+
+
+class _DevicePacks(NamedTuple):
+    """`loader.Packs` where they are computed."""
+
+    token_ids_T: Tensor
+    cu_seqlens: Tensor
+    order_S: Tensor
+    lengths: tuple[tuple[int, ...], ...]
 
 
 class Pending:
@@ -151,7 +160,7 @@ class Engine:
         return replace(outcome, **blank)
 
     def _features(
-        self, model: nn.Module, means: Means, packs: Packs, failures: dict[int, str], between: Callable[[], None]
+        self, model: nn.Module, means: Means, packs: _DevicePacks, failures: dict[int, str], between: Callable[[], None]
     ) -> Tensor:
         """Means of all sequences of a window, in the window's order: float32 (S, width)."""
         features_SD = torch.empty(len(packs.order_S), model.shape.width, device=self.device)
@@ -192,20 +201,20 @@ class Engine:
         for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
             self._run(model, means, part, order, features_SD, failures)
 
-    def _copied(self, prepared: Prepared) -> tuple[Packs, Packs | None]:
+    def _copied(self, prepared: Prepared) -> tuple[_DevicePacks | None, _DevicePacks | None]:
         """The packs on the device; copied while it still computes the window before."""
-        both = prepared.esm2, prepared.dnabert
         if self._streams is None:
-            return both
+            return _mapped(prepared.esm2, torch.from_numpy), _mapped(prepared.dnabert, torch.from_numpy)
         compute, copy = torch.cuda.current_stream(), self._streams[0]
 
-        def to_device(tensor: Tensor) -> Tensor:
-            there = tensor.pin_memory().to(self.device, non_blocking=True)  # page-locked, or the copy would wait
+        def to_device(array: np.ndarray) -> Tensor:
+            # From page-locked memory, or the copy would wait.
+            there = torch.from_numpy(array).pin_memory().to(self.device, non_blocking=True)
             there.record_stream(compute)
             return there
 
         with torch.cuda.stream(copy):
-            there = tuple(packs and packs.map(to_device) for packs in both)
+            there = _mapped(prepared.esm2, to_device), _mapped(prepared.dnabert, to_device)
         compute.wait_stream(copy)
         return there
 
@@ -237,3 +246,11 @@ class Engine:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def _mapped(packs: Packs | None, to_device: Callable[[np.ndarray], Tensor]) -> _DevicePacks | None:
+    if packs is None:
+        return None
+    return _DevicePacks(
+        to_device(packs.token_ids_T), to_device(packs.cu_seqlens), to_device(packs.order_S), packs.lengths
+    )

@@ -41,3 +41,8 @@ class Interrupted(VirnucproError):
 
     def __init__(self, how: str = "To go on from what is saved, repeat the command with --resume.") -> None:
         super().__init__(f"interrupted. {how}")
+
+
+def one_line(error: BaseException) -> str:
+    """An error on one line, without tabs, short enough for a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")

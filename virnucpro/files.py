@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -13,12 +15,20 @@ from typing import IO, Any
 from virnucpro import hashing
 
 log = logging.getLogger(__name__)
+# What a file system says that cannot do what is asked of it: NFS, Lustre, FUSE, shared folders of a virtual machine.
+UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ENOTTY)
+_LONGEST, _TRIES = 112, 10  # bytes: eCryptfs takes 143 with the rest
 Progress = hashing.Progress
 
 
 def temporary_name(path: Path) -> Path:
     """Beside its final name, so that it can take it at once."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{shortened(path.name)}.{os.getpid()}.tmp")
+
+
+def shortened(name: str) -> str:
+    """A name, or what stands for a long one in names that are made of it, which must not be too long themselves."""
+    return name if len(os.fsencode(name)) <= _LONGEST else hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
 
 
 @contextmanager
@@ -34,10 +44,33 @@ def whole_path(path: Path, durable: bool = True) -> Iterator[Path]:
         yield temporary
         if durable:
             with open(temporary, "rb+") as written:
-                os.fsync(written.fileno())
-        os.replace(temporary, path)
+                wait_for_disk(written)
+        _take_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def wait_for_disk(file: IO[Any]) -> None:
+    """Wait until the disk has what was written, as far as its file system can tell.
+
+    Raises:
+        OSError: The disk is full, or fails.
+    """
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (*UNSUPPORTED, errno.EEXIST) or not path.is_file():
+            raise
+        path.unlink()  # a file system that renames to a free name only
+        os.rename(temporary, path)
 
 
 @contextmanager
@@ -56,12 +89,13 @@ def locked(path: Path, mode: str) -> IO[Any]:
     """Open a file for this process alone; the system lets go of it however this process ends.
 
     One that its last holder removed or renamed between our opening and locking it would lock nobody out, so it is
-    opened again. A file system without locks locks nothing.
+    opened again, some times: file systems in user space may number a file anew at each look. A file system without
+    locks locks nothing.
 
     Raises:
         BlockingIOError: Another process has it. OSError: It cannot be opened.
     """
-    while True:
+    for left in reversed(range(_TRIES)):
         file = open(path, mode)  # noqa: SIM115
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,9 +105,10 @@ def locked(path: Path, mode: str) -> IO[Any]:
         except OSError as error:
             log.debug("No lock on %s: %s", path, error)
             return file
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
+        if not left or (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+            break
         file.close()
+    return file
 
 
 def unfinished(path: Path) -> Path:

@@ -16,6 +16,7 @@ from multiprocessing import connection, spawn
 from pathlib import Path
 
 from virnucpro import hashing
+from virnucpro.children import why_no_children
 from virnucpro.hashing import Digest, digest_of
 from virnucpro.interrupts import INTERRUPTS
 
@@ -49,7 +50,8 @@ class Fingerprint:
         if self._futures or not self._files:
             return
         self._futures = {name: Future() for name in self._files}
-        if sum(map(_size, self._files.values())) < LARGE or not _start(self._in_a_process):
+        apart = sum(map(_size, self._files.values())) >= LARGE and why_no_children() is None
+        if not apart or not _start(self._in_a_process):
             self._in_threads()
 
     def done(self) -> bool:

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from virnucpro.home import give_triton_a_cache
+
 
 class Ops(Protocol):
     """Steps between the matrix products of a layer."""
@@ -61,6 +63,7 @@ class Plain:
 @lru_cache
 def cannot_compile(device: torch.device) -> str | None:
     """Why Triton cannot make kernels for a CUDA device; None if it can. The first call takes a second or two."""
+    give_triton_a_cache()
     try:
         from virnucpro.kernels import Fused
 

@@ -9,12 +9,12 @@ from contextlib import closing
 import torch
 
 from virnucpro.engine import Engine
-from virnucpro.errors import BadRequest
+from virnucpro.errors import BadRequest, one_line
 from virnucpro.loader import FrontEnd
 from virnucpro.models import check_models
 from virnucpro.outcomes import finish
 from virnucpro.recipe import Facts
-from virnucpro.stream import Step, Stream, one_line
+from virnucpro.stream import Step, Stream
 from virnucpro.utils.hardware import GpuUtilization
 from virnucpro.windows import Window
 from virnucpro.work import Cost, Deliver, Work
@@ -49,6 +49,7 @@ class Inline:
         ready: Callable[[dict[str, str]], None],
         began: Callable[[Window], None] = lambda window: None,
         idle: Callable[[], object] = lambda: None,
+        expendable: bool = False,
     ) -> None:
         """`run`, for windows that come bit by bit; see `stream.Stream`."""
         if self._stopped:
@@ -62,6 +63,7 @@ class Inline:
             self._work.num_workers,
             began=began,
             idle=idle,
+            expendable=expendable,
         )
         if self._stopped:
             self._stream.stop()

@@ -1,20 +1,57 @@
-"""Interrupts: how a signal ends a run."""
+"""Interrupts: how a signal ends a run, wherever the run is."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 # A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 20.0  # s, for the windows in hand: Slurm and Kubernetes kill 30 s after SIGTERM, and there is more to save
+LAST = 60.0  # s after that, for saving it
+EXIT_CODE = 130
 log = logging.getLogger(__name__)
 
 
-def heed() -> None:
-    """Have signals end the program tidily; those that are ignored, as under nohup, stay so."""
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Have signals end the program tidily meanwhile; those that are ignored, as under nohup, stay so.
+
+    A thread watches over it, for Python calls its handlers only between two of its own steps: a program that waits for
+    a device or a disk that never answers would not be told of any signal.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    over = threading.Event()
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # written to by the system's own handler
+    threading.Thread(target=_watch, args=(reader, over), daemon=True).start()
     _handle(_interrupt)
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(writer)  # which ends the thread
+
+
+def _watch(reader: int, over: threading.Event) -> None:
+    """End a program that has not ended by itself some time after the first signal."""
+    with open(reader, "rb", buffering=0) as numbers:  # to the end, or later signals could not be written
+        while (number := numbers.read(1)) and number[0] not in INTERRUPTS:
+            pass
+        if number and not over.wait(GRACE):
+            log.warning("What is in hand is not finished %.0f s after the signal: ending without it.", GRACE)
+            os.kill(os.getpid(), signal.SIGTERM)  # the second
+            if not over.wait(LAST):
+                log.error("The program does not end by itself. What was saved is whole.")
+                os._exit(EXIT_CODE)
 
 
 def stop_with(stop: Callable[[], None]) -> None:
@@ -37,6 +74,8 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _handle(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in INTERRUPTS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)

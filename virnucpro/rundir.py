@@ -12,18 +12,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from virnucpro.errors import BadRequest
-from virnucpro.files import locked, whole_file
+from virnucpro.files import locked, shortened, whole_file
+from virnucpro.folders import check_lengths, is_empty, remove
 
 _ENTRIES = {"virnucpro": str, "status": str, "settings": dict, "weights": dict, "input": dict, "checkpoints": list}
 _locks: set[IO[str]] = set()
+log = logging.getLogger(__name__)
 
 
 def _let_go() -> None:
@@ -55,7 +57,7 @@ class RunDirectory:
             own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
             self.windows = checkpoints / f"{stem}_{own}_windows"
         self.results = root / f"{stem}_merged"
-        self.copy_prefix = f".{stem}-input-"  # see `survey.spooled`
+        self.copy_prefix = f".{shortened(stem)}-input-"  # see `survey.spooled`
 
     def owns(self, path: Path) -> bool:
         """Whether a run writes, or may write, its own file or folder there."""
@@ -80,16 +82,15 @@ class RunDirectory:
         Yields:
             The manifest of the run that is there, or None.
         Raises:
-            BadRequest: The directory exists and neither `resume` nor `force` is given, another process
-                is at work on this run, or there are files that it would write and no run has made.
+            BadRequest: A run is there and neither `resume` nor `force` is given, another process is at
+                work on this run, there are files that it would write and no run has made, or names are too long.
         """
+        check_lengths(
+            (self.telemetry_file, self.manifest_file, self.results, self.windows),
+            "Give the input a shorter name (a link will do), or choose another directory.",
+        )
         if self.root.exists() and not self.root.is_dir():
             raise BadRequest(f"{self.root} is a file, not a directory. Choose another --output-dir.")
-        if self.root.exists() and not (resume or force):
-            raise BadRequest(
-                f"The output directory {self.root} exists. Add --resume to go on with its run, "
-                "--force to start that run over, or choose another --output-dir."
-            )
         made = not self.root.exists()
         if self.checkpoints is not None and self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise BadRequest(f"Cannot make the checkpoint directory {self.checkpoints}: it is a file. Choose another.")
@@ -99,7 +100,7 @@ class RunDirectory:
             raise BadRequest(f"Cannot make the output directory {self.root}: {error.strerror}.") from error
         try:
             with self._lock():
-                manifest = self._find_run()
+                manifest = self._find_run(resume or force)
                 self._remove_temporary()
                 yield manifest
         finally:
@@ -110,14 +111,15 @@ class RunDirectory:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """Hold the run's lock file; the system lets go of it however this process ends."""
-        path = self.root / f".{self.stem}.lock"
+        path = self.root / f".{shortened(self.stem)}.lock"
         with self._locked(path) as file:
             _locks.add(file)
             try:
                 yield
             finally:
                 _locks.remove(file)
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # one that stays locks nobody out
+                    path.unlink()
 
     def _locked(self, path: Path) -> IO[str]:
         try:
@@ -131,11 +133,18 @@ class RunDirectory:
                 f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
             ) from error
 
-    def _find_run(self) -> dict[str, Any] | None:
-        """The manifest of the run that is there; None if none of the run's files is."""
+    def _find_run(self, may_be: bool) -> dict[str, Any] | None:
+        """The manifest of the run that is there, if one may be; None if none of the run's files is."""
         if self.manifest_file.exists():
-            return self._read_manifest()
-        foreign = [path for path in (*self._stage_files(), self.telemetry_file, *self._folders()) if path.exists()]
+            if may_be:
+                return self._read_manifest()
+            raise BadRequest(
+                f"A run of {self.stem} exists in {self.root}. Add --resume to go on with it, --force to start it over, "
+                "or choose another --output-dir."
+            )
+        # An empty folder is nobody's: Snakemake makes those of a rule's outputs beforehand.
+        own = (*self._stage_files(), self.telemetry_file, *self._folders())
+        foreign = [path for path in own if os.path.lexists(path) and not is_empty(path)]
         if foreign:
             raise BadRequest(
                 f"{foreign[0]} exists, and no run of virnucpro is recorded in {self.manifest_file.name}. "
@@ -175,7 +184,7 @@ class RunDirectory:
             for path in (self.telemetry_file, *self.report_files):
                 path.unlink(missing_ok=True)
         for folder in self._folders():
-            _remove_folder(folder)
+            remove(folder)
         if manifest.get("kept"):
             chunked = self.chunk_fasta(manifest["settings"].get("chunk_size"))
             for path in (chunked, self.nucleotide_fasta, self.protein_fasta):
@@ -185,8 +194,10 @@ class RunDirectory:
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
         stem = glob.escape(self.stem)
-        names = (f"{stem}_chunked[0-9]*.fa", f"{stem}_nucleotide.fa", f"{stem}_protein.faa", f"{stem}_run.json")
-        for name in (*names, f"telemetry_{stem}.json"):
+        files = [self.nucleotide_fasta, self.protein_fasta, self.manifest_file, self.telemetry_file]
+        files += [self.chunk_fasta(chunk_size) for chunk_size in (300, 500)]  # long names stand for no other
+        names = [f"{stem}_chunked[0-9]*.fa", *(glob.escape(shortened(file.name)) for file in files)]
+        for name in names:
             for temporary in self.root.glob(f".{name}.*.tmp"):
                 temporary.unlink(missing_ok=True)
         for copy in self.root.glob(f"{glob.escape(self.copy_prefix)}????????.tmp"):
@@ -196,10 +207,8 @@ class RunDirectory:
                 temporary.unlink(missing_ok=True)
 
     def remove_windows(self) -> None:
-        """Remove what a complete run does not need any more."""
-        _remove_folder(self.windows)
-
-
-def _remove_folder(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+        """Remove what a complete run does not need any more; its results do not depend on that."""
+        try:
+            remove(self.windows)
+        except OSError as error:
+            log.warning("%s is not needed any more, and cannot be removed: %s.", self.windows, error)

@@ -76,14 +76,18 @@ def fetch(
         mirror: Address of a copy of a weights directory; None for the authors' own places.
         force: Fetch what is there, too; it stays until what came is known to be good.
     Raises:
-        BadWeights: It cannot be had, or is not what was published or recorded. OSError: It cannot be written.
+        BadWeights: It cannot be had, or is not what was published or recorded.
+        BadRequest: The directory cannot be made. OSError: It cannot be written.
     """
     from virnucpro.download import DownloadFailed, download, download_text
 
     if not force and _holding(directory, model).whole:
         _compare_sizes(model, directory)
         return []
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(f"Cannot make {directory}: {error.strerror}. Choose another --weights-dir.") from error
     if mirror is not None:
         try:
             listed = download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 
 from virnucpro.engine import Engine, Pending
-from virnucpro.errors import DeviceLost
-from virnucpro.loader import FrontEnd, Prepared, load
+from virnucpro.errors import DeviceLost, one_line
+from virnucpro.loader import FrontEnd, Prepared
 from virnucpro.outcomes import Outcome
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.prefetch import Prefetcher
 from virnucpro.windows import Window
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Stream:
             next is asked for, unless something is under way.
         make_engine: Called once the loader's processes have started, for they must not inherit a CUDA context.
         began: Called with a window when its work is about to be queued.
+        expendable: This process may die of what kills its loader processes: another will be started.
     """
 
     def __init__(
@@ -67,15 +69,17 @@ class Stream:
         num_workers: int,
         began: Callable[[Window], None] = lambda window: None,
         idle: Callable[[], object] = lambda: None,
+        expendable: bool = False,
     ) -> None:
         self._front_end, self._config, self._began, self._idle = front_end, config, began, idle
-        self._num_workers = num_workers
         self._source = iter(source)
-        self._unreadable: Exception | None = None  # what ended the source
-        self._ahead: dict[tuple[int, tuple[int, int] | None], Window] = {}  # given to the loader, not yet come back
-        self._loader = self._load([])
+        self._ended = False  # the source
+        self._prefetcher = Prefetcher(
+            front_end.__getitem__, num_workers, config.prefetch_factor, config.max_retries_transient, expendable
+        )
         self.engine: Engine | None = None
         try:
+            self._fill()
             self.engine = make_engine()
         except BaseException:
             self.close()
@@ -84,19 +88,17 @@ class Stream:
         self._stopped = False
         self._undeliverable: Exception | None = None
 
-    def _load(self, again: list[Window]) -> Iterator[Prepared | None]:
-        def remembered() -> Iterator[Window | None]:
-            yield from again
+    def _fill(self) -> None:
+        """Hand out as many windows as there are at the moment, and room for."""
+        while not self._ended and self._prefetcher.room:
             try:
-                for window in self._source:
-                    if window is not None:
-                        self._ahead[window.index, window.only] = window
-                    yield window
-            except Exception as error:
-                self._unreadable = error
-                raise
-
-        return load(self._front_end, remembered(), self._num_workers, self._config.prefetch_factor)
+                window = next(self._source)
+            except StopIteration:
+                self._ended = True
+                return
+            if window is None:
+                return
+            self._prefetcher.put(window)
 
     def run(self, deliver: Callable[[Step], None]) -> None:
         """Run all windows; `deliver` gets each as soon as it is finished, in order.
@@ -117,19 +119,20 @@ class Stream:
 
         begun = time.perf_counter()  # to wait
         while not self._stopped:
-            try:
-                prepared = self._next()
-            except StopIteration:
-                break
-            if prepared is None:
+            self._fill()
+            if not self._prefetcher:
                 if pending is not None:
                     finished, pending = pending, None
                     deliver(self._step(finished))
-                elif not self._ahead:
+                elif self._ended:
+                    break
+                else:
                     self._idle()
                 continue
+            if (ready := self._prefetcher.next()) is None:
+                continue
             wait = time.perf_counter() - begun
-            window = self._ahead.pop((prepared.index, prepared.only))
+            window, prepared = ready
             self._began(window)
             queued = self._queue(window, prepared, wait, deliver_if_ready)
             if pending is not None:
@@ -145,39 +148,17 @@ class Stream:
         self._stopped = True
 
     def close(self) -> None:
-        """End the loader's processes; left to the end of the program, each would be waited for. Let go of the models.
+        """End the loader processes, and let go of the models.
 
         Whoever runs one input after the other would have several in memory until Python finds the cycle they are in.
         """
-        self._loader = iter(())
+        self._prefetcher.close()
         self.engine = None
 
     @property
     def queue_depth(self) -> int:
-        """Windows that the loader has in hand or ready."""
-        return len(self._ahead)
-
-    def _next(self) -> Prepared | None:
-        """The next prepared window; dead loader processes are replaced.
-
-        Raises:
-            DeviceLost: They keep dying, or a window cannot be prepared. Which one is for a coordinator to find out.
-        """
-        for attempt in range(self._config.max_retries_transient + 1):
-            try:
-                return next(self._loader)
-            except StopIteration:
-                raise
-            except Exception as error:
-                if error is self._unreadable:
-                    raise
-                if not _is_death(error) or attempt == self._config.max_retries_transient:
-                    raise DeviceLost(
-                        f"preparing a window for {self.engine.device} failed ({one_line(error)})"
-                    ) from error
-                log.warning("A loader process died (%s); starting new ones.", one_line(error))
-                self._loader = self._load(list(self._ahead.values()))
-        raise AssertionError("unreachable")
+        """Windows that the loader processes have in hand or ready."""
+        return len(self._prefetcher)
 
     def _queue(self, window: Window, prepared: Prepared, wait: float, between: Callable[[], None]) -> _Queued:
         try:
@@ -238,15 +219,3 @@ class _Queued:
 
     def ready(self) -> bool:
         return self.pending is None or self.pending.ready()
-
-
-def _is_death(error: Exception) -> bool:
-    """Whether a loader process died, so that there is no answer, or one whose memory is gone with it."""
-    text = str(error)
-    gone = isinstance(error, (OSError, EOFError)) and "in DataLoader worker process" not in text
-    return gone or text.startswith("DataLoader worker (pid")
-
-
-def one_line(error: BaseException) -> str:
-    """An error on one line, without tabs, short enough for a table."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from virnucpro.errors import BadWeights
+from virnucpro.errors import BadWeights, one_line
 from virnucpro.proteins import ESM_LETTERS
 
 # fair-esm's vocabulary of ESM-2
@@ -39,7 +39,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise BadWeights(f"{path}: cannot be read as a tokenizer ({error}). Fetch it again.") from error
+        raise BadWeights(f"{path}: cannot be read as a tokenizer ({one_line(error)}). Fetch it again.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if (difference := _difference(tokenizer)) is not None:

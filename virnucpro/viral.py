@@ -13,6 +13,7 @@ from xopen import xopen
 
 from virnucpro.errors import BadRequest
 from virnucpro.files import temporary_name, whole_path
+from virnucpro.folders import check_lengths
 from virnucpro.intermediate import wrapped
 from virnucpro.reads import COMPRESSION, STDIN, Read
 from virnucpro.report import CONTIGS_FILE
@@ -27,9 +28,11 @@ def check_target(path: Path, inputs: Iterable[str], directory: RunDirectory) -> 
     Args:
         inputs: Paths of the input.
     Raises:
-        BadRequest: It is no regular file, an input, or a place of the run's own, or its folder does not exist.
+        BadRequest: It is no regular file, an input, or a place of the run's own, its folder does not exist, or the name
+            is too long.
     """
     where = f"--write-viral {path}"
+    check_lengths([path], "Name another file for --write-viral.")
     if path.exists() and not path.is_file():
         raise BadRequest(f"{where} is not a regular file. Name one.")
     if path.exists() and any(_is_same(path, name) for name in inputs):

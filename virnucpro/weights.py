@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import BadWeights
+from virnucpro.home import expanded, home
 
 ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
 # name: (layers, width, attention heads), fair-esm's published sizes
@@ -59,13 +60,20 @@ def weight_files(path: Path) -> list[Path]:
     return sorted(file for name in names for file in path.glob(name) if file.is_file())
 
 
+def named_directory(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """The directory that a caller gives, else the one of VIRNUCPRO_WEIGHTS; None if nobody names one."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(given) if given else Path(expanded(named)) if named else None
+
+
 def default_directory() -> Path:
-    """Where weights are where nobody says: ./weights if there is such a directory, else in the user's cache."""
-    here = Path("weights")
-    if here.is_dir():
-        return here
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "virnucpro" / "weights"
+    """Where weights are where nobody says: ./weights if there is such a directory, else in the user's cache.
+
+    Without a home there is no such cache, and it is ./weights.
+    """
+    here, cache, own = Path("weights"), os.environ.get("XDG_CACHE_HOME", ""), home()
+    place = Path(cache) if os.path.isabs(cache) else own / ".cache" if own else None
+    return here if here.is_dir() or place is None else place / "virnucpro" / "weights"
 
 
 def find_weights(
@@ -137,12 +145,22 @@ def candidates(directory: Path, name: str) -> list[Path]:
 
 
 def first_model(directory: Path, name: str) -> Path | None:
-    """The first candidate that is a file, or a folder with a config.json and weights."""
+    """The first candidate that is a file, or a folder with a config.json and weights.
+
+    Raises:
+        BadWeights: The directory may not be looked into.
+    """
     for path in candidates(directory, name):
-        if path.is_file():
-            return path
-        if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):
-            return path
+        try:
+            if path.is_file():
+                return path
+            if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):
+                return path
+        except OSError as error:  # what is not there is no error
+            raise BadWeights(
+                f"{path}: cannot be looked for ({error.strerror}). Ask its owner for access, or give another "
+                f"--weights-dir or {ENVIRONMENT_VARIABLE}."
+            ) from error
     return None
 
 

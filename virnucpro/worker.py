@@ -17,6 +17,7 @@ from typing import Any
 
 from virnucpro.children import follow_the_parent
 from virnucpro.errors import DeviceLost, VirnucproError
+from virnucpro.imports import uncollected
 from virnucpro.windows import Window
 from virnucpro.work import Work
 
@@ -43,7 +44,8 @@ def work_for(pipe: Connection, work: Work, device: str, rank: int) -> None:
 
 
 def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int) -> None:
-    from virnucpro.inline import Inline  # imports torch; the process has said what it is before that
+    with uncollected():
+        from virnucpro.inline import Inline  # imports torch; the process has said what it is before that
 
     inline = Inline(work, device, rank)
     sender.send("ready", inline.check())
@@ -85,6 +87,7 @@ def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int)
         ready=begin,
         began=lambda window: sender.send("began", window.index, window.only),
         idle=arrived.wait,
+        expendable=True,
     )
 
 

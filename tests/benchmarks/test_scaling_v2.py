@@ -69,5 +69,5 @@ class TestV2Scaling:
 
     def test_work_balance(self, found: dict) -> None:
         check_work(found)
-        # Where cores are shared with others, the queue gives the slower one less to do, as it should.
-        check_balance(found, 75 if ON_CPU else MOST_IMBALANCE)
+        # On the CPU every worker has the same windows each time, which are too few to be alike: 12 %.
+        check_balance(found, 20 if ON_CPU else MOST_IMBALANCE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from virnucpro.home import expanded
 from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
 from virnucpro.settings import MODEL_TYPES
 from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
@@ -25,6 +26,21 @@ def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bo
         logging.getLogger().setLevel(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
 
 
+class PathOption(click.Path):
+    """A path, whose leading ~ is written out: a shell leaves it in ``--option=~/x`` and in a job's environment."""
+
+    def __init__(self, **limits: bool) -> None:
+        super().__init__(path_type=Path, **limits)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(expanded(value), parameter, context)
+
+
+def written_out(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The input, which need not be a path: ``-`` is standard input."""
+    return expanded(value)
+
+
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag, name, text in (
         ("-q", "--quiet", "Only warnings and errors."),
@@ -38,7 +54,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 
 weights_dir = click.option(
     "--weights-dir",
-    type=click.Path(path_type=Path),
+    type=PathOption(),
     envvar=ENVIRONMENT_VARIABLE,
     show_envvar=True,
     help="Directory with the models' weights.  [default: ./weights if there is one, else ~/.cache/virnucpro/weights]",
@@ -60,7 +76,7 @@ model_type = click.option(
 )
 model_path = click.option(
     "--model-path",
-    type=click.Path(path_type=Path),
+    type=PathOption(),
     help="Classifier file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]",
 )
 precision = click.option(

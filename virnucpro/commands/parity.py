@@ -10,6 +10,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest
+from virnucpro.folders import check_lengths
 from virnucpro.settings import INPUT_TYPES, Settings
 
 BELOW = 1
@@ -18,10 +19,10 @@ _share = click.FloatRange(0, 1)
 
 
 @click.command(epilog=shared.EXIT_CODES)
-@click.argument("input")
+@click.argument("input", callback=shared.written_out)
 @click.option(
     "--output-dir",
-    type=click.Path(path_type=Path),
+    type=shared.PathOption(),
     default=".",
     show_default="here",
     help="For parity_{name}.* files, which are replaced.",
@@ -74,6 +75,10 @@ def parity(
     from virnucpro.reads import stem_of
 
     draw_quietly()
+    check_lengths(
+        [output_dir / f"parity_{stem_of(input)}.html"],
+        "Give the input a shorter name (a link will do), or choose another --output-dir.",
+    )
 
     def begin() -> None:
         try:

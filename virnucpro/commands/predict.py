@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,9 +16,9 @@ PARTIAL = 3
 
 
 @click.command(epilog=shared.EXIT_CODES)
-@click.argument("input")
+@click.argument("input", callback=shared.written_out)
 @click.option(
-    "--output-dir", type=click.Path(path_type=Path), required=True, help="Directory for the results; made if missing."
+    "--output-dir", type=shared.PathOption(), required=True, help="Directory for the results; made if missing."
 )
 @shared.weights_dir
 @shared.model_type
@@ -64,7 +63,7 @@ PARTIAL = 3
 @click.option("--save-embeddings", is_flag=True, help="Write the features too, to embeddings.h5.")
 @click.option(
     "--write-viral",
-    type=click.Path(path_type=Path),
+    type=shared.PathOption(),
     metavar="FASTA",
     help="Write the records called Viral in contigs.tsv there, too; compressed if it ends in .gz, .bz2, .xz or .zst.",
 )

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 @click.command(epilog=shared.EXIT_CODES)
-@click.argument("run_dir", type=click.Path(path_type=Path, exists=True))
+@click.argument("run_dir", type=shared.PathOption(exists=True))
 @shared.verbosity
 def report(run_dir: Path) -> int:
     """Show what the run in RUN_DIR cost, against what is required, and what to do where it is too slow.

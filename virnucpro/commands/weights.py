@@ -12,6 +12,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest, BadWeights, Interrupted
+from virnucpro.folders import check_lengths
 from virnucpro.published import BY_NAME, USUAL
 from virnucpro.weights import default_directory
 
@@ -135,8 +136,8 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force
 
 
 @weights.command(epilog=shared.EXIT_CODES)
-@click.argument("source", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("source", type=shared.PathOption(exists=True, dir_okay=False))
+@click.argument("target", type=shared.PathOption())
 @click.option(
     "--chunk-size",
     type=click.IntRange(min=3),
@@ -148,6 +149,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
     """Convert a classifier from .pth (a pickle) to TARGET, a .safetensors file that records its chunk size."""
     if target.suffix != ".safetensors":
         raise BadRequest(f"{target}: the target's name must end in .safetensors.")
+    check_lengths([target], "Name another.")
     if target.exists():
         raise BadRequest(f"{target} exists. Choose another name or remove it.")
     if not target.parent.is_dir():

@@ -7,9 +7,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from virnucpro.children import why_no_children
 from virnucpro.devices import Placement, usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
 from virnucpro.fingerprint import Fingerprint
+from virnucpro.imports import uncollected
 from virnucpro.intermediate import keeping
 from virnucpro.manifest import check_same
 from virnucpro.outcomes import Finished
@@ -156,6 +158,8 @@ class Computation:
             self._compute(deliver)
             return
         except DeviceLost as error:
+            if why_no_children():
+                raise
             log.error("%s. Going on in a new process.", error)
         # Outside the except clause, so that the models of this process are no longer held by it.
         self._crew = self._make_crew(apart=True)
@@ -192,14 +196,19 @@ class Computation:
     def _make_crew(self, apart: bool) -> Crew:
         """One device is used by this process itself, unless it must be `apart`, or watched by the clock."""
         devices, asked = self._placement.workers, (self._settings.num_workers, self._config.num_workers)
+        by_itself = len(devices) == 1 and not apart and self._config.timeout_per_attempt is None
+        if not by_itself and (reason := why_no_children()):
+            log.warning("Using %s alone, and no timeout_per_attempt: %s.", devices[0], reason)
+            devices, by_itself = devices[:1], True
         loaders = next((number for number in asked if number is not None), self._placement.loaders)
         threads = None
         if not self._placement.on_gpu and (len(devices) > 1 or self._recipe.deterministic):
             # How many threads share a sum decides its last bits.
             threads = 1 if self._recipe.deterministic else max(1, usable_cpus() // len(devices))
         work = Work(self._recipe, self._config, loaders, threads, logging.getLogger().level)
-        if len(devices) == 1 and not apart and self._config.timeout_per_attempt is None:
-            from virnucpro.inline import Inline  # imports torch
+        if by_itself:
+            with uncollected():
+                from virnucpro.inline import Inline  # imports torch
 
             return Inline(work, devices[0])
         from virnucpro.coordinator import Coordinator

@@ -16,6 +16,7 @@ from virnucpro.reads import stem_of
 from virnucpro.recipe import AUTO
 from virnucpro.settings import Settings
 from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.weights import named_directory
 
 MODEL_CONFIG_KEYS = ("model_type", "model_name", "enable_fp16", "weights_dir")
 
@@ -89,7 +90,7 @@ def _model(model_config: Mapping[str, object]) -> dict[str, Any]:
     return {
         "esm_model": model_config.get("model_name", "esm2_t36_3B_UR50D"),
         "precision": AUTO if fp16 is None else "fp16" if fp16 else "fp32",
-        "weights_dir": None if directory is None else Path(str(directory)),
+        "weights_dir": named_directory(None if directory is None else str(directory)),
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from virnucpro.errors import BadRequest
+from virnucpro.home import expanded
 
 _BOOLS = {"true": True, "false": False}
 
@@ -52,7 +53,7 @@ class _Rule(NamedTuple):
             raise ValueError("empty")
         if self.kind is bool:
             return _BOOLS[text.lower()]
-        return self.kind(text)
+        return Path(expanded(text)) if self.kind is Path else self.kind(text)
 
 
 _RULES = {

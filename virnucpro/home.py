@@ -1,0 +1,59 @@
+"""Home: the user's own folder, which a container or a batch system may not give."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from virnucpro.errors import BadRequest
+
+log = logging.getLogger(__name__)
+TRITON_CACHE = "TRITON_CACHE_DIR"
+
+
+def home() -> Path | None:
+    """The user's folder; None where neither HOME nor the list of users names one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def expanded(path: str) -> str:
+    """A path whose leading ``~`` stands for a home, as a shell writes it out; it leaves that of ``--option=~/x``.
+
+    Raises:
+        BadRequest: There is no home.
+    """
+    whole = os.path.expanduser(path)
+    if whole.split("/")[0] == "~":
+        raise BadRequest(f"{path}: no home directory is known for ~. Write the path in full, or set HOME.")
+    return whole
+
+
+def give_triton_a_cache() -> None:
+    """Name a folder for Triton's kernels where the home is missing or cannot be written.
+
+    Without a home Triton would make a folder named ``~`` in the work directory, and without a folder it makes no
+    kernels, which costs a quarter of the speed. What lies there is run, so it must be this user's alone.
+    """
+    own = home()
+    if os.environ.keys() & {TRITON_CACHE, "TRITON_HOME"} or (own is not None and _may_write(own / ".triton/cache")):
+        return
+    with suppress(OSError):  # then there are no kernels, and the log says so
+        folder = Path(tempfile.gettempdir()) / f"virnucpro-triton-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            os.environ[TRITON_CACHE] = str(folder)
+            log.debug("No home that can be written: compiled kernels are kept in %s.", folder)
+
+
+def _may_write(folder: Path) -> bool:
+    """Whether a folder can be written, or made."""
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
