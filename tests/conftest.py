@@ -17,6 +17,7 @@ surroundings.settle()
 # Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
 if ON_CPU := os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["VIRNUCPRO_DIGEST_CACHE"] = ""  # neither read nor written: the user's own
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package

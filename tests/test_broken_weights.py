@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 import torch
-from conftest import DATA, ESM_8M, TINY_DNABERT
+from conftest import DATA, ESM_8M, TINY_DNABERT, assert_one_message
 
 from benchmarks.synthetic_weights import classifier, write_classifier, write_dnabert
+from virnucpro.files import sha256_of
 
 SMALL = ("--esm-model", ESM_8M)
 
@@ -36,7 +37,46 @@ def spoil_classifier(path):
     torch.save(model.state_dict(), path)
 
 
+def swap_tokens(path):
+    """Two tokens of three letters change their ids."""
+    content = json.loads(path.read_text())
+    ids = content["model"]["vocab"]
+    first, second = [token for token in ids if len(token) == 3][:2]
+    ids[first], ids[second] = ids[second], ids[first]
+    path.write_text(json.dumps(content))
+
+
+def make_hole(path):
+    """Zeros in the midst of the file, as a download over several connections leaves them; no size differs."""
+    with open(path, "rb+") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(bytes(5000))
+
+
+def record(folder):
+    """Put every file on record."""
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in folder.rglob("*") if path.is_file()]
+    (folder / "SHA256SUMS").write_text("".join(lines))
+
+
 BROKEN = {
+    "dnabert heads": (
+        lambda w: write_dnabert(w / "DNABERT-S", **TINY_DNABERT | {"hidden_size": 768, "num_attention_heads": 6}),
+        "num_attention_heads is 6, but 12 in DNABERT-S",
+    ),
+    "dnabert activation": (
+        lambda w: set_json(w / "DNABERT-S" / "config.json", hidden_act="relu"),
+        "hidden_act is 'relu', but 'gelu' in DNABERT-S",
+    ),
+    "another tokenizer": (
+        lambda w: swap_tokens(w / "DNABERT-S" / "tokenizer.json"),
+        "another vocabulary (4,096 tokens); expected DNABERT-S's tokenizer",
+    ),
+    "another model is there": (
+        lambda w: (w / f"{ESM_8M}.pt").rename(w / "esm2_t12_35M_UR50D.pt"),
+        "esm2_t12_35M_UR50D.pt (--esm-model esm2_t12_35M_UR50D)",
+    ),
+    "a hole": (lambda w: make_hole(w / f"{ESM_8M}.pt"), f"{ESM_8M}.pt: damaged (Bad CRC-32 for file"),
     "a web page": (lambda w: (w / f"{ESM_8M}.pt").write_text("<html>"), "a web page? a git-lfs pointer?"),
     "text as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", hidden_size="24"), "width is '24', not a"),
     "null as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=None), "layers is None"),
@@ -76,6 +116,25 @@ def test_broken_weights_are_exit_2(main, own_weights, tmp_path, name):
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command, late",
+    [("predict", False), ("predict", True), ("parity", False)],
+    ids=["predict", "predict, seen at the end", "parity"],
+)
+def test_what_is_not_on_record_is_not_used(main, own_weights, tmp_path, monkeypatch, command, late):
+    record(own_weights)
+    where = () if command == "parity" else ("--output-dir", tmp_path / "out")
+    arguments = (command, DATA / "small.fa", *where, "--weights-dir", own_weights, *SMALL)
+    with open(own_weights / f"{ESM_8M}.pt", "ab") as file:
+        file.write(b" ")  # nothing but the sha256 tells
+    if late:
+        monkeypatch.setattr("virnucpro.weight_digests.WeightDigests.check", lambda digests: None)
+    code, said = main(*arguments)
+    assert code == 2
+    assert_one_message(said, f"{ESM_8M}.pt: not the file on record (sha256 ")
+    assert not [path for path in tmp_path.glob("out/**/*") if path.suffix in (".csv", ".tsv", ".txt", ".safetensors")]
 
 
 def test_the_chunk_size_goes_with_the_classifier(main, weights, tmp_path):

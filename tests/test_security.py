@@ -23,7 +23,7 @@ EXPLAINED = {
     "virnucpro": {
         "B101": "assert is for our own bugs; users' mistakes are exceptions",
         "B311": "seeded random numbers choose samples and test weights; nothing is secret",
-        "B404": "doctor imports packages in another Python, for a broken one may end it",
+        "B404": "doctor imports packages in another Python, for a broken one may end it; weights are hashed in another",
         "B603": "as above: a list of arguments, no shell",
         "B403": "pickle.UnpicklingError is caught, nothing is unpickled by that module",
     },

@@ -206,6 +206,20 @@ def test_verify_finds_what_was_changed(main, places, weights, tmp_path, capfd):
     assert verify("300_model", "500_model")[0] == 0
 
 
+def test_verify_reports_every_file_of_a_model(main, places, weights, tmp_path, capfd):
+    directory = shutil.copytree(weights, tmp_path / "w")
+    places["DNABERT-S"] = pinned(places["DNABERT-S"], weights)
+    for name in ("tokenizer.json", "pytorch_model.bin"):
+        with open(directory / "DNABERT-S" / name, "ab") as end:
+            end.write(b" ")
+    from virnucpro.cli import main as cli
+
+    assert cli(["weights", "verify", "DNABERT-S", "--weights-dir", str(directory)]) == 2
+    lines = {line.split(": ")[0] for line in capfd.readouterr().out.splitlines()}
+    place = f"{directory}/DNABERT-S"
+    assert lines >= {f"BAD  {place}/pytorch_model.bin", f"BAD  {place}/tokenizer.json", "ok   DNABERT-S/config.json"}
+
+
 def test_verify_reads_what_no_sha256_is_known_of(main, places, weights, tmp_path):
     directory = shutil.copytree(weights, tmp_path / "w")
     (directory / f"{ESM_8M}.pt").write_bytes((weights / "500_model.pth").read_bytes())

@@ -101,18 +101,27 @@ def read_hugging_face(folder: Path) -> tuple[dict[str, Any], State]:
     source = next((folder / name for name in HUGGING_FACE_FILES if (folder / name).is_file()), None)
     if source is None:
         raise BadWeights(f"{folder}: no weights; expected one of {', '.join(HUGGING_FACE_FILES)}.")
-    shards = [source]
+    named: dict[Path, set[str]] = {source: set()}  # tensors by the file that should hold them
     if source.suffix == ".json":
+        named = {}
         try:
-            names = sorted(set(read_json(source)["weight_map"].values()))
-            shards = [folder / Path(name).name for name in names]
+            for tensor, name in read_json(source)["weight_map"].items():
+                named.setdefault(folder / Path(name).name, set()).add(tensor)
         except (KeyError, AttributeError, TypeError) as error:
             raise BadWeights(f"{source}: no index of weight files. Fetch the folder again.") from error
     state: State = {}
-    for shard in shards:
+    for shard in sorted(named):
         if not shard.is_file():
             raise BadWeights(f"{shard}: missing, though {source.name} names it. Fetch the folder again.")
-        state |= read_safetensors(shard)[0] if shard.suffix == ".safetensors" else read_pickled(shard, [])
+        held = read_safetensors(shard)[0] if shard.suffix == ".safetensors" else read_pickled(shard, [])
+        if not isinstance(held, dict) or not all(isinstance(name, str) for name in held):
+            raise BadWeights(f"{shard}: holds no tensors by name. Is it the right file?")
+        if lacking := sorted(named[shard] - held.keys()):
+            raise BadWeights(
+                f"{shard}: lacks {len(lacking)} tensors that {source.name} names (such as {lacking[0]}). "
+                "Fetch the folder again."
+            )
+        state |= held
     return config, state
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from virnucpro.checkpoints import State, check_shapes, check_sizes, layer_shapes, read_hugging_face
 from virnucpro.errors import BadWeights
+
+WIDTH, HEADS, NORM_EPS = 768, 12, 1e-12  # of the published model
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,9 @@ def read_dnabert(folder: Path) -> tuple[DnabertShape, State]:
     except KeyError as error:
         raise BadWeights(f"{folder}/config.json: no {error}; expected DNABERT-S's. Fetch the folder again.") from error
     sizes = asdict(shape)
-    norm_eps = sizes.pop("norm_eps")
-    del sizes["synthetic"]
+    del sizes["norm_eps"], sizes["synthetic"]
     check_sizes(sizes, folder / "config.json")
-    if not isinstance(norm_eps, float):
-        raise BadWeights(f"{folder}/config.json: layer_norm_eps is {norm_eps!r}, not a number. Fetch it again.")
+    _check_published(config, shape, folder / "config.json")
     state = {}
     for name, tensor in tensors.items():
         name = name.removeprefix("bert.")
@@ -72,6 +73,20 @@ def read_dnabert(folder: Path) -> tuple[DnabertShape, State]:
         state[name] = tensor
     check_shapes(_shapes(shape), state, folder)
     return shape, state
+
+
+def _check_published(config: dict[str, Any], shape: DnabertShape, path: Path) -> None:
+    """Check what the tensors cannot tell, for it changes no shape: it must be as published.
+
+    Raises:
+        BadWeights: Names what differs.
+    """
+    expected = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": NORM_EPS}
+    if shape.width == WIDTH:
+        expected["num_attention_heads"] = HEADS  # they decide the slopes of ALiBi, too
+    for name, value in expected.items():
+        if config.get(name, value) != value:
+            raise BadWeights(f"{path}: {name} is {config[name]!r}, but {value!r} in DNABERT-S. Fetch it again.")
 
 
 def _shapes(shape: DnabertShape) -> dict[str, tuple[int, ...]]:

@@ -26,7 +26,8 @@ from virnucpro.needs import available_memory, device_bytes, host_bytes, weight_b
 from virnucpro.published import BY_NAME
 from virnucpro.recipe import ATTENTIONS, AUTO
 from virnucpro.settings import Settings
-from virnucpro.stock import AS_PUBLISHED, AS_RECORDED, check, check_used, verify
+from virnucpro.stock import check, check_used, verify
+from virnucpro.weight_digests import AS_PUBLISHED, AS_RECORDED
 from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, default_directory, fetch_command, first_model
 
 if TYPE_CHECKING:
@@ -236,9 +237,9 @@ def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
     elif quick:
         yield Finding(OK, "weights", f"{check_used(BY_NAME[name], directory)} (sha256 not looked at)")
     else:
-        for file, state in verify(BY_NAME[name], directory).items():
-            verdict = OK if state in (AS_PUBLISHED, AS_RECORDED) else NOTE
-            yield Finding(verdict, "weights", f"{directory / file}: {state}")
+        for found in verify(BY_NAME[name], directory):
+            verdict = PROBLEM if found.wrong else OK if found.state in (AS_PUBLISHED, AS_RECORDED) else NOTE
+            yield Finding(verdict, "weights", found.wrong or f"{directory / found.path}: {found.state}")
 
 
 def _room(settings: Settings) -> Iterator[Finding]:

@@ -81,6 +81,7 @@ def _read_fair_esm(path: Path) -> tuple[Esm2Shape, State]:
     except AttributeError as error:
         raise BadWeights(f"{path}: not an ESM-2 checkpoint ({error}). Fetch the published .pt file.") from error
     check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, path)
+    _check_mlp(getattr(options, "encoder_ffn_embed_dim", 4 * shape.width), shape, path)
     return shape, _with_rotary(_used(state), shape)
 
 
@@ -98,16 +99,25 @@ def _read_hugging_face(folder: Path) -> tuple[Esm2Shape, State]:
     except KeyError as error:
         raise BadWeights(f"{folder}/config.json: no {error}; expected an ESM-2's. Fetch the folder again.") from error
     is_esm2 &= config.get("layer_norm_eps", 1e-5) == 1e-5 and not config.get("emb_layer_norm_before")
+    is_esm2 &= config.get("hidden_act", "gelu") == "gelu"
     if not is_esm2 or config.get("vocab_size") != 33:
         raise BadWeights(
             f"{folder}/config.json: not an ESM-2 (expected model_type esm, rotary positions, "
-            "33 tokens, layer_norm_eps 1e-5, no emb_layer_norm_before)."
+            "33 tokens, layer_norm_eps 1e-5, hidden_act gelu, no emb_layer_norm_before). Fetch the folder again."
         )
     check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, folder / "config.json")
+    _check_mlp(config.get("intermediate_size", 4 * shape.width), shape, folder / "config.json")
     state = {}
     for name, tensor in _used({name.removeprefix("esm."): tensors[name] for name in tensors}).items():
         state[_fair_esm_name(name)] = tensor
     return shape, _with_rotary(state, shape)
+
+
+def _check_mlp(width: object, shape: Esm2Shape, source: Path) -> None:
+    if width != 4 * shape.width:
+        raise BadWeights(
+            f"{source}: {width!r} in the MLP, but {4 * shape.width} in an ESM-2 of width {shape.width}. Fetch it again."
+        )
 
 
 def _used(state: State) -> State:
@@ -145,7 +155,7 @@ def check_size(shape: Esm2Shape, name: str, path: Path) -> None:
     """Refuse a checkpoint that is not of the size its name says.
 
     Raises:
-        BadWeights: Layers, width or heads differ from ESM2_SIZES[name].
+        BadWeights: Layers, width or heads differ from ESM2_SIZES[name], or it was trained without token dropout.
     """
     found = (shape.layers, shape.width, shape.heads)
     if found != ESM2_SIZES[name]:
@@ -153,3 +163,5 @@ def check_size(shape: Esm2Shape, name: str, path: Path) -> None:
             f"{path}: {found[0]} layers x {found[1]} with {found[2]} heads, but {name} has "
             "{} layers x {} with {} heads. Is it the right file?".format(*ESM2_SIZES[name])
         )
+    if not shape.token_dropout:
+        raise BadWeights(f"{path}: without token dropout, with which {name} was trained. Is it the right file?")

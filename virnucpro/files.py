@@ -9,16 +9,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from virnucpro import hashing
 
 log = logging.getLogger(__name__)
 # What a file system says that cannot do what is asked of it: NFS, Lustre, FUSE, shared folders of a virtual machine.
 UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ENOTTY)
 _LONGEST, _TRIES = 112, 10  # bytes: eCryptfs takes 143 with the rest
-Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
+Progress = hashing.Progress
 
 
 def temporary_name(path: Path) -> Path:
@@ -138,12 +140,7 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def sha256_of(path: Path, progress: Progress = lambda done, total: None) -> str:
+def sha256_of(path: Path, progress: Progress | None = None) -> str:
     """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        total = os.fstat(file.fileno()).st_size
-        while block := file.read(2**22):
-            digest.update(block)
-            progress(file.tell(), total)
-    return digest.hexdigest()
+        return hashing.sha256_of(file, progress)

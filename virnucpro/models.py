@@ -24,7 +24,7 @@ def check_models(recipe: Recipe) -> Facts:
     assert weights.dnabert is not None and weights.classifier is not None, "a run of DNA without its models"
     dnabert_shape, _ = read_dnabert(weights.dnabert)
     tokens = load_tokenizer(weights.dnabert).get_vocab_size()
-    if tokens > dnabert_shape.vocabulary:
+    if tokens != dnabert_shape.vocabulary:
         raise BadWeights(
             f"{weights.dnabert}: tokenizer.json has {tokens} tokens, the model {dnabert_shape.vocabulary}. "
             "Put the files of one model there."

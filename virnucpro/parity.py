@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,12 @@ from virnucpro.models import check_models
 from virnucpro.needs import device_bytes
 from virnucpro.outcomes import Finished, finish
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
-from virnucpro.reads import read_records, sniff
+from virnucpro.reads import Read, read_records, sniff
 from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.sampling import sample
 from virnucpro.settings import Settings
-from virnucpro.weights import find_weights
+from virnucpro.weight_digests import WeightDigests
+from virnucpro.weights import WeightPaths, find_weights
 from virnucpro.windows import Piece, Window
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,26 @@ def measure(
     (path,) = settings.inputs
     kind, reads = sniff(read_records(path), settings.input_type)
     weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+    with WeightDigests(weights, settings.esm_model) as digests:
+        return _measured(settings, count, begin, kind, reads, weights, digests)
+
+
+def _measured(
+    settings: Settings,
+    count: int,
+    begin: Callable[[], None],
+    kind: str,
+    reads: Iterable[Read],
+    weights: WeightPaths,
+    digests: WeightDigests,
+) -> tuple[Agreement, dict[str, Any]]:
+    (path,) = settings.inputs
     placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
     recipe = replace(recipe_of(settings, kind, weights, placement), keep_features=True)
     if recipe.precision == "fp32":
         log.warning("The precision is float32 already, so only packing and attention are compared. Give --precision.")
     facts = check_models(recipe)
+    digests.check()
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")
     pieces = sample(reads, kind, facts.chunk_size, count)
@@ -101,6 +117,9 @@ def measure(
     with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
         ours = compute(recipe, device, pieces, placement.buffer_size, bar.update)
         theirs = compute(reference, _device_for(reference, device), pieces, ALONE, bar.update)
+    digests.result()  # nothing is said of weights that turn out to be wrong
+    if not facts.synthetic:
+        digests.warn()
     if not ours.names(kind):
         raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
     about = {

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
+from virnucpro.digest_cache import DigestCache
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.files import Progress, sha256_of, unfinished
+from virnucpro.files import Progress, unfinished
+from virnucpro.hashing import digest_of
 from virnucpro.published import Model
+from virnucpro.weight_digests import Known
 from virnucpro.weights import (
     DNABERT_S,
     ESM2_SIZES,
@@ -23,8 +26,6 @@ from virnucpro.weights import (
 )
 
 log = logging.getLogger(__name__)
-AS_PUBLISHED, AS_RECORDED, UNKNOWN = "as published", "as recorded", "no sha256 on record"
-OWN = "as recorded, not the published file"
 Shown = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar with that title
 
 
@@ -106,6 +107,8 @@ def fetch(
         def accept(partial: Path, alone: bool = file.sha256 is None and "/" not in file.path) -> None:
             if alone:  # no sha256 tells what it is, so at least it must be a model
                 check(model, partial)
+                if (damage := digest_of(partial).damage) is not None:
+                    raise BadWeights(f"{partial}: damaged ({damage}). Fetch it again.")
 
         with shown(file.path) as progress:
             sha256 = download(file.address(), path, file.sha256, file.size, progress, accept)
@@ -169,35 +172,51 @@ def check_used(model: Model, directory: Path) -> Path:
     return path
 
 
-def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> dict[str, str]:
-    """Hold every file of a model against the published or recorded sha256; return the state of each.
+@dataclass(frozen=True)
+class Verdict:
+    """On one file of a model, or on the model. state: in words; wrong: why it cannot be used, and what to do."""
+
+    path: str
+    state: str
+    wrong: str = ""
+
+
+def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> list[Verdict]:
+    """Compare every file of a model with the published or recorded sha256, and read it as a run would.
+
+    Every file is read, whatever a cache says of it. If all are good, but the model is not, the last verdict is on that.
 
     Raises:
-        BadWeights: As `check`, or a file is not the one on record.
+        BadWeights: SHA256SUMS cannot be read.
     """
-    known = {file.path: file.sha256 for file in model.files if file.sha256}
-    recorded = read_checksums(directory)
-    states = {}
-    for path in _holding(directory, model).files:
-        published, noted = known.get(path), recorded.get(path)
-        if published is None and noted is None:
-            states[path] = UNKNOWN
+    verdicts, good = [], {}
+    for path, known in _known_of(model, directory).items():
+        try:
+            with shown(path) as progress:
+                digest = digest_of(known.path, known.digests, progress)
+        except OSError as error:
+            verdicts.append(Verdict(path, "", f"{known.path}: cannot be read ({error.strerror}). Check the disk."))
             continue
-        with shown(path) as progress:
-            found = sha256_of(directory / path, progress)
-        if found == published:
-            states[path] = AS_PUBLISHED
-        elif found == noted:
-            states[path] = OWN if published else AS_RECORDED
-        else:
-            raise BadWeights(
-                f"{directory / path}: not the file {'that is published' if published else 'on record'} (sha256 "
-                f"{found}, expected {published or noted}). Fetch it again "
-                f"({fetch_command(directory, model.name)} --force), or, if it is meant to be another, put it on record "
-                f"({fetch_command(directory, model.name, 'verify')} --record --force)."
-            )
-    check_used(model, directory)
-    return states
+        wrong = known.wrong(digest, own_allowed=False)
+        verdicts.append(Verdict(path, known.state(digest.sha256), wrong or ""))
+        if wrong is None and digest.identity is not None:
+            good[digest.identity] = digest.sha256
+    DigestCache.of_user().keep(good)
+    if not any(verdict.wrong for verdict in verdicts):
+        try:
+            check_used(model, directory)
+        except BadWeights as error:
+            verdicts.append(Verdict(model.name, "", str(error)))
+    return verdicts
+
+
+def _known_of(model: Model, directory: Path) -> dict[str, Known]:
+    """What is known of each file that is there."""
+    published, recorded = {file.path: file.sha256 for file in model.files}, read_checksums(directory)
+    return {
+        path: Known(directory / path, directory, model.name, published.get(path), recorded.get(path))
+        for path in _holding(directory, model).files
+    }
 
 
 def put_on_record(model: Model, directory: Path, force: bool = False) -> None:
@@ -206,9 +225,14 @@ def put_on_record(model: Model, directory: Path, force: bool = False) -> None:
     Args:
         force: Also where another sha256 is published or on record; otherwise these are left as they are.
     Raises:
-        BadWeights: As `check_used`; what cannot be read is no good.
+        BadWeights: As `check_used`, or a file is damaged; what cannot be read is no good.
     """
     check_used(model, directory)
-    known = {file.path for file in model.files if file.sha256} | read_checksums(directory).keys()
-    unknown = [path for path in _holding(directory, model).files if force or path not in known]
-    record_checksums(directory, {path: sha256_of(directory / path) for path in unknown})
+    sums = {}
+    for path, known in _known_of(model, directory).items():
+        if force or not known.digests:
+            digest = digest_of(known.path, known.digests)
+            if digest.damage is not None:
+                raise BadWeights(known.wrong(digest, own_allowed=True))
+            sums[path] = digest.sha256
+    record_checksums(directory, sums)

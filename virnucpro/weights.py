@@ -22,6 +22,7 @@ ESM2_SIZES = {
     "esm2_t48_15B_UR50D": (48, 5120, 40),
 }
 DNABERT_S = "DNABERT-S"
+CHUNK_SIZES = (300, 500)  # bp, of the published classifiers
 HUGGING_FACE_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -92,6 +93,9 @@ def find_weights(
     place = directory or default_directory()
     esm = first_model(place, esm_model)
     looked_for = [] if esm else [f"{place / esm_model}.pt, or a Hugging Face folder {place / esm_model}/"]
+    others = (
+        [] if esm else [f"{path} (--esm-model {name})" for name in ESM2_SIZES if (path := first_model(place, name))]
+    )
     dnabert = classifier = None
     if kind == "nucleotide":
         dnabert = first_model(place, DNABERT_S)
@@ -105,11 +109,17 @@ def find_weights(
             classifier = first_model(place, f"{model_type}_model")
             if not classifier:
                 looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
+                others += [
+                    f"{path} (--model-type {size})"
+                    for size in CHUNK_SIZES
+                    if (path := first_model(place, f"{size}_model"))
+                ]
     if looked_for:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)
+            + "".join(f"Another is there: {other}.\n" for other in others)
             + _SOURCES.format(
                 esm_model=esm_model, command=fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
             )

@@ -122,13 +122,14 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force
             if record:
                 put_on_record(model, directory, force)
             with _bars(not no_progress) as shown:
-                states = verify_model(model, directory, shown)
+                verdicts = verify_model(model, directory, shown)
         except BadWeights as error:
             bad += 1
             click.echo(f"BAD  {error}")
             continue
-        for path, state in states.items():
-            click.echo(f"ok   {path}: {state}")
+        for verdict in verdicts:
+            click.echo(f"BAD  {verdict.wrong}" if verdict.wrong else f"ok   {verdict.path}: {verdict.state}")
+        bad += any(verdict.wrong for verdict in verdicts)
     if bad:
         raise BadWeights(f"{bad} of {len(wanted)} models cannot be used as they are.")
     return 0

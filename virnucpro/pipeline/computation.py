@@ -25,6 +25,7 @@ from virnucpro.settings import Settings
 from virnucpro.store import Store
 from virnucpro.survey import Survey, reread
 from virnucpro.utils.telemetry import TelemetryLogger
+from virnucpro.weight_digests import WeightDigests
 from virnucpro.windows import Window, windows
 from virnucpro.work import Cost, Crew, Deliver, Work
 
@@ -37,6 +38,7 @@ class Computation:
     Args:
         paths: Of the input, readable twice.
         earlier: The manifest of the run to go on with (`resume`) or to replace.
+        digests: Of the weights, begun.
     """
 
     def __init__(
@@ -50,11 +52,12 @@ class Computation:
         buffer_size: int,
         earlier: dict[str, Any] | None,
         telemetry: TelemetryLogger,
+        digests: WeightDigests,
     ) -> None:
         self._settings, self._config, self._directory = settings, settings.runtime, directory
         self._paths, self._survey, self._recipe, self._placement = paths, survey, recipe, placement
         self._buffer_size, self._earlier, self.telemetry = buffer_size, earlier, telemetry
-        self._fingerprint = Fingerprint(recipe.weights.files())
+        self._digests = digests
         self._input_fingerprint = Fingerprint(dict(zip(settings.inputs, map(Path, paths), strict=True)))
         self._crew: Crew | None = None
         self._begun = self._stopped = self._over = False
@@ -94,7 +97,7 @@ class Computation:
         if "viral" in self._earlier:
             self.manifest["viral"] = self._earlier["viral"]
         if self._earlier["checkpoints"] or self._earlier["status"] != "running":
-            self.settle({"weights": self._fingerprint.result()})
+            self.settle({"weights": self._digests.result()})
         self.store.take_up(self._earlier["checkpoints"])
         self.windows_before = len(self.store.done)
         if self.windows_before:
@@ -124,6 +127,7 @@ class Computation:
         self._end_if_stopped()  # a signal may have come while torch was imported
         self.facts = self._crew.check()
         self._end_if_stopped()
+        self._digests.check()
         self.settle({"settings": {"chunk_size": self.facts.chunk_size}})
         self.manifest["synthetic_weights"] = self.facts.synthetic
         if self.facts.synthetic:
@@ -134,6 +138,7 @@ class Computation:
             meter = Meter(bar, self.telemetry)
 
             def deliver(window: Finished, cost: Cost) -> None:
+                self._digests.check()
                 meter.count(window, cost, self.store.add(window))
 
             try:
@@ -143,6 +148,9 @@ class Computation:
                     self._begin()
             finally:
                 meter.count_write(self.store.flush())
+        self._digests.result()  # no tables of weights that turn out to be wrong
+        if not self.facts.synthetic:
+            self._digests.warn()
         self.telemetry.begin_stage("writing the results")
 
     def _run(self, deliver: Deliver) -> None:
@@ -245,10 +253,10 @@ class Computation:
         if was != backends:
             log.warning("The run began on %s: the last digits of what is computed now may differ.", was)
         self.manifest["backends"] = backends
+        self._digests.check()
         if not self._begun and not self._stopped:
             self._begin()
         self.telemetry.begin_stage("computing")
-        self._fingerprint.begin()
         self._input_fingerprint.begin()
 
     def _begin(self) -> None:
@@ -267,7 +275,7 @@ class Computation:
     def write(self, status: str, **more: object) -> None:
         """Write the manifest. A complete run lists no checkpoints, for they are about to go."""
         if status != "running":
-            self.manifest["weights"] = self._fingerprint.result()
+            self.manifest["weights"] = self._digests.result()
             self.manifest["input"]["files"] = self._input_fingerprint.result()
         listed = [] if status == "complete" else self.store.entries
         self.manifest |= {"status": status, "checkpoints": listed} | more
@@ -275,10 +283,10 @@ class Computation:
 
     def weights_sha256(self) -> dict[str, str]:
         """Of each weight file; waits for it."""
-        return self._fingerprint.result()
+        return self._digests.result()
 
     def _record(self) -> None:
         """Called by the store before its first file and after each: the manifest says what counts."""
         if self._config.enable_checkpointing:
-            self.manifest["weights"] = self._fingerprint.result()
+            self.manifest["weights"] = self._digests.result()
             self.write("running")

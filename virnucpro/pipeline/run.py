@@ -30,6 +30,7 @@ from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
 from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
 from virnucpro.viral import check_target, check_writable, write_viral
+from virnucpro.weight_digests import WeightDigests
 from virnucpro.weights import find_weights
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ def run(
         if settings.write_viral is not None:
             check_writable(settings.write_viral, earlier)
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+        digests = stack.enter_context(WeightDigests(weights, settings.esm_model))
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
         say_what_was_read(seen)
@@ -88,7 +90,7 @@ def run(
         known = describe(settings, recipe, seen, buffer_size)
         computation = Computation(
             settings, directory, paths, seen, recipe, placement, buffer_size, earlier,
-            telemetry,
+            telemetry, digests,
         )  # fmt: skip
         computation.settle(known)
         if settings.resume and earlier is not None:
