@@ -37,23 +37,23 @@ def sha256(text):
 @pytest.mark.parametrize(
     "texts, expected",
     [
-        # kind, records, letters, empty, rna, digest, repeated
-        ([">a x\nAcG\nT\n>b\nGG\n"], ("nucleotide", 2, 6, 0, False, sha256("a\tAcGT\nb\tGG\n"), False)),
+        # kind, records, letters, empty, rna, gapped, dna, digest, repeated
+        ([">a x\nAcG\nT\n>b\nGG\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
         # the same records in two files, one of them compressed
         ([">a\nAcGT\n", gzip.compress(b"@b\nGG\n+\nII\n")],
-         ("nucleotide", 2, 6, 0, False, sha256("a\tAcGT\nb\tGG\n"), False)),
-        ([">b\nGG\n>a\nAcGT\n"], ("nucleotide", 2, 6, 0, False, sha256("b\tGG\na\tAcGT\n"), False)),  # order counts
-        ([], ("nucleotide", 0, 0, 0, False, sha256(""), False)),
-        (["", "\n"], ("nucleotide", 0, 0, 0, False, sha256(""), False)),
-        ([">a\n>b\nAC\n>c\n"], ("nucleotide", 3, 2, 2, False, sha256("a\t\nb\tAC\nc\t\n"), False)),
-        ([">a\nACGU\n"], ("nucleotide", 1, 4, 0, True, sha256("a\tACGU\n"), False)),
-        ([">a\nacgu\n>b\nAC\n"], ("nucleotide", 2, 6, 0, True, sha256("a\tacgu\nb\tAC\n"), False)),
-        ([">a\nACGU\n", ">b\nACGt\n"], ("nucleotide", 2, 8, 0, False, sha256("a\tACGU\nb\tACGt\n"), False)),
+         ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
+        ([">b\nGG\n>a\nAcGT\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("b\tGG\na\tAcGT\n"), False)),  # order counts
+        ([], ("nucleotide", 0, 0, 0, 0, 0, 0, sha256(""), False)),
+        (["", "\n"], ("nucleotide", 0, 0, 0, 0, 0, 0, sha256(""), False)),
+        ([">a\n>b\nAC\n>c\n"], ("nucleotide", 3, 2, 2, 0, 0, 0, sha256("a\t\nb\tAC\nc\t\n"), False)),
+        ([">a\nACGU\n"], ("nucleotide", 1, 4, 0, 1, 0, 0, sha256("a\tACGU\n"), False)),
+        ([">a\nacgu\n>b\nAC\n"], ("nucleotide", 2, 6, 0, 1, 0, 0, sha256("a\tacgu\nb\tAC\n"), False)),
+        ([">a\nACGU\n", ">b\nACGt\n"], ("nucleotide", 2, 8, 0, 1, 0, 0, sha256("a\tACGU\nb\tACGt\n"), False)),
         # closing stops are no residues; an empty file says nothing about the kind
-        (["", ">p\nMKVL*\n>q\n*\n"], ("protein", 2, 4, 1, False, sha256("p\tMKVL*\nq\t*\n"), False)),
-        ([">p\nMKVLU\n"], ("protein", 1, 5, 0, False, sha256("p\tMKVLU\n"), False)),  # U is an amino acid
+        (["", ">p\nMKVL*\n>q\n*\n"], ("protein", 2, 4, 1, 0, 0, 0, sha256("p\tMKVL*\nq\t*\n"), False)),
+        ([">p\nMKVLU\n"], ("protein", 1, 5, 0, 0, 0, 0, sha256("p\tMKVLU\n"), False)),  # U is an amino acid
         # the first file that has records tells the kind for all
-        ([">p\nMKVL\n", ">q\nACGT\n"], ("protein", 2, 8, 0, False, sha256("p\tMKVL\nq\tACGT\n"), False)),
+        ([">p\nMKVL\n", ">q\nACGT\n"], ("protein", 2, 8, 0, 0, 0, 0, sha256("p\tMKVL\nq\tACGT\n"), False)),
     ],
 )  # fmt: skip
 def test_what_is_found(files, texts, expected):
@@ -70,9 +70,9 @@ def test_the_user_may_say_what_it_is(files):
 
 def test_bad_input_is_refused_wherever_it_is(files):
     paths = files(">a\nAC\n", "".join(f">b{i}\nAC\n" for i in range(1_500)) + ">\nAC\n")
-    with pytest.raises(BadInput, match=r"1\.fa: record 1501 has no id"):
+    with pytest.raises(BadInput, match=r"1\.fa, line 3001: record 1501 has no id"):
         survey(paths)
-    with pytest.raises(BadInput, match=r"^reads of May: record 1501 has no id"):
+    with pytest.raises(BadInput, match=r"^reads of May, line 3001: record 1501 has no id"):
         survey(paths, shown=["a", "reads of May"])
 
 

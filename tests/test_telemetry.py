@@ -54,7 +54,7 @@ def test_a_file_whole(tmp_path):
     }
     assert document["per_batch_stride"] == 1
     assert document["summary"] == telemetry.get_summary()
-    common = {"rank": 0, "device": "cpu", "warmup": False}
+    common = {"rank": 0, "device": "cuda:0", "warmup": False}
     assert document["per_batch_metrics"] == [
         common
         | {
@@ -145,7 +145,7 @@ def test_summary_by_hand():
         "checkpoint_overhead_percent": 2.5,
     }
     assert (rank["sequences"], rank["tokens"], rank["seconds"]) == (30, 2000, 10.0)
-    assert (rank["mean_gpu_utilization"], rank["packing_efficiency"], rank["device"]) == (70.0, 0.9, "cpu")
+    assert (rank["mean_gpu_utilization"], rank["packing_efficiency"], rank["device"]) == (70.0, 0.9, "cuda:0")
 
 
 @pytest.mark.parametrize(

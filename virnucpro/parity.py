@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,10 +24,11 @@ from virnucpro.models import check_models
 from virnucpro.needs import device_bytes
 from virnucpro.outcomes import Finished, finish
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
-from virnucpro.reads import Read, read_records, sniff
+from virnucpro.reads import read_records
 from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.sampling import sample
 from virnucpro.settings import Settings
+from virnucpro.survey import kind_of
 from virnucpro.weight_digests import WeightDigests
 from virnucpro.weights import WeightPaths, find_weights
 from virnucpro.windows import Piece, Window
@@ -83,10 +84,10 @@ def measure(
         BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
     """
     (path,) = settings.inputs
-    kind, reads = sniff(read_records(path), settings.input_type)
+    kind = kind_of([path], settings.input_type)
     weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
     with WeightDigests(weights, settings.esm_model) as digests:
-        return _measured(settings, count, begin, kind, reads, weights, digests)
+        return _measured(settings, count, begin, kind, weights, digests)
 
 
 def _measured(
@@ -94,7 +95,6 @@ def _measured(
     count: int,
     begin: Callable[[], None],
     kind: str,
-    reads: Iterable[Read],
     weights: WeightPaths,
     digests: WeightDigests,
 ) -> tuple[Agreement, dict[str, Any]]:
@@ -107,7 +107,7 @@ def _measured(
     digests.check()
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")
-    pieces = sample(reads, kind, facts.chunk_size, count)
+    pieces = sample(read_records(path, kind=kind), kind, facts.chunk_size, count)
     if not pieces:
         raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
     begin()

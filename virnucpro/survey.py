@@ -7,6 +7,7 @@ then reads the input a second time, so input that can be read only once is copie
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -15,16 +16,21 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from virnucpro.alphabet import GAPS
+from virnucpro.containers import STDIN, lacks_last_block
 from virnucpro.errors import BadInput, InputChanged
-from virnucpro.proteins import clean
-from virnucpro.reads import STDIN, Read, read_records, sniff, with_unique_names
+from virnucpro.input_kind import kind_of_reads, looks_like_dna
+from virnucpro.reads import Read, read_records, with_unique_names
+
+log = logging.getLogger(__name__)
 
 _COPIED_AT_ONCE = 2**20  # bytes
+_BATCH_RECORDS, _BATCH_LETTERS = 256, 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,9 @@ class Survey:
     records: int
     letters: int  # bp or residues
     empty: int  # records without letters
-    rna: bool  # letters U and no T; never for proteins
+    rna: int  # records with U; 0 for proteins
+    gapped: int  # records with gaps; 0 for proteins
+    dna: int  # records that look like DNA; 0 for nucleotides
     sha256: str  # of "{id}\t{sequence}\n" of all records in order, ids as in the files
     repeated: bool  # some id occurs twice, in one file or in two
 
@@ -48,7 +56,7 @@ def survey(
 ) -> Survey:
     """Read all records of all files once.
 
-    Host memory: 8 bytes a record, and the first records and one more at a time as they are. Only if
+    Host memory: 8 bytes a record, and 256 records or the longest one at a time as they are. Only if
     ids seem to be repeated, those that do are held as well.
 
     Args:
@@ -59,23 +67,32 @@ def survey(
         shown: What messages call the files; their paths if not given.
     Raises:
         BadInput: A file cannot be used, or two records share an id (record numbers count on through
-            the files). BadRequest: A file is not there, or its letters do not tell what they are.
+            the files), or some are DNA and some protein. BadRequest: A file is not there, or its letters do not tell
+            what they are.
     """
-    kind, reads = _sniffed(_opened(paths, shown), input_type)
+    kind = kind_of(paths, input_type, shown)
     digest, hashes = hashlib.sha256(), array("q")
-    letters = empty = 0
-    has_t = has_u = False
-    for read in reads:
-        _add(digest, read)
-        hashes.append(hash(read.name))
-        sequence = read.sequence
-        if kind == "protein":
-            sequence, _ = clean(sequence)
-        elif not has_t:
-            has_t = "T" in sequence or "t" in sequence
-            has_u = has_u or "U" in sequence or "u" in sequence
-        letters += len(sequence)
-        empty += not sequence
+    letters = empty = rna = gapped = dna = 0
+    for path, name in zip(paths, shown or paths, strict=True):
+        before = len(hashes)
+        for batch in _batches(read_records(path, name, kind)):
+            _add(digest, batch)
+            sequences = [read.sequence for read in batch]
+            if kind == "protein":
+                alike = [looks_like_dna(sequence) for sequence in sequences]
+                if any(alike) and input_type == "auto":
+                    place = alike.index(True)
+                    raise _mixed(name, len(hashes) - before + place + 1, batch[place])
+                dna += sum(alike)
+                sequences = [sequence.rstrip("*") for sequence in sequences]
+            else:
+                rna += _with_any(sequences, "Uu")
+                gapped += _with_any(sequences, GAPS)
+            hashes.extend(hash(read.name) for read in batch)
+            letters += sum(map(len, sequences))
+            empty += sequences.count("")
+        if lacks_last_block(path):
+            log.warning("%s: bgzip's last, empty block is missing. Make sure that the file is not cut off.", name)
 
     suspects = _repeated(hashes)
     repeat = _first_repeat(chain.from_iterable(_opened(paths, shown)), suspects) if suspects else None
@@ -85,16 +102,19 @@ def survey(
             f"records {first} and {second} have the same id {name!r}; ids must be unique. "
             "Rename one, or add --rename-duplicates to append _1, _2, ..."
         )
-    return Survey(kind, len(hashes), letters, empty, has_u and not has_t, digest.hexdigest(), repeat is not None)
+    return Survey(kind, len(hashes), letters, empty, rna, gapped, dna, digest.hexdigest(), repeat is not None)
 
 
 def kind_of(paths: Sequence[str], input_type: str = "auto", shown: Sequence[str] | None = None) -> str:
-    """Tell "nucleotide" from "protein" by the first records alone.
+    """Tell "nucleotide" from "protein" by the first records alone, of the first file that has any.
 
     Raises:
         As `survey`, as far as these records go.
     """
-    return _sniffed(_opened(paths, shown), input_type)[0]
+    for reads in _opened(paths, shown):
+        if first := next(reads, None):
+            return kind_of_reads(chain([first], reads), input_type)
+    return kind_of_reads((), input_type)
 
 
 def reread(
@@ -108,7 +128,7 @@ def reread(
     Raises:
         BadInput: After the last record: they are not those of the survey. Before: as read_records.
     """
-    reads = _unchanged(chain.from_iterable(_opened(paths, shown)), survey, shown or paths)
+    reads = _unchanged(chain.from_iterable(_opened(paths, shown, survey.kind)), survey, shown or paths)
     return with_unique_names(reads, rename_duplicates) if survey.repeated else reads
 
 
@@ -144,22 +164,41 @@ def _is_stream(path: str) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
-def _opened(paths: Sequence[str], shown: Sequence[str] | None) -> Iterator[Iterator[Read]]:
+def _opened(paths: Sequence[str], shown: Sequence[str] | None, kind: str | None = None) -> Iterator[Iterator[Read]]:
     """The records of each file, for one file after the other."""
-    return (read_records(path, name) for path, name in zip(paths, shown or paths, strict=True))
+    return (read_records(path, name, kind) for path, name in zip(paths, shown or paths, strict=True))
 
 
-def _sniffed(files: Iterator[Iterator[Read]], input_type: str) -> tuple[str, Iterator[Read]]:
-    """What the first file with records holds, and all records of all files."""
-    for reads in files:
-        if first := list(islice(reads, 1)):
-            kind, reads = sniff(chain(first, reads), input_type)
-            return kind, chain(reads, chain.from_iterable(files))
-    return sniff(iter(()), input_type)
+def _mixed(shown: str, number: int, read: Read) -> BadInput:
+    return BadInput(
+        f"{shown}: record {number} ({read.name}) is DNA by its letters, and the first ones are proteins. Give DNA and "
+        "proteins in files of their own, or say that all are proteins with --input-type protein."
+    )
 
 
-def _add(digest: hashlib._Hash, read: Read) -> None:
-    digest.update(f"{read.name}\t{read.sequence}\n".encode())
+def _batches(reads: Iterator[Read]) -> Iterator[list[Read]]:
+    """Reads by hundreds, for what is done faster for many; a long one ends its batch."""
+    batch: list[Read] = []
+    letters = 0
+    for read in reads:
+        batch.append(read)
+        letters += len(read.sequence)
+        if len(batch) >= _BATCH_RECORDS or letters >= _BATCH_LETTERS:
+            yield batch
+            batch, letters = [], 0
+    if batch:
+        yield batch
+
+
+def _with_any(sequences: list[str], letters: str) -> int:
+    """How many sequences have one of these letters."""
+    joined = "".join(sequences)
+    present = [letter for letter in letters if letter in joined]
+    return sum(any(letter in sequence for letter in present) for sequence in sequences) if present else 0
+
+
+def _add(digest: hashlib._Hash, reads: Iterable[Read]) -> None:
+    digest.update("".join([f"{read.name}\t{read.sequence}\n" for read in reads]).encode())
 
 
 def _repeated(hashes: array[int]) -> set[int]:
@@ -187,7 +226,7 @@ def _unchanged(reads: Iterable[Read], survey: Survey, shown: Sequence[str]) -> I
     """Pass reads on, and make sure at the end that they were those of the survey."""
     digest = hashlib.sha256()
     for read in reads:
-        _add(digest, read)
+        _add(digest, (read,))
         yield read
     if digest.hexdigest() != survey.sha256:
         raise InputChanged(

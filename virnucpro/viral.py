@@ -11,11 +11,12 @@ from typing import Any
 
 from xopen import xopen
 
+from virnucpro.containers import STDIN
 from virnucpro.errors import BadRequest
 from virnucpro.files import temporary_name, whole_path
 from virnucpro.folders import check_lengths
 from virnucpro.intermediate import wrapped
-from virnucpro.reads import COMPRESSION, STDIN, Read
+from virnucpro.reads import COMPRESSION, Read
 from virnucpro.report import CONTIGS_FILE
 from virnucpro.rundir import RunDirectory
 

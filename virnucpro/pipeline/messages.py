@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from virnucpro.alphabet import GAPS
 from virnucpro.outcomes import Finished
 from virnucpro.report import Counts
 from virnucpro.survey import Survey
@@ -23,8 +24,20 @@ def say_what_was_read(survey: Survey) -> None:
         log.warning("%d of %d records are empty; they are listed in sequences.tsv.", survey.empty, survey.records)
     if survey.rna:
         log.warning(
-            "The sequences have U and no T: codons with U are left out. Convert U to T to have RNA read as DNA."
-        )
+            "%d of %d records have the letter U: codons with U are left out. Convert U to T to have RNA read as DNA.",
+            survey.rna, survey.records,
+        )  # fmt: skip
+    if survey.gapped:
+        log.warning(
+            "%d of %d records have gaps (one of %s): they are counted as letters, and codons with them are left out. "
+            "Take them out if the sequences come from an alignment.",
+            survey.gapped, survey.records, GAPS,
+        )  # fmt: skip
+    if survey.dna:
+        log.warning(
+            "%d of %d records have no letters but A, C, G, T, U and N. They are read as proteins, as was asked for.",
+            survey.dna, survey.records,
+        )  # fmt: skip
     unit = "bp" if survey.kind == "nucleotide" else "residues"
     log.info("Read %d records: %d %s.", survey.records, survey.letters, unit)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro import __version__
+from virnucpro.containers import STDIN
 from virnucpro.devices import place
 from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
 from virnucpro.errors import BadRequest
@@ -22,7 +23,7 @@ from virnucpro.manifest import describe
 from virnucpro.pipeline.computation import Computation
 from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
 from virnucpro.provenance import now
-from virnucpro.reads import STDIN, stem_of
+from virnucpro.reads import stem_of
 from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.report import Counts, has_results, scored, write_fates, write_verdicts
 from virnucpro.rundir import RunDirectory
