@@ -67,7 +67,7 @@ def test_a_parent_that_only_coordinates_never_imports_torch(weights, tmp_path):
     "text, message",
     [
         ("hello\n", "bad.fa, line 1: expected '>' (FASTA) or '@' (FASTQ), found 'hello'"),
-        ("@a\nACGT\nIIII\nx\n", "bad.fa, line 3: not valid FASTQ"),
+        ("@a\nACGT\nIIII\nx\n", "bad.fa, line 3: record 1 (a) has 'IIII' where '+' was expected"),
         (">a\nAC\n>b\nAC\n>a\nAC\n", "records 1 and 3 have the same id 'a'"),
         (">\nACGT\n", "record 1 has no id"),
     ],

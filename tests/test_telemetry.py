@@ -95,6 +95,7 @@ def test_a_file_whole(tmp_path):
         common
         | {
             "batch": 2,
+            "device": "cpu",
             "elapsed_seconds": 5.0,
             "seconds": 0.0,
             "sequences": 0,
