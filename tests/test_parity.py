@@ -148,12 +148,15 @@ def test_below_a_threshold_is_exit_1(program, tmp_path):
     assert json.loads((tmp_path / "parity_real_mixed.json").read_text())["shortfalls"]
 
 
-def test_proteins_have_no_scores(program, tmp_path):
-    (tmp_path / "p.faa").write_text(">a\nMKVLAAGIVGLCAKAYEQ\n>b\nMLLKK*\n>c\n\n")
-    done = program("parity", tmp_path / "p.faa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
+@pytest.mark.parametrize("name", ["p", "stdin"])  # which can be read only once
+def test_proteins_have_no_scores(program, tmp_path, name):
+    proteins, path = ">a\nMKVLAAGIVGLCAKAYEQ\n>b\nMLLKK*\n>c\n\n", tmp_path / "p.faa"
+    path.write_text(proteins)
+    given = "-" if name == "stdin" else path
+    done = program("parity", given, "--output-dir", tmp_path / "out", "--esm-model", ESM_8M, input=proteins)
     assert done.returncode == 0, done.stderr
     assert "2 proteins, 0 failed" in done.stdout and "label" not in done.stdout
-    assert (tmp_path / "out" / "parity_p.tsv").read_text().splitlines()[0] == "Sequence_ID\tcosine_esm2\tfailure"
+    assert (tmp_path / "out" / f"parity_{name}.tsv").read_text().splitlines()[0] == "Sequence_ID\tcosine_esm2\tfailure"
 
 
 def test_what_cannot_be_compared(main, tmp_path):

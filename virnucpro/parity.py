@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gc
 import logging
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ from virnucpro.reads import read_records
 from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.sampling import sample
 from virnucpro.settings import Settings
-from virnucpro.survey import kind_of
+from virnucpro.survey import kind_of, spooled
 from virnucpro.weight_digests import WeightDigests
 from virnucpro.weights import WeightPaths, find_weights
 from virnucpro.windows import Piece, Window
@@ -84,20 +86,23 @@ def measure(
         BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
     """
     (path,) = settings.inputs
-    kind = kind_of([path], settings.input_type)
-    weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
-    with WeightDigests(weights, settings.esm_model) as digests:
-        return _measured(settings, count, begin, kind, weights, digests)
+    with spooled(path, Path(tempfile.gettempdir())) as readable:
+        kind = kind_of([readable], settings.input_type, settings.inputs)
+        weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+        with WeightDigests(weights, settings.esm_model) as digests:
+            return _measured(settings, readable, count, begin, kind, weights, digests)
 
 
 def _measured(
     settings: Settings,
+    readable: str,
     count: int,
     begin: Callable[[], None],
     kind: str,
     weights: WeightPaths,
     digests: WeightDigests,
 ) -> tuple[Agreement, dict[str, Any]]:
+    """`measure`, of input that can be read once more."""
     (path,) = settings.inputs
     placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
     recipe = replace(recipe_of(settings, kind, weights, placement), keep_features=True)
@@ -107,7 +112,7 @@ def _measured(
     digests.check()
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")
-    pieces = sample(read_records(path, kind=kind), kind, facts.chunk_size, count)
+    pieces = sample(read_records(readable, path, kind), kind, facts.chunk_size, count)
     if not pieces:
         raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
     begin()
