@@ -14,7 +14,7 @@ from virnucpro.errors import BadRequest
 
 log = logging.getLogger(__name__)
 PAUSES = (0.1, 0.3, 1.0)  # seconds, before another try
-# What removing meets on NFS, which renames a file that is open to .nfsXXXX until it is closed.
+# What removing meets on NFS, which keeps a file that is open as .nfs and a number until it is closed.
 _IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOENT, errno.ESTALE)
 _NAME_MAX, _PATH_MAX = 255, 4096  # bytes, where the file system does not say
 _WITHIN = 64  # bytes for the names of files in a folder of a run
