@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 with atheris.instrument_imports(
-    include=["virnucpro.reads", "virnucpro.survey", "virnucpro.proteins", "dnaio", "xopen"]
+    include=[f"virnucpro.{name}" for name in ("reads", "records", "containers", "alphabet", "input_kind", "survey")]
 ):
     import hostile
 
@@ -36,9 +36,10 @@ from virnucpro.cli import main  # noqa: E402
 COMMAND_EVERY = 1000
 # By which messages are counted.
 REASONS = (
-    "have the same id", "has no id", "an id with control characters", "in its sequence. Remove it", "not valid FASTA",
-    "not valid FASTQ", "expected '>' (FASTA) or '@' (FASTQ)", "damaged or cut off", "not a text file",
-    "neither clearly", "cannot be read",
+    "have the same id", "has no id", "an id with control characters", "an id that is not UTF-8", "in its sequence",
+    "where '+' was expected", "not with '@'", "not all of its four lines", "qualities; the file is", "another header",
+    "expected '>' (FASTA) or '@' (FASTQ)", "is no FASTA or FASTQ but", "damaged or cut off", "neither clearly",
+    "is DNA by its letters", "DNA, where proteins", "cannot be read",
 )  # fmt: skip
 
 

@@ -189,6 +189,13 @@ def test_embed(proteins, weights, tmp_path):
     assert features.shape == (12, WIDTH)
 
 
+def test_dna_is_not_embedded(weights, tmp_path):
+    (tmp_path / "dna.fa").write_text(">a\nATGGCCAAAGTTCTGGACGCC\n")
+    with pytest.raises(BadRequest, match=r"DNA, where proteins were asked for\. .* call predict instead of embed\.$"):
+        virnucpro.embed(tmp_path / "dna.fa", tmp_path / "out", weights_dir=weights, esm_model=ESM_8M)
+    assert not (tmp_path / "out").exists()
+
+
 def test_predict(weights, tmp_path, monkeypatch):
     (tmp_path / "reads.fa").write_text(">r1\n" + "GCTAAAGTTCTG" * 10 + "\n>r2\n\n")
     monkeypatch.setenv("VIRNUCPRO_WEIGHTS", str(weights))

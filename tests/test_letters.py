@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.input_kind import kind_of_reads
+from virnucpro.input_kind import kind_of_reads, looks_like_dna
 from virnucpro.pipeline.messages import say_what_was_read
 from virnucpro.reads import Read, read_records
 from virnucpro.survey import survey
@@ -41,6 +41,14 @@ def records(path, content, kind=None):
         (b">a\nAC\x1cGT\n", None, "line 2: record 1 (a) has '\\x1c'"),
         (b">a\nAC\xffGT\n", None, "line 2: record 1 (a) has the byte 0xff"),
         (">a\nACÄ\n".encode(), None, "line 2: record 1 (a) has 'Ä' in its sequence. Remove it."),
+        ("\ufeff>a\nAC\n\ufeff>b\nGG\n".encode(), None, r"line 3: record 1 (a) has '\ufeff' in its sequence: the"),
+        (">a\nAC\u0661\n".encode(), None, "line 2: record 1 (a) has '\u0661' in its sequence: pos"),
+        (b">a\nAC\ne\tgene\t1\t3\n", "nucleotide", "line 3: record 1 (a) has '1' in its sequence: positions"),
+        (b">a\nacgt\n//\n", None, "line 3: record 1 (a) has '/' in its sequence. Remove it."),
+        (b">a\nACGT\n\x1a", None, "line 3: record 1 (a) has '\\x1a' in its sequence: the file is damaged"),
+        (b"@a\nA\n+\nI@b\nA\n+\nI\n", None, "line 4: record 1 (a) has 1 letters and 3 qualities; the file"),
+        (b"@a\nA\n+\nI\n>b\nA\n", None, "line 5: record 2 begins with '>b', not with '@'."),
+        (b">a\nAC\n>b\x1b[2J\nAC\n", None, "line 3: record 2 has an id with control characters"),
         (b">a\nACGTL\n", "nucleotide", "line 2: record 1 (a) has 'L' in its sequence, which is no nucleotide"),
         (b">a\rAC\r>b\rG7\r", None, "line 4: record 2 (b) has '7'"),
         (b"@a\nAC\n+\nII\n@b\nA1\n+\nII\n", None, "line 6: record 2 (b) has '1'"),
@@ -48,7 +56,8 @@ def records(path, content, kind=None):
         (b">a\nAC\n>\xe9 x\nAC\n", None, "line 3: record 2 has an id that is not UTF-8"),
     ],
     ids=["glued", "glued later", "positions", "qualities", "fastq", "NUL", "control", "byte", "umlaut",
-         "protein in DNA", "lone CR", "in FASTQ", "wrapped FASTQ", "id in Latin-1"],
+         "second mark", "Arabic digit", "GFF", "end of GenBank", "end of DOS", "glued FASTQ", "FASTA in FASTQ",
+         "escape", "protein in DNA", "lone CR", "in FASTQ", "wrapped FASTQ", "id in Latin-1"],
 )  # fmt: skip
 def test_what_is_no_letter_is_named_with_its_place(tmp_path, content, kind, message):
     with pytest.raises(BadInput) as caught:
@@ -174,28 +183,12 @@ def test_fastq_without_bgzips_last_block_is_read_with_a_warning(tmp_path, caplog
 
 
 @pytest.mark.parametrize(
-    "content, message",
-    [
-        (b"\xff\xfe" + ">a\nACGT\n".encode("utf-16-le"), "text in UTF-16"),
-        (">a\nACGT\n".encode("utf-16-be"), "text in UTF-16"),
-        (">a\nACGT\n".encode("utf-32"), "text in UTF-32"),
-        (b"PK\x03\x04" + bytes(30), "a zip archive"),
-        (b"a.fa" + bytes(253) + b"ustar\x0000", "a tar archive"),
-        (gzip.compress(b"a.fa" + bytes(253) + b"ustar\x0000", mtime=0), "a tar archive"),
-        (gzip.compress(b"BAM\1" + bytes(9), mtime=0), "BAM"),
-        (b"CRAM\3\0", "CRAM"),
-        (b"@HD\tVN:1.6\n@SQ\tSN:c\tLN:9\n", "SAM"),
-        (b"LOCUS       NC_1  600 bp\n", "a GenBank flat file"),
-        (b"ID   X56734; SV 1; linear\n", "an EMBL or UniProt flat file"),
-        (b"\n<!DOCTYPE html>\n", "HTML or XML"),
-        (gzip.compress(GZIP, mtime=0), "compressed twice"),
-    ],
-    ids=["UTF-16 with mark", "UTF-16", "UTF-32", "zip", "tar", "tar.gz", "BAM", "CRAM", "SAM", "GenBank", "EMBL",
-         "HTML", "twice"],
+    "sequence, alike",
+    [(DNA[:20], True), (DNA.replace("T", "U").lower(), True), (DNA + "N", True), (DNA[:19], False), (DNA + "L", False),
+     (DNA + "-" + DNA, False), ("AG" * 20, False), ("ACGN" * 9, False), ("", False)],
 )  # fmt: skip
-def test_other_formats_are_refused_by_name(tmp_path, content, message):
-    with pytest.raises(BadInput, match=f"^in.fa: is no FASTA or FASTQ but {message}"):
-        records(tmp_path / "x", content)
+def test_what_looks_like_dna(sequence, alike):
+    assert looks_like_dna(sequence) is alike
 
 
 @pytest.mark.parametrize(
@@ -235,3 +228,10 @@ def test_rna_beside_dna_and_gaps_are_told(tmp_path, caplog):
         say_what_was_read(survey([str(path)]))
     assert "2 of 4 records have the letter U" in caplog.text
     assert "2 of 4 records have gaps" in caplog.text
+
+
+def test_ids_that_may_be_two_are_told(tmp_path, caplog):
+    (tmp_path / "x").write_text(">a>b\nACGT\n>c d>e\nACGT\n")
+    with caplog.at_level(logging.WARNING):
+        say_what_was_read(survey([str(tmp_path / "x")]))
+    assert "1 of 2 ids have '>' in them" in caplog.text

@@ -6,7 +6,7 @@ import io
 import lzma
 
 import pytest
-from hostile import zstandard
+from hostile import bgzip, zstandard
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.input_kind import kind_of_reads
@@ -37,12 +37,23 @@ def records(path):
         (">gi|12|x/1,'\"\tmore\nAC\n", [("gi|12|x/1,'\"", "AC")]),
         (f">NA\nAC\n>123\nAC\n>{'x' * 300}\nAC\n", [("NA", "AC"), ("123", "AC"), ("x" * 300, "AC")]),
         ("@a\nACGT\rACGT\n+\nIIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
+        # line ends of the first Macintosh, also after a comment; two carriage returns a line
+        ("# a\r>a\rACGT\rACGT\r>b\rGGCC\r", TWO),
+        ("@a\rACGTACGT\r+\rIIIIIIII\r@b\rGGCC\r+\rIIII", TWO),
+        (">a\r\r\nACGT\r\r\nACGT\r\r\n>b\r\r\nGGCC\r\r\n", TWO),
+        ("@a\r\r\nACGTACGT\r\r\n+\r\r\nIIIIIIII\r\r\n@b\r\r\nGGCC\r\r\n+\r\r\nIIII\r\r\n", TWO),
+        # blanks that somebody left at the end of lines, or before a header
+        ("@a\nACGTACGT \n+\nIIIIIIII\n@b\nGGCC\n+\nIIII\t\n", TWO),
+        (" >a\nACGTACGT\n  >b\nGGCC\n", TWO),
+        (">a\nACGTACGT\n>b", [("a", "ACGTACGT"), ("b", "")]),  # nothing but a header
+        (">>a\nAC\n>b>c\nGT\n", [(">a", "AC"), ("b>c", "GT")]),
         # blank lines around FASTQ records, and an empty record, whose lines are blank
         ("@a\nACGTACGT\n+\nIIIIIIII\n\n\r\n@b\nGGCC\n+\nIIII\n\n\n", TWO),
         ("@a Côte\nACGTACGT\n+a Côte\nIIIIIIII\n@b\nGGCC\n+\nIIII\n", TWO),
         ("@a\n\n+\n\n@b\nGGCC\n+\nIIII\n", [("a", ""), ("b", "GGCC")]),
         (">é|1 Côte d'Ivoire\nAC\n", [("é|1", "AC")]),
-        (">a\nAC\n#GT\n", [("a", "AC")]),  # a comment line, as dnaio has it
+        ("@é|1 Côte d'Ivoire\nAC\n+\nII\n", [("é|1", "AC")]),
+        (">a\nAC\n#GT\n", [("a", "AC")]),  # a comment line
         ("", []),
         ("\n \n", []),
     ],
@@ -59,15 +70,21 @@ PLAIN = b">a\nACGT\nACGT\n>b\nGGCC\n"
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(PLAIN),
-        gzip.compress(PLAIN[:9]) + gzip.compress(PLAIN[9:]),  # several members, cut inside a line
+        PLAIN,
+        gzip.compress(PLAIN, mtime=0),
+        gzip.compress(PLAIN[:9], mtime=0) + gzip.compress(PLAIN[9:], mtime=0),  # several members, cut inside a line
+        bgzip(PLAIN[:9], PLAIN[9:], b""),
+        bgzip(PLAIN[:9], b"") + gzip.compress(PLAIN[9:], mtime=0),
         bz2.compress(PLAIN),
+        bz2.compress(PLAIN[:9]) + bz2.compress(PLAIN[9:]),
         lzma.compress(PLAIN),
+        lzma.compress(PLAIN[:9]) + bytes(8) + lzma.compress(PLAIN[9:]),  # with zeros between, as xz has it
         zstandard(PLAIN),
     ],
-    ids=["gzip", "gzip members", "bzip2", "xz", "zstandard"],
-)
-@pytest.mark.parametrize("name", ["reads.fa", "reads"])  # the name does not matter
+    ids=["plain", "gzip", "gzip members", "bgzip", "bgzip, then gzip", "bzip2", "bzip2 streams", "xz", "xz streams",
+         "zstandard"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["reads.fa", "reads", "reads.gz", "reads.xz"])  # the name does not matter
 def test_reads_compressed_files(tmp_path, content, name):
     path = tmp_path / name
     path.write_bytes(content)

@@ -37,23 +37,26 @@ def sha256(text):
 @pytest.mark.parametrize(
     "texts, expected",
     [
-        # kind, records, letters, empty, rna, gapped, dna, digest, repeated
-        ([">a x\nAcG\nT\n>b\nGG\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
+        # kind, records, letters, empty, rna, gapped, dna, glued, digest, repeated
+        ([">a x\nAcG\nT\n>b\nGG\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
         # the same records in two files, one of them compressed
         ([">a\nAcGT\n", gzip.compress(b"@b\nGG\n+\nII\n")],
-         ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
-        ([">b\nGG\n>a\nAcGT\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, sha256("b\tGG\na\tAcGT\n"), False)),  # order counts
-        ([], ("nucleotide", 0, 0, 0, 0, 0, 0, sha256(""), False)),
-        (["", "\n"], ("nucleotide", 0, 0, 0, 0, 0, 0, sha256(""), False)),
-        ([">a\n>b\nAC\n>c\n"], ("nucleotide", 3, 2, 2, 0, 0, 0, sha256("a\t\nb\tAC\nc\t\n"), False)),
-        ([">a\nACGU\n"], ("nucleotide", 1, 4, 0, 1, 0, 0, sha256("a\tACGU\n"), False)),
-        ([">a\nacgu\n>b\nAC\n"], ("nucleotide", 2, 6, 0, 1, 0, 0, sha256("a\tacgu\nb\tAC\n"), False)),
-        ([">a\nACGU\n", ">b\nACGt\n"], ("nucleotide", 2, 8, 0, 1, 0, 0, sha256("a\tACGU\nb\tACGt\n"), False)),
+         ("nucleotide", 2, 6, 0, 0, 0, 0, 0, sha256("a\tAcGT\nb\tGG\n"), False)),
+        ([">b\nGG\n>a\nAcGT\n"], ("nucleotide", 2, 6, 0, 0, 0, 0, 0, sha256("b\tGG\na\tAcGT\n"), False)),
+        ([], ("nucleotide", 0, 0, 0, 0, 0, 0, 0, sha256(""), False)),
+        (["", "\n"], ("nucleotide", 0, 0, 0, 0, 0, 0, 0, sha256(""), False)),
+        ([">a\n>b\nAC\n>c\n"], ("nucleotide", 3, 2, 2, 0, 0, 0, 0, sha256("a\t\nb\tAC\nc\t\n"), False)),
+        ([">a\nACGU\n"], ("nucleotide", 1, 4, 0, 1, 0, 0, 0, sha256("a\tACGU\n"), False)),
+        ([">a\nacgu\n>b\nAC\n"], ("nucleotide", 2, 6, 0, 1, 0, 0, 0, sha256("a\tacgu\nb\tAC\n"), False)),
+        ([">a\nACGU\n", ">b\nACGt\n"], ("nucleotide", 2, 8, 0, 1, 0, 0, 0, sha256("a\tACGU\nb\tACGt\n"), False)),
         # closing stops are no residues; an empty file says nothing about the kind
-        (["", ">p\nMKVL*\n>q\n*\n"], ("protein", 2, 4, 1, 0, 0, 0, sha256("p\tMKVL*\nq\t*\n"), False)),
-        ([">p\nMKVLU\n"], ("protein", 1, 5, 0, 0, 0, 0, sha256("p\tMKVLU\n"), False)),  # U is an amino acid
+        (["", ">p\nMKVL*\n>q\n*\n"], ("protein", 2, 4, 1, 0, 0, 0, 0, sha256("p\tMKVL*\nq\t*\n"), False)),
+        ([">p\nMKVLU\n"], ("protein", 1, 5, 0, 0, 0, 0, 0, sha256("p\tMKVLU\n"), False)),  # U is an amino acid
+        ([">a\nAC-GU\n>b\nACGT\n>c\nAC.T\n>d>e\nACG*"],
+         ("nucleotide", 4, 17, 0, 1, 3, 0, 1, sha256("a\tAC-GU\nb\tACGT\nc\tAC.T\nd>e\tACG*\n"), False)),
+        ([">p\nMK-VL.U\n"], ("protein", 1, 7, 0, 0, 0, 0, 0, sha256("p\tMK-VL.U\n"), False)),
         # the first file that has records tells the kind for all
-        ([">p\nMKVL\n", ">q\nACGT\n"], ("protein", 2, 8, 0, 0, 0, 0, sha256("p\tMKVL\nq\tACGT\n"), False)),
+        ([">p\nMKVL\n", ">q\nACGT\n"], ("protein", 2, 8, 0, 0, 0, 0, 0, sha256("p\tMKVL\nq\tACGT\n"), False)),
     ],
 )  # fmt: skip
 def test_what_is_found(files, texts, expected):
@@ -66,6 +69,37 @@ def test_the_user_may_say_what_it_is(files):
         survey(unclear)
     assert survey(unclear, "protein").kind == "protein"
     assert survey(unclear, "nucleotide").kind == "nucleotide"
+
+
+DNA, PROTEIN = "ACGTTGCAACGTTGCAACGT", "MKVLAAGIVGLCAKAYEQRS"
+
+
+@pytest.mark.parametrize(
+    "first, later, message",
+    [
+        (DNA, PROTEIN, r"record {0} \(x\) has 'L' in its sequence, which is no nucleotide"),
+        (DNA, "FF", r"record {0} \(x\) has 'F' in its sequence, which is no nucleotide"),
+        (PROTEIN, DNA, r"record {0} \(x\) is DNA by its letters, and the first ones are proteins"),
+        (PROTEIN, DNA.replace("T", "u") + "N", r"record {0} \(x\) is DNA by its letters"),
+    ],
+)
+def test_another_kind_after_the_first_thousand_records(files, first, later, message):
+    many = [f">r{number}\n{first}\n" for number in range(1_600)]
+    paths = files("".join(many) + f">x\n{later}\n>y\n{first}\n")
+    with pytest.raises(BadInput, match=message.format(1_601)):
+        survey(paths)
+    with pytest.raises(BadInput, match=r"1\.fa.*" + message.format(1)):
+        survey(files("".join(many[:3]), f">x\n{later}\n"))
+
+
+def test_who_says_protein_has_dna_read_as_protein(files):
+    found = survey(files(f">p\n{PROTEIN}\n>d\n{DNA}\n>t\nACGT\n"), "protein")
+    assert (found.kind, found.records, found.dna) == ("protein", 3, 1)
+
+
+def test_who_says_nucleotide_has_no_protein_read(files):
+    with pytest.raises(BadInput, match=r"line 4: record 2 \(p\) has 'L' in its sequence, which is no nucleotide"):
+        survey(files(f">d\n{DNA}\n>p\n{PROTEIN}\n"), "nucleotide")
 
 
 def test_bad_input_is_refused_wherever_it_is(files):

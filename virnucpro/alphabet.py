@@ -30,14 +30,14 @@ def table_of(kind: str | None) -> bytes:
 
 
 def describe_stranger(line: bytes, table: bytes) -> str:
-    """Tell which is the first character of a line that no sequence has, what it may mean, and what to do.
+    """Tell which is the first character of a line that a sequence may not have, what it may mean, and what to do.
 
     Returns:
         The end of a sentence that says what a record has, and a sentence. Printable, whatever the line holds.
     """
-    place = line.translate(table, b"").find(STRANGER)
-    while line[place] in BLANKS:
-        place = line.translate(table).find(STRANGER, place + 1)
+    if STRANGER in line.translate(_EITHER, BLANKS):  # which tells more than a letter of the other kind
+        table = _EITHER
+    place = next(i for i, byte in enumerate(line) if table[byte] == STRANGER[0] and byte not in BLANKS)
     character = line[place : place + 4].decode("utf-8", "surrogateescape")[0]
     shown = f"the byte {line[place]:#04x}" if "\udc80" <= character <= "\udcff" else repr(character)
     return f"{shown} in its sequence{_meaning(character)}"

@@ -44,6 +44,7 @@ class Survey:
     rna: int  # records with U; 0 for proteins
     gapped: int  # records with gaps; 0 for proteins
     dna: int  # records that look like DNA; 0 for nucleotides
+    glued: int  # ids with ">" in them
     sha256: str  # of "{id}\t{sequence}\n" of all records in order, ids as in the files
     repeated: bool  # some id occurs twice, in one file or in two
 
@@ -72,11 +73,11 @@ def survey(
     """
     kind = kind_of(paths, input_type, shown)
     digest, hashes = hashlib.sha256(), array("q")
-    letters = empty = rna = gapped = dna = 0
+    letters = empty = rna = gapped = dna = glued = 0
     for path, name in zip(paths, shown or paths, strict=True):
         before = len(hashes)
         for batch in _batches(read_records(path, name, kind)):
-            _add(digest, batch)
+            digest.update("".join(map(_digested, batch)).encode())
             sequences = [read.sequence for read in batch]
             if kind == "protein":
                 alike = [looks_like_dna(sequence) for sequence in sequences]
@@ -88,6 +89,7 @@ def survey(
             else:
                 rna += _with_any(sequences, "Uu")
                 gapped += _with_any(sequences, GAPS)
+            glued += _with_any([read.name for read in batch], ">")
             hashes.extend(hash(read.name) for read in batch)
             letters += sum(map(len, sequences))
             empty += sequences.count("")
@@ -102,7 +104,7 @@ def survey(
             f"records {first} and {second} have the same id {name!r}; ids must be unique. "
             "Rename one, or add --rename-duplicates to append _1, _2, ..."
         )
-    return Survey(kind, len(hashes), letters, empty, rna, gapped, dna, digest.hexdigest(), repeat is not None)
+    return Survey(kind, len(hashes), letters, empty, rna, gapped, dna, glued, digest.hexdigest(), repeat is not None)
 
 
 def kind_of(paths: Sequence[str], input_type: str = "auto", shown: Sequence[str] | None = None) -> str:
@@ -190,15 +192,15 @@ def _batches(reads: Iterator[Read]) -> Iterator[list[Read]]:
         yield batch
 
 
-def _with_any(sequences: list[str], letters: str) -> int:
-    """How many sequences have one of these letters."""
-    joined = "".join(sequences)
+def _with_any(texts: list[str], letters: str) -> int:
+    """How many texts have one of these letters."""
+    joined = "".join(texts)
     present = [letter for letter in letters if letter in joined]
-    return sum(any(letter in sequence for letter in present) for sequence in sequences) if present else 0
+    return sum(any(letter in text for letter in present) for text in texts) if present else 0
 
 
-def _add(digest: hashlib._Hash, reads: Iterable[Read]) -> None:
-    digest.update("".join([f"{read.name}\t{read.sequence}\n" for read in reads]).encode())
+def _digested(read: Read) -> str:
+    return f"{read.name}\t{read.sequence}\n"
 
 
 def _repeated(hashes: array[int]) -> set[int]:
@@ -226,7 +228,7 @@ def _unchanged(reads: Iterable[Read], survey: Survey, shown: Sequence[str]) -> I
     """Pass reads on, and make sure at the end that they were those of the survey."""
     digest = hashlib.sha256()
     for read in reads:
-        _add(digest, (read,))
+        digest.update(_digested(read).encode())
         yield read
     if digest.hexdigest() != survey.sha256:
         raise InputChanged(

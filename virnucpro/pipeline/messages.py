@@ -22,6 +22,11 @@ def say_what_was_read(survey: Survey) -> None:
         log.warning("The input holds no records: the result files have headers only.")
     if survey.empty:
         log.warning("%d of %d records are empty; they are listed in sequences.tsv.", survey.empty, survey.records)
+    if survey.glued:
+        log.warning(
+            "%d of %d ids have '>' in them. Make sure that no headers were joined when files were.",
+            survey.glued, survey.records,
+        )  # fmt: skip
     if survey.rna:
         log.warning(
             "%d of %d records have the letter U: codons with U are left out. Convert U to T to have RNA read as DNA.",
