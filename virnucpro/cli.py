@@ -9,7 +9,7 @@ from typing import NoReturn, TextIO
 
 import click
 
-from virnucpro import __version__, interrupts
+from virnucpro import __version__, console, interrupts
 from virnucpro.commands.doctor import doctor
 from virnucpro.commands.options import EXIT_CODES, verbosity
 from virnucpro.commands.parity import parity
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     These are the codes, too, where whoever reads its output has closed the pipe.
     """
+    console.make_usable()
     outlive_readers()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))

@@ -104,7 +104,9 @@ def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO
     Args:
         mode: ``"w"`` (UTF-8 text) or ``"wb"``.
     """
-    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    # A name of a file may hold bytes that are no text.
+    as_text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
+    text: dict[str, Any] = {} if "b" in mode else as_text
     with whole_path(path, durable) as temporary, open(temporary, mode, **text) as file:
         yield file
 

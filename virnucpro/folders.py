@@ -55,6 +55,18 @@ def _remove(folder: Path) -> None:
             path.unlink()
 
 
+def check_work_directory() -> None:
+    """See that the work directory was not removed: libraries end the program where it was.
+
+    Raises:
+        BadRequest: It was.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise BadRequest("The work directory is not there any more. Change to one that is (cd).") from error
+
+
 def check_lengths(paths: Iterable[Path], advice: str) -> None:
     """See that names are not too long for where they are to be; file systems count bytes.
 

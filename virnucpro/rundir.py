@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from virnucpro.errors import BadRequest
 from virnucpro.files import locked, shortened, whole_file
-from virnucpro.folders import check_lengths, is_empty, remove
+from virnucpro.folders import check_lengths, check_work_directory, is_empty, remove
 
 _ENTRIES = {"virnucpro": str, "status": str, "settings": dict, "weights": dict, "input": dict, "checkpoints": list}
 _locks: set[IO[str]] = set()
@@ -85,6 +85,7 @@ class RunDirectory:
             BadRequest: A run is there and neither `resume` nor `force` is given, another process is at
                 work on this run, there are files that it would write and no run has made, or names are too long.
         """
+        check_work_directory()
         check_lengths(
             (self.telemetry_file, self.manifest_file, self.results, self.windows),
             "Give the input a shorter name (a link will do), or choose another directory.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterable
@@ -46,7 +47,10 @@ def check_target(path: Path, inputs: Iterable[str], directory: RunDirectory) -> 
 
 def _is_same(path: Path, name: str) -> bool:
     if name == STDIN:
-        return sys.stdin is not None and os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+        try:
+            return sys.stdin is not None and os.path.samestat(path.stat(), os.fstat(sys.stdin.fileno()))
+        except io.UnsupportedOperation:  # of a notebook
+            return False
     return Path(name).exists() and path.samefile(name)
 
 
