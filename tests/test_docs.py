@@ -250,3 +250,10 @@ def test_the_pictures_are_those_of_the_results():
         pytest.skip(f"matplotlib {matplotlib.__version__} may draw otherwise than the pinned one")
     for path, svg in speed_picture.drawn().items():
         assert (ROOT / path).read_text(encoding="utf-8") == svg, f"{path}: run python -m benchmarks.speed_picture"
+
+
+def test_the_tests_that_security_names_are_there():
+    table = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").split("## Faults that", 1)[1]
+    named = set(re.findall(r"\w+\.py", table))
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / "tests" / name).exists()]
