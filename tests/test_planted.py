@@ -19,7 +19,7 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 MISTAKES = {  # of a commit: file, what stands there, what is planted
-    "slow": ("virnucpro/__main__.py", "import sys\n", "import sys\nimport time\n\ntime.sleep({nap})\n"),
+    "slow": ("virnucpro/__main__.py", "from virnucpro", "import time\n\ntime.sleep({nap})\nfrom virnucpro"),
     "wrong": ("virnucpro/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
 

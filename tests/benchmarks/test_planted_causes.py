@@ -98,7 +98,9 @@ def test_packs_that_are_half_empty(tmp_path, weights):
 
 @on_cpu
 def test_a_slow_model(tmp_path, weights, monkeypatch):
-    """10 hours for 6 million are 6 ms a frame: 0.15 s for each eight reads are more."""
+    """10 hours for 6 million are 6 ms a frame: 0.15 s for each eight reads are more. A CPU's hours are not judged, so
+    this one passes for a GPU."""
+    monkeypatch.setattr("virnucpro.utils.requirements._on_gpu", lambda summary: True)
     plain = Engine.submit
 
     def submit(self, *arguments):
