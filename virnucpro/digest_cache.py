@@ -16,6 +16,7 @@ from pathlib import Path
 
 from virnucpro.files import locked, whole_file
 from virnucpro.hashing import identity_of
+from virnucpro.home import cache_folder
 
 ENVIRONMENT_VARIABLE = "VIRNUCPRO_DIGEST_CACHE"
 MOST = 500  # entries; the oldest go first
@@ -36,10 +37,8 @@ class DigestCache:
         named = os.environ.get(ENVIRONMENT_VARIABLE)
         if named is not None:
             return cls(Path(named) if named else None)
-        cache = os.environ.get("XDG_CACHE_HOME", "")
-        if not os.path.isabs(cache):
-            cache = os.path.expanduser("~/.cache")  # stays as it is where nobody knows a home
-        return cls(Path(cache) / "virnucpro" / "digests.json" if os.path.isabs(cache) else None)
+        cache = cache_folder()
+        return cls(cache / "virnucpro" / "digests.json" if cache is not None else None)
 
     def look_up(self, files: Mapping[str, Path]) -> dict[str, str]:
         """The sha256 of those files that are known, by the names they are given with."""

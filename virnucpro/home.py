@@ -23,6 +23,25 @@ def home() -> Path | None:
         return None
 
 
+def cache_folder() -> Path | None:
+    """The user's folder for what can be made again; None where neither XDG_CACHE_HOME nor a home names one."""
+    named, own = os.environ.get("XDG_CACHE_HOME", ""), home()
+    if os.path.isabs(named):
+        return Path(named)
+    return own / ".cache" if own is not None and own.is_absolute() else None
+
+
+def is_private(folder: Path) -> bool:
+    """Make a folder, if it is missing, and see that nobody else can write there: what lies in it may be run.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def expanded(path: str) -> str:
     """A path whose leading ``~`` stands for a home, as a shell writes it out; it leaves that of ``--option=~/x``.
 
@@ -46,9 +65,7 @@ def give_triton_a_cache() -> None:
         return
     with suppress(OSError):  # then there are no kernels, and the log says so
         folder = Path(tempfile.gettempdir()) / f"virnucpro-triton-{os.getuid()}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+        if is_private(folder):
             os.environ[TRITON_CACHE] = str(folder)
             log.debug("No home that can be written: compiled kernels are kept in %s.", folder)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import BadWeights
-from virnucpro.home import expanded, home
+from virnucpro.home import cache_folder, expanded
 
 ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
 # name: (layers, width, attention heads), fair-esm's published sizes
@@ -71,9 +71,8 @@ def default_directory() -> Path:
 
     Without a home there is no such cache, and it is ./weights.
     """
-    here, cache, own = Path("weights"), os.environ.get("XDG_CACHE_HOME", ""), home()
-    place = Path(cache) if os.path.isabs(cache) else own / ".cache" if own else None
-    return here if here.is_dir() or place is None else place / "virnucpro" / "weights"
+    here, cache = Path("weights"), cache_folder()
+    return here if here.is_dir() or cache is None else cache / "virnucpro" / "weights"
 
 
 def find_weights(
