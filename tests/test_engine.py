@@ -16,6 +16,7 @@ from virnucpro.errors import BadRequest
 from virnucpro.loader import FrontEnd
 from virnucpro.outcomes import Outcome, finish
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.prefetch import Prefetcher
 from virnucpro.stream import Step, Stream
 
 CPU = torch.device("cpu")
@@ -40,6 +41,11 @@ def expected(engine):
 
 def outcome_of(engine, window):
     return engine.submit(FrontEnd(engine.recipe)[window]).outcome()
+
+
+def at_hand(engine):
+    """Windows prepared by this process itself."""
+    return Prefetcher(FrontEnd(engine.recipe).__getitem__, 0, 2, retries=3)
 
 
 def numbers(engine, reads, buffer_size=64):
@@ -180,7 +186,7 @@ def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch
 def streamed(engine, windows, **config):
     """The finished windows of a stream."""
     finished = []
-    stream = Stream(windows, FrontEnd(engine.recipe), lambda: engine, RuntimeConfig(**config), 0)
+    stream = Stream(windows, at_hand(engine), lambda: engine, RuntimeConfig(**config))
     stream.run(lambda step: finished.append(finish(step.window, step.outcomes)))
     return finished
 
@@ -224,7 +230,7 @@ def test_an_error_that_passes_costs_nothing(engine, expected, monkeypatch, caplo
 def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
     windows = packing.windows_of(READS, buffer_size=8)
     delivered = []
-    stream = Stream(windows, FrontEnd(engine.recipe), lambda: engine, RuntimeConfig(), 0)
+    stream = Stream(windows, at_hand(engine), lambda: engine, RuntimeConfig())
 
     def deliver(step):
         delivered.append(step.window.index)
@@ -252,7 +258,7 @@ def test_time_without_a_window_is_waiting_too(engine):
     """A worker is told of no window at the moment by None, and waits to be handed one."""
     window, second, *_ = packing.windows_of(READS, buffer_size=4)
     source, steps = iter([window, None, second]), []
-    stream = Stream(source, FrontEnd(engine.recipe), lambda: engine, RuntimeConfig(), 0, idle=lambda: time.sleep(0.25))
+    stream = Stream(source, at_hand(engine), lambda: engine, RuntimeConfig(), idle=lambda: time.sleep(0.25))
     stream.run(steps.append)
     assert [step.window.index for step in steps] == [0, 1]
     assert steps[1].starved >= 0.25

@@ -58,6 +58,14 @@ def test_standard_output_on_a_full_disk_is_told_once(weights):
     assert said.count("\n") == 1
 
 
+def test_nor_does_standard_error_on_one(weights):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command("predict", "nothing.fa"), env=environment(weights), stderr=full, timeout=HANG)
+        assert done.returncode == 2  # bad request: no --output-dir
+        request = command("predict", "nothing.fa", "--output-dir", "out")
+        assert subprocess.run(request, env=environment(weights), stderr=full, timeout=HANG).returncode == 2
+
+
 def test_standard_error_may_lose_its_reader_too(weights, nobody):
     done = subprocess.run(command("predict", "nothing.fa"), env=environment(weights), stderr=nobody, timeout=HANG)
     assert done.returncode == 2

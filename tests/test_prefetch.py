@@ -289,9 +289,8 @@ class Echo:
 
 def test_a_stream_whose_loader_process_hangs_ends_when_it_is_told_to(weights, several, front_end, tmp_path):
     recipe = packing.recipe(weights)
-    faulty = Faulty(front_end, tmp_path, stopped)
-    front_end_that_hangs = type("Hanging", (), {"__getitem__": lambda self, window: faulty(window)})()
-    stream = Stream(several, front_end_that_hangs, lambda: Echo(recipe), RuntimeConfig(), 1)
+    loaders = Prefetcher(Faulty(front_end, tmp_path, stopped), 1, 2, retries=3)
+    stream = Stream(several, loaders, lambda: Echo(recipe), RuntimeConfig())
     threading.Timer(0.2, stream.stop).start()
     steps = []
     stream.run(steps.append)
@@ -302,7 +301,8 @@ def test_a_stream_whose_loader_process_hangs_ends_when_it_is_told_to(weights, se
 def test_a_source_may_have_nothing_for_now(weights, several, front_end):
     recipe = packing.recipe(weights)
     source = iter([None, several[0], None, *several[1:], None])
-    stream, steps = Stream(source, front_end, lambda: Echo(recipe), RuntimeConfig(), 2), []
+    loaders = Prefetcher(front_end.__getitem__, 2, 2, retries=3)
+    stream, steps = Stream(source, loaders, lambda: Echo(recipe), RuntimeConfig()), []
     stream.run(steps.append)
     stream.close()
     assert [step.window.index for step in steps] == [0, 1, 2, 3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn, TextIO
 
 import click
@@ -17,7 +18,7 @@ from virnucpro.commands.predict import predict
 from virnucpro.commands.report import report
 from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
-from virnucpro.imports import leave
+from virnucpro.imports import keep_bytecode, leave_quickly
 from virnucpro.pipes import outlive_readers
 
 log = logging.getLogger("virnucpro")
@@ -59,26 +60,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interrupts.heeded():
             return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("virnucpro: interrupted.", err=True)
-        return Interrupted.exit_code
+    except click.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of a dialogue
+            return _told(
+                f"error: {error.__cause__}. A file of Python's or of a package is cut off: install it again.", 1
+            )
+        return _told("interrupted.", Interrupted.exit_code)
+    except KeyboardInterrupt:
+        return _told("interrupted.", Interrupted.exit_code)
     except Interrupted as error:
-        click.echo(f"virnucpro: {error}", err=True)
-        return error.exit_code
+        return _told(str(error), error.exit_code)
     except VirnucproError as error:
-        click.echo(f"virnucpro: error: {error}", err=True)
-        log.debug("Raised at", exc_info=True)
-        return error.exit_code
+        return _told(f"error: {error}", error.exit_code)
     except OSError as error:
-        click.echo(f"virnucpro: error: {error}. Check the disk and the permissions.", err=True)
+        return _told(f"error: {error}. Check the disk and the permissions.", VirnucproError.exit_code)
+
+
+def _told(message: str, code: int) -> int:
+    """Say it, if standard error takes it, and return the code."""
+    with suppress(OSError):
+        click.echo(f"virnucpro: {message}", err=True)
         log.debug("Raised at", exc_info=True)
-        return VirnucproError.exit_code
+    return code
 
 
 def run() -> NoReturn:
     """The program: `main`, to its exit code."""
+    leave = leave_quickly()
+    keep_bytecode()
     code = main()
-    leave()
-    sys.exit(code)
+    interrupts.ignore()  # all is done
+    leave(code)

@@ -21,6 +21,7 @@ from virnucpro import __version__
 from virnucpro.devices import listed_gpus, usable_cpus
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.home import home
+from virnucpro.imports import why_compiled_anew
 from virnucpro.installation import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
 from virnucpro.needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.published import BY_NAME
@@ -98,6 +99,9 @@ def _installation(errors: dict[str, str]) -> Iterator[Finding]:
         else:
             good.append(f"{name} {version or 'of unknown version'}")
     yield Finding(OK, "packages", ", ".join(good))
+    if reason := why_compiled_anew():
+        advice = "Set XDG_CACHE_HOME to a folder of yours: what Python makes of the source is kept there."
+        yield Finding(NOTE, "start-up", f"torch's source is compiled at every start, for seconds: {reason}", advice)
 
 
 def _gpus(torch: ModuleType | None) -> Iterator[Finding]:

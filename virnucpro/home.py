@@ -32,14 +32,17 @@ def cache_folder() -> Path | None:
 
 
 def is_private(folder: Path) -> bool:
-    """Make a folder, if it is missing, and see that nobody else can write there: what lies in it may be run.
+    """Make a folder, if it is missing, and see that nobody else can write there, or put another in its place.
 
     Raises:
         OSError: It cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    found, above = folder.lstat(), folder.parent.stat()
+    group = 0 if above.st_gid == os.getegid() else stat.S_IWGRP  # one's own, where the umask trusts it
+    safe = not above.st_mode & (group | stat.S_IWOTH) or above.st_mode & stat.S_ISVTX
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return bool(ours and safe and above.st_uid in (0, os.geteuid()))
 
 
 def expanded(path: str) -> str:

@@ -10,9 +10,9 @@ import torch
 
 from virnucpro.engine import Engine
 from virnucpro.errors import BadRequest, one_line
-from virnucpro.loader import FrontEnd
 from virnucpro.models import check_models
 from virnucpro.outcomes import finish
+from virnucpro.prefetch import Prefetcher
 from virnucpro.recipe import Facts
 from virnucpro.stream import Step, Stream
 from virnucpro.utils.hardware import GpuUtilization
@@ -23,10 +23,15 @@ log = logging.getLogger(__name__)
 
 
 class Inline:
-    """A `work.Crew` of one."""
+    """A `work.Crew` of one.
 
-    def __init__(self, work: Work, device: str, rank: int = 0) -> None:
+    Args:
+        loaders: Begun before torch was imported; None to have them begun now.
+    """
+
+    def __init__(self, work: Work, device: str, rank: int = 0, loaders: Prefetcher | None = None) -> None:
         self._work, self._device, self._rank = work, torch.device(device), rank
+        self._loaders = Prefetcher.of(work) if loaders is None else loaders
         self._stream: Stream | None = None
         self._stopped = False
         self.failed_ranks: list[int] = []
@@ -49,21 +54,13 @@ class Inline:
         ready: Callable[[dict[str, str]], None],
         began: Callable[[Window], None] = lambda window: None,
         idle: Callable[[], object] = lambda: None,
-        expendable: bool = False,
     ) -> None:
         """`run`, for windows that come bit by bit; see `stream.Stream`."""
         if self._stopped:
             return
         on_gpu = self._device.type == "cuda"
         self._stream = Stream(
-            windows,
-            FrontEnd(self._work.recipe),
-            lambda: self._engine(ready),
-            self._work.config,
-            self._work.num_workers,
-            began=began,
-            idle=idle,
-            expendable=expendable,
+            windows, self._loaders, lambda: self._engine(ready), self._work.config, began=began, idle=idle
         )
         if self._stopped:
             self._stream.stop()
@@ -81,7 +78,8 @@ class Inline:
             self._stream.stop()
 
     def close(self) -> None:
-        """There are no processes but the loader's, which end by themselves."""
+        """End the loader's processes, if the stream has not."""
+        self._loaders.close()
 
     def _engine(self, ready: Callable[[dict[str, str]], None]) -> Engine:
         if self._device.type == "cuda" and not torch.cuda.is_available():

@@ -67,6 +67,11 @@ def stop_with(stop: Callable[[], None]) -> None:
     _handle(finish)
 
 
+def ignore() -> None:
+    """From now on no signal changes how the program ends."""
+    _handle(signal.SIG_IGN)
+
+
 def _interrupt(number: int, frame: object) -> None:
     """End the run tidily; another signal must not disturb that."""
     _handle(signal.SIG_IGN)

@@ -25,8 +25,9 @@ import numpy as np
 
 from virnucpro.children import follow_the_parent, interrupts_held, why_no_children
 from virnucpro.errors import DeviceLost, one_line
-from virnucpro.loader import Prepared
+from virnucpro.loader import FrontEnd, Prepared
 from virnucpro.windows import Window
+from virnucpro.work import Work
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # s, the longest wait before the caller can look at whether it was stopped
@@ -133,12 +134,18 @@ class Prefetcher:
     """
 
     def __init__(self, prepare: Prepare, processes: int, ahead: int, retries: int, expendable: bool = False) -> None:
-        self._prepare, self._processes, self._ahead = prepare, processes, ahead
+        self.prepare, self._processes, self._ahead = prepare, processes, ahead
         self._retries, self._expendable = retries, expendable
         self._loaders: list[_Loader] = []
         self._in_hand: deque[_Order] = deque()
         self._deaths = self._silence = 0
         self._start()
+
+    @classmethod
+    def of(cls, work: Work, expendable: bool = False) -> Prefetcher:
+        """The loaders that a run asks for."""
+        config, prepare = work.config, FrontEnd(work.recipe).__getitem__
+        return cls(prepare, work.num_workers, config.prefetch_factor, config.max_retries_transient, expendable)
 
     def __len__(self) -> int:
         """Windows in hand, prepared or not."""
@@ -190,7 +197,7 @@ class Prefetcher:
 
     def _prepare_here(self, window: Window) -> Prepared | _Failed:
         try:
-            return self._prepare(window)
+            return self.prepare(window)
         except Exception as error:
             return _Failed(one_line(error))
 
@@ -199,11 +206,14 @@ class Prefetcher:
             self._go_on_without(reason)
         for number in range(self._processes):
             try:
-                self._loaders.append(_Loader(self._prepare))
+                self._loaders.append(_Loader(self.prepare))
             except (OSError, RuntimeError) as error:
                 if number == 0:
                     self._go_on_without(f"none can be started ({one_line(error)})")
                 break
+            except BaseException:
+                self._end_loaders()
+                raise
 
     def _go_on_without(self, reason: str) -> None:
         log.warning("Without loader processes: %s. Windows are prepared by the run itself, which is slower.", reason)

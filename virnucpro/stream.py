@@ -15,7 +15,7 @@ import torch
 
 from virnucpro.engine import Engine, Pending
 from virnucpro.errors import DeviceLost, one_line
-from virnucpro.loader import FrontEnd, Prepared
+from virnucpro.loader import Prepared
 from virnucpro.outcomes import Outcome
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
@@ -55,28 +55,23 @@ class Stream:
     Args:
         source: Yields windows; None where there is none at the moment, in which case `idle` is called before the
             next is asked for, unless something is under way.
-        make_engine: Called once the loader's processes have started, for they must not inherit a CUDA context.
+        loaders: Ended with the stream.
+        make_engine: Called when the first windows are being prepared.
         began: Called with a window when its work is about to be queued.
-        expendable: This process may die of what kills its loader processes: another will be started.
     """
 
     def __init__(
         self,
         source: Iterable[Window | None],
-        front_end: FrontEnd,
+        loaders: Prefetcher,
         make_engine: Callable[[], Engine],
         config: RuntimeConfig,
-        num_workers: int,
         began: Callable[[Window], None] = lambda window: None,
         idle: Callable[[], object] = lambda: None,
-        expendable: bool = False,
     ) -> None:
-        self._front_end, self._config, self._began, self._idle = front_end, config, began, idle
+        self._loaders, self._config, self._began, self._idle = loaders, config, began, idle
         self._source = iter(source)
         self._ended = False  # the source
-        self._prefetcher = Prefetcher(
-            front_end.__getitem__, num_workers, config.prefetch_factor, config.max_retries_transient, expendable
-        )
         self.engine: Engine | None = None
         try:
             self._fill()
@@ -90,7 +85,7 @@ class Stream:
 
     def _fill(self) -> None:
         """Hand out as many windows as there are at the moment, and room for."""
-        while not self._ended and self._prefetcher.room:
+        while not self._ended and self._loaders.room:
             try:
                 window = next(self._source)
             except StopIteration:
@@ -98,7 +93,7 @@ class Stream:
                 return
             if window is None:
                 return
-            self._prefetcher.put(window)
+            self._loaders.put(window)
 
     def run(self, deliver: Callable[[Step], None]) -> None:
         """Run all windows; `deliver` gets each as soon as it is finished, in order.
@@ -120,7 +115,7 @@ class Stream:
         begun = time.perf_counter()  # to wait
         while not self._stopped:
             self._fill()
-            if not self._prefetcher:
+            if not self._loaders:
                 if pending is not None:
                     finished, pending = pending, None
                     deliver(self._step(finished))
@@ -129,7 +124,7 @@ class Stream:
                 else:
                     self._idle()
                 continue
-            if (ready := self._prefetcher.next()) is None:
+            if (ready := self._loaders.next()) is None:
                 continue
             wait = time.perf_counter() - begun
             window, prepared = ready
@@ -152,13 +147,13 @@ class Stream:
 
         Whoever runs one input after the other would have several in memory until Python finds the cycle they are in.
         """
-        self._prefetcher.close()
+        self._loaders.close()
         self.engine = None
 
     @property
     def queue_depth(self) -> int:
         """Windows that the loader processes have in hand or ready."""
-        return len(self._prefetcher)
+        return len(self._loaders)
 
     def _queue(self, window: Window, prepared: Prepared, wait: float, between: Callable[[], None]) -> _Queued:
         try:
@@ -185,7 +180,7 @@ class Stream:
                 torch.cuda.synchronize(self.engine.device)
             except RuntimeError as lost:
                 raise DeviceLost(f"{self.engine.device}: {one_line(lost)}") from error
-        prepared = self._front_end[window]
+        prepared = self._loaders.prepare(window)
         while failures < self._config.max_retries_poison:
             log.warning("Window %d failed (%s); trying again.", window.index, one_line(error))
             try:
@@ -202,7 +197,7 @@ class Stream:
         for only in ((first, middle), (middle, end)):
             part = replace(window, only=only)
             try:
-                parts.append(self.engine.submit(self._front_end[part]).outcome())
+                parts.append(self.engine.submit(self._loaders.prepare(part)).outcome())
             except Exception as again:
                 parts += self._isolated(part, again)
         return parts

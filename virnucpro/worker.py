@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+from virnucpro import startup
 from virnucpro.children import follow_the_parent
 from virnucpro.errors import DeviceLost, VirnucproError
-from virnucpro.imports import uncollected
+from virnucpro.imports import keep_bytecode
 from virnucpro.windows import Window
 from virnucpro.work import Work
 
@@ -28,6 +29,7 @@ STOP = "stop"
 def work_for(pipe: Connection, work: Work, device: str, rank: int) -> None:
     """Body of the process."""
     follow_the_parent()
+    keep_bytecode()
     sender = _Sender(pipe)
     logging.getLogger().handlers = [_PipeHandler(sender)]  # type: ignore[arg-type]  # in a queue's place
     logging.getLogger().setLevel(work.log_level)
@@ -44,10 +46,7 @@ def work_for(pipe: Connection, work: Work, device: str, rank: int) -> None:
 
 
 def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int) -> None:
-    with uncollected():
-        from virnucpro.inline import Inline  # imports torch; the process has said what it is before that
-
-    inline = Inline(work, device, rank)
+    inline = startup.inline(work, device, rank, expendable=True)
     sender.send("ready", inline.check())
     incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
     arrived = threading.Event()  # since `windows` looked last
@@ -78,7 +77,7 @@ def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int)
             yield message
 
     def begin(backends: dict[str, str]) -> None:
-        threading.Thread(target=receive, daemon=True).start()  # only now: the loader's processes are forked already
+        threading.Thread(target=receive, daemon=True).start()
         sender.send("backends", backends)
 
     inline.steps(
@@ -87,7 +86,6 @@ def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int)
         ready=begin,
         began=lambda window: sender.send("began", window.index, window.only),
         idle=arrived.wait,
-        expendable=True,
     )
 
 

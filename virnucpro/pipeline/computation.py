@@ -7,11 +7,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+from virnucpro import startup
 from virnucpro.children import why_no_children
 from virnucpro.devices import Placement, usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
 from virnucpro.fingerprint import Fingerprint
-from virnucpro.imports import uncollected
 from virnucpro.intermediate import keeping
 from virnucpro.manifest import check_same
 from virnucpro.outcomes import Finished
@@ -207,10 +207,7 @@ class Computation:
             threads = 1 if self._recipe.deterministic else max(1, usable_cpus() // len(devices))
         work = Work(self._recipe, self._config, loaders, threads, logging.getLogger().level)
         if by_itself:
-            with uncollected():
-                from virnucpro.inline import Inline  # imports torch
-
-            return Inline(work, devices[0])
+            return startup.inline(work, devices[0])
         from virnucpro.coordinator import Coordinator
 
         return Coordinator(work, devices)
