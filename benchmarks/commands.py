@@ -154,17 +154,18 @@ def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str,
     command = predict(work, path, output_dir)
     if workers == "one":
         command += ["--workers-per-gpu", "1"]
-    return cold(work, command, output_dir.with_name("kernels"))
+    return cold(work, command, output_dir.with_name("caches"))
 
 
 def cold(
-    work: Workload, command: list[str], kernels: Path, cwd: Path | None = None, **variables: str
+    work: Workload, command: list[str], caches: Path, cwd: Path | None = None, **variables: str
 ) -> dict[str, float | None]:
-    """Run a command as for the first time on this machine: no kernel is compiled yet.
+    """Run a command as for the first time on this machine: no kernel is compiled yet, no file known.
 
     Args:
-        kernels: An empty folder, or none yet, for Triton; else the first commit measured here would compile for all
-            others.
+        caches: A folder that is empty or not there yet, for Triton and for what else a program keeps between its runs;
+            else the first commit measured here would work for all others. With that of a command before, it is the
+            second time.
         cwd, variables: Working directory and more of the environment.
     Returns:
         Wall seconds, cold, from the start of Python to its end; host_memory: bytes, of the largest process; of the GPU,
@@ -173,7 +174,8 @@ def cold(
         RuntimeError: It did not end with exit code 0.
     """
     inputs.read_through(inputs.weights(work))
-    environment = os.environ | {"TRITON_CACHE_DIR": str(kernels)} | variables
+    kept = {"TRITON_CACHE_DIR": str(caches / "triton"), "XDG_CACHE_HOME": str(caches.absolute())}
+    environment = os.environ | kept | variables
     if work.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     with tempfile.TemporaryFile() as log, gpu.Watch() as watch:  # a file: the workers would hold a pipe open

@@ -49,6 +49,8 @@ OTHERS = [
     ("fair-esm sorted by length, s for 10,000 proteins", PEERS, ["{workload}", "fair-esm"]),
     ("transformers sorted by length, s for 10,000 proteins", PEERS, ["{workload}", "transformers"]),
     ("one protein, whole command, s", "start_up.OneProtein.track_wall_seconds", ["{workload}"]),
+    ("&hellip; a second time, s", "start_up.OneProteinAgain.track_wall_seconds", ["{workload}"]),
+    ("&hellip; of it loading, s", "start_up.OneProteinAgain.track_loading_seconds", ["{workload}"]),
     ("<code>--help</code>, s", "start_up.Help.track_seconds", []),
     ("front end, s of a core for 10,000 proteins", "front_end.FrontEnd.track_seconds_per_10k", ["proteins"]),
     ("&hellip; for 10,000 frames of reads", "front_end.FrontEnd.track_seconds_per_10k", ["reads"]),

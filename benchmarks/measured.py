@@ -56,9 +56,9 @@ class Measured:
         raise AssertionError(f"{type(self).__name__} does not say what it measures.")
 
     def figure(self, name: str) -> float:
-        """One of them; a figure that this machine does not have is a skip."""
+        """One of them; a figure that this machine, or this commit, does not have is a skip."""
         value = self.figures[name]
         if value is None:
-            print(f"asv: skipped: this machine has no {name.replace('_', ' ')}.")
+            print(f"asv: skipped: no {name.replace('_', ' ')} here.")
             return float("nan")
         return value

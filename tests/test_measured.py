@@ -1,5 +1,6 @@
 """What asv's benchmarks of this project have in common: measured once, failed once, skipped with a reason."""
 
+import json
 import math
 import os
 import subprocess
@@ -167,18 +168,42 @@ def test_a_command_that_fails_is_no_measurement(monkeypatch, tmp_path):
         commands.run(work, tmp_path / "no-such-file.fa", "default", tmp_path / "out")
 
 
-def test_a_command_finds_no_kernels_of_the_command_before(monkeypatch, tmp_path):
-    caches, start = [], subprocess.Popen
+@pytest.fixture
+def caches(monkeypatch, tmp_path):
+    """Of each command that is run, which does nothing: where it keeps kernels and the rest, and what was there."""
+    found, start = [], subprocess.Popen
 
     def start_nothing(command, env, **options):
-        caches.append(Path(env["TRITON_CACHE_DIR"]))
-        caches[-1].mkdir()  # fails if it is there already
+        places = Path(env["TRITON_CACHE_DIR"]), Path(env["XDG_CACHE_HOME"])
+        found.append((*places, [place.exists() for place in places]))
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
         return start(["true"], **options)
 
     monkeypatch.setattr(inputs, "require", inputs.WORKLOADS.get)
     monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
     monkeypatch.setattr(subprocess, "Popen", start_nothing)
+    return found
+
+
+def test_a_command_finds_nothing_that_the_command_before_has_kept(caches):
     for _ in range(2):
         start_up.OneProtein().measure("cpu-small")
-    assert len(caches) == 2
-    assert not any(cache.exists() for cache in caches)
+    assert [there for *_, there in caches] == [[False, False]] * 2
+    assert not any(place.exists() for *places, _ in caches for place in places)
+
+
+def test_the_second_command_finds_what_the_first_has_kept(caches):
+    found = start_up.OneProteinAgain().measure("cpu-small")
+    (*first, _), (*second, there) = caches
+    assert second == first and there == [True, True]
+    assert found["wall_seconds"] > 0 and found["loading_seconds"] is None, "the command wrote no manifest"
+
+
+def test_loading_is_what_is_neither_computing_nor_writing(tmp_path):
+    stages = {"reading the input": 0.5, "loading the models": 2.5, "computing": 0.75, "writing the results": 0.25}
+    sessions = [{"stage_seconds": dict.fromkeys(stages, 9.0)}, {"stage_seconds": stages}]
+    (tmp_path / "one_run.json").write_text(json.dumps({"sessions": sessions}))
+    assert start_up.loading_seconds(tmp_path, 5.0) == 4.0
+    (tmp_path / "one_run.json").write_text("{}")  # as version 2.0 has it: without sessions
+    assert start_up.loading_seconds(tmp_path, 5.0) is None

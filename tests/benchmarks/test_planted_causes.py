@@ -191,7 +191,7 @@ def test_a_version_that_is_no_faster(tmp_path):
         code = f"import runpy, time; time.sleep({nap}); runpy.run_module('benchmarks.embed', run_name='__main__')"
         command = [sys.executable, "-c", code, str(proteins(folder, COUNT)), str(folder / "out")]
         command += ["--weights-dir", str(inputs.weights(WORK)), "--esm-model", WORK.esm_model]
-        figures = commands.cold(WORK, command, folder / "kernels", **run_from(ROOT))
+        figures = commands.cold(WORK, command, folder / "caches", **run_from(ROOT))
         sides.append(record("0", "0", {"architecture": "a", "precision": "p", "packing": "k"}, figures))
         nap = figures["wall_seconds"]
     baseline, candidate = sides

@@ -199,7 +199,7 @@ class TestV1Comparison:
         command += ["--weights-dir", str(inputs.weights(WORK)), "--esm-model", WORK.esm_model]
         gpu.cool_down(inputs.cache())
         free = gpu.memory_used()  # now that the weights are made, for which this process may have used the GPU
-        figures = commands.cold(WORK, command, folder / "kernels", **run_from(ROOT))
+        figures = commands.cold(WORK, command, folder / "caches", **run_from(ROOT))
         gpu.used(inputs.cache())
         run = read_json(folder / "out" / f"{fasta.stem}_run.json")
         assert run["virnucpro"] == virnucpro.__version__ != V1_VERSION
@@ -215,7 +215,7 @@ class TestV1Comparison:
         gpu.cool_down(inputs.cache())
         folder = fresh(results_dir / "v1")
         command = commands.predict(WORK, fasta, folder / "out")
-        figures = commands.cold(WORK, command, folder / "kernels", **run_from(v1_code))
+        figures = commands.cold(WORK, command, folder / "caches", **run_from(v1_code))
         gpu.used(inputs.cache())
         # What the run itself left says whose code it was.
         run = read_json(folder / "out" / f"{fasta.stem}_run.json")
