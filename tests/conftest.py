@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -84,6 +85,15 @@ def one_thread() -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def quick_workers(one_thread: None) -> Iterator[None]:
+    """Workers are forks of a process that has imported torch, which else takes most of the time that they live."""
+    multiprocessing.set_forkserver_preload(["virnucpro.inline"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("virnucpro.agent.START", "forkserver")
+        yield
 
 
 @pytest.fixture

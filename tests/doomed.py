@@ -45,8 +45,10 @@ def serve() -> None:
 
     import virnucpro.inline
     import virnucpro.pipeline.run  # noqa: F401
+    from virnucpro import agent
 
     torch.set_num_threads(1)
+    agent.START = "fork"  # its workers need not import all that again
     for line in sys.stdin:
         order = json.loads(line)
         begun = time.monotonic()

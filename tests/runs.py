@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def write_reads(path, count, codons, seed):
 
 @pytest.fixture(scope="module")
 def reads(tmp_path_factory):
-    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=80, seed=5)
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=30, seed=5)
 
 
 def options(out, buffer_size=4):
@@ -106,8 +107,9 @@ def children_of(pid, name="spawn_main"):
     """Process ids of the spawned workers, from /proc."""
     found = []
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if name in Path(f"/proc/{child}/cmdline").read_text():
-            found.append(int(child))
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if name in Path(f"/proc/{child}/cmdline").read_text():
+                found.append(int(child))
     return found
 
 

@@ -24,6 +24,12 @@ def without_a_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
+@pytest.fixture(autouse=True)
+def good_packages(monkeypatch):
+    """They are imported here already; that doctor has another process try takes seconds, and has tests of its own."""
+    monkeypatch.setattr(doctor, "import_errors", dict)
+
+
 def findings(weights, quick=True, **more):
     found = list(examine(Settings(("-",), weights, weights_dir=weights, esm_model=ESM_8M, **more), quick))
     assert all(isinstance(finding.text, str) for finding in found)

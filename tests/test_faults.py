@@ -28,7 +28,7 @@ from virnucpro.weights import WeightPaths
 from virnucpro.windows import Piece, Window
 from virnucpro.work import Work
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 WINDOWS, PROTEINS = 5, 4  # and as many in each
 SEQUENCES = [
     ["".join(np.random.default_rng((w, p)).choice(list("ADEFGHIKLM"), 12)) for p in range(PROTEINS)]

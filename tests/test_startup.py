@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import DATA, ESM_8M, ROOT, environment
 from surroundings import HANG
 
 from virnucpro.doctor import NOTE, examine
@@ -186,12 +186,13 @@ def test_loaders_are_there_before_torch(tmp_path, weights):
         "    return of(cls, *given)\n"
         "prefetch.Prefetcher.of = classmethod(noted)\n"
         "from virnucpro.cli import run\n"
-        f"sys.argv[1:] = ['predict', {str(ROOT / 'tests/data/small.fa')!r}, '--output-dir', 'out', '--weights-dir',"
-        f" {str(weights)!r}, '--esm-model', 'esm2_t6_8M_UR50D', '--num-workers', '1', '--no-progress']\n"
         "run()"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                          capture_output=True, text=True, timeout=HANG)  # fmt: skip
+    options = ("--output-dir", "out", "--esm-model", ESM_8M, "--num-workers", "1", "--no-progress")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", DATA / "small.fa", *options], cwd=tmp_path, env=environment(weights),
+        capture_output=True, text=True, timeout=HANG,
+    )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "loaders\n"), done.stderr
 
 

@@ -251,7 +251,7 @@ def test_memory_grows_by_a_hash_a_record(files):
 
     The second pass keeps nothing. A set of the ids would take about 100 bytes a record.
     """
-    few, many = 10_000, 200_000
+    few, many = 10_000, 100_000
     paths = files(*("".join(f">read_{i:09}\nACGT\n" for i in range(count)) for count in (few, many)))
     read_twice(paths[:1])  # what is made once is there
     least, most = peak_memory(read_twice, paths[:1]), peak_memory(read_twice, paths[1:])

@@ -11,10 +11,12 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from typing import Literal
 
 from virnucpro.tasks import Key, Task
 from virnucpro.work import Work
 
+START: Literal["spawn"] = "spawn"  # a new interpreter: a fork would have this one's locks, and could not use CUDA
 PATIENCE = 30.0  # s, for a worker to end by itself
 
 
@@ -36,7 +38,7 @@ class Agent:
         self.since = 0.0  # when it last got on, by the coordinator's own clock
         self.warned = False  # the user, that it takes long
         self.why = ""  # it ended, or was ended
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START)
         resource_tracker.ensure_running()  # started with the first child, it would unblock the signals again
         self.pipe, child_end = context.Pipe()
         # Not a daemon, which could have no loader processes; it follows its parent all the same.
