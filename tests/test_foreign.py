@@ -79,7 +79,13 @@ def test_is_called_by_its_name(tmp_path, name):
 
 @pytest.mark.parametrize(
     "content",
-    [b"# NEXUS is another\n>a\nACGT\n", b"@HD VN:1\nACGT\n+\nIIII\n", b">BAM\x02\nACGT\n", b">ID   a\nACGT\n"],
+    [
+        b"# NEXUS is another\n>a\nACGT\n",
+        b"@HD VN:1\nACGT\n+\nIIII\n",
+        b">BAM\x02\nACGT\n",
+        b">ID   a\nACGT\n",
+        b">" + b"a" * 256 + b"ustar\nACGT\n",  # where tar has that word
+    ],
 )
 def test_fasta_is_not_taken_for_another(tmp_path, content):
     (tmp_path / "in.fa").write_bytes(content.replace(b"\x02", b""))

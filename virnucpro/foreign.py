@@ -36,7 +36,7 @@ _FORMATS = [
         (rb"\{\\rtf|\xd0\xcf\x11\xe0", "a document of a word processor or spreadsheet", _TEXT),
         (rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|word/|xl/|mimetype)", "a document of an office program", _TEXT),
         (rb"PK\x03\x04|PK\x05\x06", "a zip archive", _UNPACK),
-        (rb".{257}ustar", "a tar archive", _UNPACK),
+        (rb"(?![>@]).{257}ustar", "a tar archive", _UNPACK),
         (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
         (rb"Rar!\x1a\x07", "a RAR archive", _UNPACK),
         (rb"\x1f[\x9d\xa0]", "compressed by compress (.Z)", "Decompress it: gzip -d"),
