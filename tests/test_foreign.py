@@ -42,6 +42,7 @@ FILES = {
     "SAM": (b"@HD\tVN:1.6\n@SQ\tSN:a\tLN:4\nr\t0\ta\t1\t9\t4M\t*\t0\t0\tACGT\tIIII\n", "SAM. Make FASTQ"),
     "VCF": (b"##fileformat=VCFv4.2\n", "variants without sequences"),
     "GFF": (b"##gff-version 3\na\t.\tgene\t1\t3\t.\t+\t.\tID=1\n##FASTA\n>a\nACGT\n", "GFF"),
+    "PIR": (b">P1;CRAB\nALPHA CRYSTALLIN - duck\nMDITIHNPLI*\n", "PIR, whose second lines are titles. Make FASTA"),
     "GenBank": (b"LOCUS       AB1  4 bp DNA\nORIGIN\n        1 acgt\n//\n", "a GenBank flat file. Make FASTA of it"),
     "EMBL": (b"ID   AB1; SV 1; linear; DNA\n", "an EMBL or UniProt flat file"),
     "NEXUS": (b"#NEXUS\nbegin data;\n", "NEXUS"),
@@ -84,6 +85,8 @@ def test_is_called_by_its_name(tmp_path, name):
         b"@HD VN:1\nACGT\n+\nIIII\n",
         b">BAM\x02\nACGT\n",
         b">ID   a\nACGT\n",
+        b">N1;size=7\nACGT\n",
+        b">P1;a;size=7;\nACGT\n",
         b">" + b"a" * 256 + b"ustar\nACGT\n",  # where tar has that word
     ],
 )

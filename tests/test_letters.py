@@ -46,6 +46,7 @@ def records(path, content, kind=None):
         (b">a\nAC\ne\tgene\t1\t3\n", "nucleotide", "line 3: record 1 (a) has '1' in its sequence: positions"),
         (b">a\nacgt\n//\n", None, "line 3: record 1 (a) has '/' in its sequence. Remove it."),
         (b">a\nACGT\n\x1a", None, "line 3: record 1 (a) has '\\x1a' in its sequence: the file is damaged"),
+        (b"@a\nACGT \n+\nIIIII\n", None, "line 4: record 1 (a) has 4 letters and 5 qualities"),
         (b"@a\nA\n+\nI@b\nA\n+\nI\n", None, "line 4: record 1 (a) has 1 letters and 3 qualities; the file"),
         (b"@a\nA\n+\nI\n>b\nA\n", None, "line 5: record 2 begins with '>b', not with '@'."),
         (b">a\nAC\n>b\x1b[2J\nAC\n", None, "line 3: record 2 has an id with control characters"),
@@ -56,7 +57,7 @@ def records(path, content, kind=None):
         (b">a\nAC\n>\xe9 x\nAC\n", None, "line 3: record 2 has an id that is not UTF-8"),
     ],
     ids=["glued", "glued later", "positions", "qualities", "fastq", "NUL", "control", "byte", "umlaut",
-         "second mark", "Arabic digit", "GFF", "end of GenBank", "end of DOS", "glued FASTQ", "FASTA in FASTQ",
+         "second mark", "Arabic digit", "GFF", "end of GenBank", "end of DOS", "blank", "glued FASTQ", "FASTA in FASTQ",
          "escape", "protein in DNA", "lone CR", "in FASTQ", "wrapped FASTQ", "id in Latin-1"],
 )  # fmt: skip
 def test_what_is_no_letter_is_named_with_its_place(tmp_path, content, kind, message):
@@ -185,7 +186,9 @@ def test_fastq_without_bgzips_last_block_is_read_with_a_warning(tmp_path, caplog
 @pytest.mark.parametrize(
     "sequence, alike",
     [(DNA[:20], True), (DNA.replace("T", "U").lower(), True), (DNA + "N", True), (DNA[:19], False), (DNA + "L", False),
-     (DNA + "-" + DNA, False), ("AG" * 20, False), ("ACGN" * 9, False), ("", False)],
+     (DNA + "-" + DNA, True), (f"XX{DNA}--", True), (DNA[:19] + "-N", True), (DNA[:19] + "--", False),
+     (DNA + "R" + DNA, True), (DNA + "R", False), (DNA + "RYSW" + DNA, True), (DNA + "RYSWKM" + DNA, False),
+     ("AG" * 20, False), ("ACGN" * 9, False), ("", False)],
 )  # fmt: skip
 def test_what_looks_like_dna(sequence, alike):
     assert looks_like_dna(sequence) is alike
@@ -218,7 +221,23 @@ def test_later_records_of_another_kind_are_noticed(tmp_path, caplog):
         survey([str(path)])
     with caplog.at_level(logging.WARNING):
         say_what_was_read(survey([str(path)], "protein"))
-    assert "1 of 2 records have no letters but A, C, G, T, U and N" in caplog.text
+    assert "1 of 2 records are DNA by their letters" in caplog.text
+
+
+@pytest.mark.parametrize("letters", [DNA.replace("ACG", "AC-G", 1), DNA * 2 + "R", "XXXX" + DNA])
+def test_dna_with_gaps_masks_or_codes_is_no_protein(tmp_path, letters):
+    path = tmp_path / "x"
+    path.write_text(PROTEIN + f">d\n{letters}\n")
+    with pytest.raises(BadInput, match=r"record 2 \(d\) is DNA by its letters"):
+        survey([str(path)])
+    with pytest.raises(BadRequest, match=r"DNA, where proteins were asked for"):
+        kind_of_reads([Read("d", letters)], "protein")
+
+
+def test_empty_records_tell_nothing_of_the_kind(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("".join(f">e{i}\n" for i in range(1_001)) + PROTEIN)
+    assert survey([str(path)]).kind == "protein"
 
 
 def test_rna_beside_dna_and_gaps_are_told(tmp_path, caplog):

@@ -23,6 +23,7 @@ _FORMATS = [
         (rb"@(HD\tVN:|SQ\tSN:|RG\tID:|PG\tID:|CO\t)", "SAM", _BAM),
         (rb"BCF[\x01-\x09]|##fileformat=VCF", "VCF or BCF, variants without sequences", _FETCH),
         (rb"##gff-version|##gtf|#!genome-build", "GFF or GTF, places in sequences", _FETCH),
+        (rb">(P1|F1|D[LC]|R[LC]|N[13]|XX);[^;=\s]+\s*\n", "PIR, whose second lines are titles", _SEQRET),
         (rb"LOCUS {3,}", "a GenBank flat file", _SEQRET),
         (rb"ID {3}\S", "an EMBL or UniProt flat file", _SEQRET),
         (rb"#NEXUS", "NEXUS", _SEQRET),

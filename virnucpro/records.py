@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -9,6 +10,7 @@ from virnucpro.alphabet import BLANKS, STRANGER, describe_stranger
 
 _BLOCK = 2**16  # characters that are taken apart at once
 _COMMENT = (b"#", b";")  # first characters of a line of FASTA
+_INDENTED = re.compile(rb"\n[ \t]+>")
 
 
 class BadRecord(Exception):
@@ -24,7 +26,7 @@ def fasta(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield id and sequence of each record.
 
     Whole blocks are split at their headers, for most records are as they should be. One that is not is read again line
-    by line: it holds a comment, an indented header, or something that is refused.
+    by line: it holds a comment, or something that is refused.
 
     Args:
         text: Open at the first header, with line ends as Python has them.
@@ -35,43 +37,43 @@ def fasta(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
     """
     start, parts = line, list[bytes]()  # of the record that the next block may go on with
     while block := (text.read(_BLOCK) + text.readline()).encode("utf-8", "surrogateescape"):
-        first, *others = (b"\n" + block).split(b"\n>")
-        line += block.count(b"\n")
+        block = b"\n" + block
+        if b"\n " in block or b"\n\t" in block:
+            block = _INDENTED.sub(b"\n>", block)
+        first, *others = block.split(b"\n>")
+        begun, line = line + first.count(b"\n"), line + block.count(b"\n") - 1
         if first:
             parts.append(first[1:])
         if not others:
             continue
         records = ([b"".join(parts)] if parts else []) + others[:-1]
+        known, number = len(records) - len(others) + 1, begun  # the line in which records[known] begins
         for place, record in enumerate(records):
             header, _, body = record.partition(b"\n")
             name = id_of(header.decode("utf-8", "surrogateescape"))
             sequence = body.translate(table, BLANKS)
             if not name or STRANGER in sequence:
-                if place or not parts:  # it began in this block, so many lines before its end
-                    start = line - sum(each.count(b"\n") + 1 for each in [*records[place:], others[-1]]) + 1
-                yield from _by_lines(record, start, table)
+                if place >= known:
+                    number += sum(each.count(b"\n") + 1 for each in records[known:place])
+                    known = place
+                yield _by_lines(record, number if place >= known else start, table)
             else:
                 yield name, sequence
         start, parts = line - others[-1].count(b"\n"), others[-1:]
-    yield from _by_lines(b"".join(parts), start, table)
+    yield _by_lines(b"".join(parts), start, table)
 
 
-def _by_lines(record: bytes, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
-    """A record without its ``>``, or several whose headers are indented."""
-    lines = record.split(b"\n")
-    header, parts = lines[0].decode("utf-8", "surrogateescape"), list[bytes]()
-    name = _named(header, line)
-    for number, each in enumerate(map(bytes.strip, lines[1:]), start=line + 1):
-        if each.startswith(b">"):
-            yield name, b"".join(parts)
-            header, parts = each[1:].decode("utf-8", "surrogateescape"), []
-            name = _named(header, number)
-        elif not each.startswith(_COMMENT):
+def _by_lines(record: bytes, line: int, table: bytes) -> tuple[str, bytes]:
+    """A record without its ``>``."""
+    header, *lines = record.split(b"\n")
+    name, parts = _named(header.decode("utf-8", "surrogateescape"), line), list[bytes]()
+    for number, each in enumerate(map(bytes.strip, lines), start=line + 1):
+        if not each.startswith(_COMMENT):
             sequence = each.translate(table, BLANKS)
             if STRANGER in sequence:
                 raise BadRecord(number, f"has {describe_stranger(each, table)}", name)
             parts.append(sequence)
-    yield name, b"".join(parts)
+    return name, b"".join(parts)
 
 
 def fastq(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
@@ -94,7 +96,8 @@ def fastq(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
             raise BadRecord(
                 line + 2, "has another header after its '+' than after its '@'. Fetch or write it again.", name
             )
-        if len(sequence) != len(quality) and len(sequence.rstrip()) != len(quality.rstrip()):
+        same = len(sequence) == len(quality) and not sequence[-2:-1].isspace()
+        if not same and len(sequence.rstrip()) != len(quality.rstrip()):
             counts = f"{len(sequence.rstrip())} letters and {len(quality.rstrip())} qualities"
             raise BadRecord(line + 3, f"has {counts}; the file is cut off or damaged. Fetch or write it again.", name)
         raw = sequence.encode("utf-8", "surrogateescape")

@@ -40,7 +40,7 @@ def say_what_was_read(survey: Survey) -> None:
         )  # fmt: skip
     if survey.dna:
         log.warning(
-            "%d of %d records have no letters but A, C, G, T, U and N. They are read as proteins, as was asked for.",
+            "%d of %d records are DNA by their letters. They are read as proteins, as was asked for.",
             survey.dna, survey.records,
         )  # fmt: skip
     unit = "bp" if survey.kind == "nucleotide" else "residues"
