@@ -37,6 +37,19 @@ def spoil_classifier(path):
     torch.save(model.state_dict(), path)
 
 
+def count_in(path):
+    state = classifier(344).state_dict()
+    state["hidden_layer.weight"] = state["hidden_layer.weight"].int()
+    torch.save(state, path)
+
+
+def lead_out(path):
+    """The end of a zip file says that its list of parts lies before it."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 12] = 255
+    path.write_bytes(content)
+
+
 def swap_tokens(path):
     """Two tokens of three letters change their ids."""
     content = json.loads(path.read_text())
@@ -77,6 +90,16 @@ BROKEN = {
         "esm2_t12_35M_UR50D.pt (--esm-model esm2_t12_35M_UR50D)",
     ),
     "a hole": (lambda w: make_hole(w / f"{ESM_8M}.pt"), f"{ESM_8M}.pt: damaged (Bad CRC-32 for file"),
+    "parts before the begin": (lambda w: lead_out(w / "500_model.pth"), "500_model.pth: damaged"),
+    "brackets without end": (
+        lambda w: (w / "DNABERT-S" / "config.json").write_text('{"a":' + "[" * 200_000),
+        "cannot be read as JSON",
+    ),
+    "more layers than tensors": (
+        lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=10**9),
+        "1000000000 layers, but ",
+    ),
+    "whole numbers": (lambda w: count_in(w / "500_model.pth"), "hidden_layer.weight holds no floating-point numbers"),
     "a web page": (lambda w: (w / f"{ESM_8M}.pt").write_text("<html>"), "a web page? a git-lfs pointer?"),
     "text as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", hidden_size="24"), "width is '24', not a"),
     "null as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=None), "layers is None"),

@@ -276,9 +276,10 @@ def test_the_oldest_entries_go(tmp_path, monkeypatch):
         ({"HOME": "/home/ada", "XDG_CACHE_HOME": "c"}, "/home/ada/.cache/virnucpro/digests.json"),
         ({"HOME": "/home/ada", "VIRNUCPRO_DIGEST_CACHE": "/d.json"}, "/d.json"),
         ({"HOME": "/home/ada", "VIRNUCPRO_DIGEST_CACHE": ""}, None),
+        ({"HOME": "/home/ada", "VIRNUCPRO_DIGEST_CACHE": "/dev/null"}, None),
         ({}, None),
     ],
-    ids=["home", "XDG", "XDG is relative", "named", "switched off", "no home"],
+    ids=["home", "XDG", "XDG is relative", "named", "switched off", "a device", "no home"],
 )
 def test_where_the_cache_is(monkeypatch, environment, path):
     def no_entry(uid):
@@ -549,3 +550,8 @@ def test_what_a_run_says_of_weights(tmp_path, known, caplog, published, recorded
         assert refused, error
         assert f"{ESM_8M}.pt: not the file on record (sha256 {ZEROS}, expected {OTHER})" in str(error)
     assert ("Not the published file" in caplog.text) == warned
+
+
+def test_a_file_that_cannot_be_read_is_named():
+    with pytest.raises(OSError, match="/proc/self/mem"):
+        hashing.digest_of("/proc/self/mem")  # reading at its begin fails

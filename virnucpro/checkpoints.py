@@ -23,6 +23,7 @@ from virnucpro.errors import BadWeights
 from virnucpro.weights import HUGGING_FACE_FILES
 
 State = dict[str, Tensor]
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COPIERS = 8  # threads
 
 
@@ -51,7 +52,7 @@ def read_pickled(path: Path, allowed: list[Any], mmap: bool = True) -> Any:
         ) from error
     except PermissionError as error:
         raise BadWeights(f"{path}: cannot be read ({error.strerror}). Ask its owner for access.") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+    except (RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError) as error:
         raise BadWeights(
             f"{path}: damaged or not a PyTorch weights file ({_first_line(error)}). Fetch it again."
         ) from error
@@ -133,7 +134,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadWeights(f"{path}: cannot be read as JSON ({_first_line(error)}). Fetch it again.") from error
     if not isinstance(content, dict):
         raise BadWeights(f"{path}: expected a JSON object, found {type(content).__name__}. Fetch it again.")
@@ -176,11 +177,16 @@ def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Pat
     """Check that `state` holds the tensors of a model, and no others.
 
     Raises:
-        BadWeights: Names or shapes on either side that the other lacks.
+        BadWeights: Names or shapes on either side that the other lacks, or what is no plain tensor of numbers.
     """
-    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
-    if strangers:
-        raise BadWeights(f"{source}: {strangers[0]} is no tensor. Is it the right file?")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise BadWeights(f"{source}: {name} is no tensor. Is it the right file?")
+        plain = value.layout == torch.strided and value.device.type == "cpu"
+        if expected.get(name) and not (plain and value.dtype in _FLOATS):  # a mere count, of shape (), is no weight
+            raise BadWeights(
+                f"{source}: {name} holds no floating-point numbers of 16 to 64 bits. Is it the right file?"
+            )
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     wrong = sorted(name for name in expected.keys() & state.keys() if tuple(state[name].shape) != expected[name])
     if missing or extra or wrong:
@@ -190,6 +196,16 @@ def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Pat
             if names
         ]
         raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(told)}. Is it the right file?")
+
+
+def check_layers(layers: int, state: State, source: Path) -> None:
+    """Check that a model can have so many layers, before anything is made for each.
+
+    Raises:
+        BadWeights: There are fewer tensors than that.
+    """
+    if layers > len(state):
+        raise BadWeights(f"{source}: {layers} layers, but {len(state)} tensors are there. Fetch it again.")
 
 
 def layer_shapes(width: int, norms: list[str], linears: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:

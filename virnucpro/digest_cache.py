@@ -36,7 +36,8 @@ class DigestCache:
         """The file that VIRNUCPRO_DIGEST_CACHE names, none if that is empty; else one in the user's cache directory."""
         named = os.environ.get(ENVIRONMENT_VARIABLE)
         if named is not None:
-            return cls(Path(named) if named else None)
+            path = Path(named)
+            return cls(path if named and (path.is_file() or not path.exists()) else None)  # /dev/null keeps nothing
         cache = cache_folder()
         return cls(cache / "virnucpro" / "digests.json" if cache is not None else None)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from virnucpro.checkpoints import State, check_shapes, check_sizes, layer_shapes, read_hugging_face
+from virnucpro.checkpoints import State, check_layers, check_shapes, check_sizes, layer_shapes, read_hugging_face
 from virnucpro.errors import BadWeights
 
 WIDTH, HEADS, NORM_EPS = 768, 12, 1e-12  # of the published model
@@ -71,6 +71,7 @@ def read_dnabert(folder: Path) -> tuple[DnabertShape, State]:
         for theirs, ours in _NAMES.items():
             name = name.replace(theirs, ours)
         state[name] = tensor
+    check_layers(shape.layers, state, folder)
     check_shapes(_shapes(shape), state, folder)
     return shape, state
 

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import torch
 
-from virnucpro.checkpoints import State, check_shapes, check_sizes, layer_shapes, read_fair_esm, read_hugging_face
+from virnucpro.checkpoints import (
+    State,
+    check_layers,
+    check_shapes,
+    check_sizes,
+    layer_shapes,
+    read_fair_esm,
+    read_hugging_face,
+)
 from virnucpro.errors import BadWeights
 from virnucpro.tokens import VOCABULARY
 from virnucpro.weights import ESM2_SIZES
@@ -81,6 +89,7 @@ def _read_fair_esm(path: Path) -> tuple[Esm2Shape, State]:
     except AttributeError as error:
         raise BadWeights(f"{path}: not an ESM-2 checkpoint ({error}). Fetch the published .pt file.") from error
     check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, path)
+    check_layers(shape.layers, state, path)
     _check_mlp(getattr(options, "encoder_ffn_embed_dim", 4 * shape.width), shape, path)
     return shape, _with_rotary(_used(state), shape)
 
@@ -106,6 +115,7 @@ def _read_hugging_face(folder: Path) -> tuple[Esm2Shape, State]:
             "33 tokens, layer_norm_eps 1e-5, hidden_act gelu, no emb_layer_norm_before). Fetch the folder again."
         )
     check_sizes({"layers": shape.layers, "width": shape.width, "heads": shape.heads}, folder / "config.json")
+    check_layers(shape.layers, tensors, folder)
     _check_mlp(config.get("intermediate_size", 4 * shape.width), shape, folder / "config.json")
     state = {}
     for name, tensor in _used({name.removeprefix("esm."): tensors[name] for name in tensors}).items():

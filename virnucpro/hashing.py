@@ -57,8 +57,11 @@ def digest_of(
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", os.fsdecode(path))
         before = identity_of(file)
-        sha256 = sha256_of(file, progress)
-        damage = None if sha256 in known else damage_of(file)
+        try:
+            sha256 = sha256_of(file, progress)
+            damage = None if sha256 in known else damage_of(file)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fsdecode(path)) from error  # which of reading names no file
         settled = before is not None and is_settled(file, begun) and identity_of(file) == before
     return Digest(sha256, damage, before if settled else None)
 
@@ -116,6 +119,10 @@ def damage_of(file: IO[bytes]) -> str | None:
                             pass
     except (zipfile.BadZipFile, EOFError, ValueError, RuntimeError, struct.error, OverflowError) as error:
         return " ".join(str(error).split())[:200].rstrip(".") or "it ends early"
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return "its list of parts leads out of it"  # to a place before its begin
     return None
 
 

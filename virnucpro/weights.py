@@ -172,6 +172,6 @@ def missing_shards(model: Path) -> list[str]:
         return []
     try:
         named = {Path(name).name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return [index.name]
     return sorted(name for name in named if not (model / name).is_file())
