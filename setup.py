@@ -32,7 +32,6 @@ setup(
     install_requires=[
         "torch>=2.10",
         "numpy>=1.26",
-        "dnaio>=1.2.4",
         "xopen>=2.1",
         "tokenizers>=0.20",
         "safetensors>=0.4.5",

@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy():
     for command_name in ((), ("predict",), ("weights", "fetch"), ("doctor",), ("parity",), ("report",)):
         script = (
             f"import sys; from virnucpro.cli import main; code = main([*{command_name}, '--help'])\n"
-            "assert code == 0 and not {'torch', 'numpy', 'dnaio', 'httpx2', 'rich', 'matplotlib'} & set(sys.modules)"
+            "assert code == 0 and not {'torch', 'numpy', 'h5py', 'httpx2', 'rich', 'matplotlib'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 

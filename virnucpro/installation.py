@@ -9,7 +9,7 @@ from importlib import metadata
 
 # Packages by the name they are installed under, and what is imported of them.
 REQUIRED = {
-    "torch": "torch", "numpy": "numpy", "dnaio": "dnaio", "xopen": "xopen", "tokenizers": "tokenizers",
+    "torch": "torch", "numpy": "numpy", "xopen": "xopen", "tokenizers": "tokenizers",
     "safetensors": "safetensors.torch", "h5py": "h5py", "click": "click", "rich": "rich", "nvidia-ml-py": "pynvml",
     "matplotlib": "matplotlib", "jinja2": "jinja2",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from virnucpro import __version__
 from virnucpro.installation import version_of
 
-PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "dnaio", "xopen", "h5py")
+PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "xopen", "h5py")
 
 
 def session() -> dict[str, Any]:
