@@ -56,10 +56,15 @@ def warm_up(recipe: Recipe, device: torch.device, dtype: torch.dtype) -> tuple[O
             steps.append(partial(attend, x_TD.clone(), heads, turned))
         steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
         steps.append(partial(ops.gelu if turned else ops.gated_gelu, x_TD.clone()))
-        steps.append(partial(torch.mm, x_TD, x_TD.T))  # whose library takes a moment at its first call
+        steps.append(partial(_multiply, x_TD))
     with ThreadPoolExecutor(THREADS) as pool:  # a compiler lets Python go on for most of its time
         list(pool.map(compiled, steps))
     return ops, told, tuple(failed)
+
+
+def _multiply(x_TD: Tensor) -> None:
+    """A matrix product, whose library takes a moment at its first call; it warns in a thread that has done nothing."""
+    torch.mm(x_TD.clone(), x_TD.T)
 
 
 def _attend(x_TD: Tensor, heads: int, turned: bool) -> None:
