@@ -48,7 +48,7 @@ def why_compiled_anew() -> str | None:
     if sys.dont_write_bytecode:
         return "PYTHONDONTWRITEBYTECODE is set"
     folder = spec.cached if sys.pycache_prefix else os.path.dirname(spec.origin)
-    there = next(place for place in (Path(folder), *Path(folder).absolute().parents) if place.exists())
+    there = next(place for place in (Path(folder), *Path(folder).absolute().parents) if os.path.exists(place))
     return None if os.access(there, os.W_OK) else f"{there} cannot be written"
 
 
@@ -63,9 +63,9 @@ def keep_bytecode() -> None:
         return
     if (why := why_compiled_anew()) is None or (cache := cache_folder()) is None:
         return
-    above = cache / "virnucpro"
-    folder = above / "bytecode" / _surroundings()
     with suppress(OSError):  # then it is made anew
+        above = cache / "virnucpro"
+        folder = above / "bytecode" / _surroundings()
         if all(map(is_private, (above, folder.parent, folder))):  # what lies there is run
             log.debug("%s: bytecode is kept in %s.", why, folder)
             os.environ["PYTHONPYCACHEPREFIX"] = os.environ[_KEPT] = str(folder)
