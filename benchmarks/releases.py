@@ -123,15 +123,21 @@ def read_releases(repo: Path = ROOT) -> list[Release]:
 
 
 def commit_of(repo: Path, revision: str) -> str:
-    """The full hash of a revision.
+    """The full hash of a revision; of a release that of the table, whether this clone has its tag or not.
 
     Raises:
         GitFailed: This clone has no such revision; says how to get it.
+        BadRelease: The table is not right, or the tag is not where it says.
     """
+    releases = read_releases(repo) if (repo / TABLE).exists() else []
+    release = next((release for release in releases if release.tag == revision), None)
+    if release is not None:
+        _is_tagged(repo, release)
+    name = revision if release is None else release.commit
     try:
-        return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except GitFailed:
-        cure = DEEPEN if is_shallow(repo) else "`python -m benchmarks.releases` makes the releases' tags"
+        cure = DEEPEN if is_shallow(repo) else "check the name, or run `git fetch --tags`"
         raise GitFailed(f"This clone has no {revision}; {cure}.") from None
 
 
