@@ -22,8 +22,8 @@ def add(base: Path, tag: str, repo: Path = ROOT) -> Path:
     """Check out the release `tag` at base/tag; what an earlier user left there, killed perhaps, goes first.
 
     Raises:
-        Busy: Another process uses it. GitFailed: This clone has no such release, or no worktree can be made. NoGit: No git, or no
-        repository.
+        Busy: Another process uses it. GitFailed: This clone has no such release, or no worktree can be made.
+        NoGit: No git, or no repository.
     """
     commit = commit_of(repo, tag)
     base.mkdir(parents=True, exist_ok=True)
