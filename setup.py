@@ -49,6 +49,7 @@ setup(
         "flash": ["flash-attn>=2.6"],
         "bench": [
             "asv==0.6.6",
+            "dnaio>=1.2.4",  # versions before 2.1 are run, too
             "virtualenv>=20.26",
             "tabulate>=0.9",
             "tomli>=2; python_version < '3.11'",
