@@ -137,7 +137,9 @@ def commit_of(repo: Path, revision: str) -> str:
     try:
         return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except GitFailed:
-        cure = DEEPEN if is_shallow(repo) else "check the name, or run `git fetch --tags`"
+        by_tag = "`python -m benchmarks.releases` makes the releases' tags"
+        other = by_tag if revision.startswith("refs/tags/") else "check the name, or run `git fetch --tags`"
+        cure = DEEPEN if is_shallow(repo) else other
         raise GitFailed(f"This clone has no {revision}; {cure}.") from None
 
 

@@ -22,10 +22,10 @@ def add(base: Path, tag: str, repo: Path = ROOT) -> Path:
     """Check out the release `tag` at base/tag; what an earlier user left there, killed perhaps, goes first.
 
     Raises:
-        Busy: Another process uses it. GitFailed: This clone has no such release, or no worktree can be made.
+        Busy: Another process uses it. GitFailed: There is no such tag, or no worktree can be made.
         NoGit: No git, or no repository.
     """
-    commit = commit_of(repo, tag)
+    commit = commit_of(repo, f"refs/tags/{tag}")
     base.mkdir(parents=True, exist_ok=True)
     path = base.resolve() / tag
     # The system lets go of the lock when its holder ends, in whatever way.
