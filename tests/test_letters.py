@@ -224,7 +224,9 @@ def test_later_records_of_another_kind_are_noticed(tmp_path, caplog):
     assert "1 of 2 records are DNA by their letters" in caplog.text
 
 
-@pytest.mark.parametrize("letters", [DNA.replace("ACG", "AC-G", 1), DNA * 2 + "R", "XXXX" + DNA])
+@pytest.mark.parametrize(
+    "letters", [DNA[:2] + "-" + DNA[2:], DNA * 2 + "R", "X" * 4 + DNA], ids=["a gap", "a code", "masked"]
+)
 def test_dna_with_gaps_masks_or_codes_is_no_protein(tmp_path, letters):
     path = tmp_path / "x"
     path.write_text(PROTEIN + f">d\n{letters}\n")
