@@ -53,9 +53,9 @@ class OneProtein(Measured):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "one.faa")
             path.write_text(workloads.fasta(workloads.proteins(1)), encoding="ascii")
-            return self.run(work, path, Path(folder))
+            return self.timed(work, path, Path(folder))
 
-    def run(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
+    def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
         return run(work, path, "default", folder / "out")
 
     def track_wall_seconds(self, workload: str) -> float:
@@ -69,8 +69,8 @@ class OneProteinAgain(OneProtein):
 
     version = "1"
 
-    def run(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
-        super().run(work, path, folder)
+    def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
+        super().timed(work, path, folder)
         figures = run(work, path, "default", folder / "again")
         return figures | {"loading_seconds": loading_seconds(folder / "again", figures["wall_seconds"])}
 
