@@ -33,7 +33,7 @@ def zstandard(content: bytes) -> bytes:
 
 
 def bgzip(*blocks: bytes) -> bytes:
-    """Blocks as bgzip writes them; it ends with an empty one."""
+    """Blocks as bgzip writes them; a whole file ends with an empty one."""
     packed = b""
     for block in blocks:
         deflate = zlib.compressobj(6, zlib.DEFLATED, -15)

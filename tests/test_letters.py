@@ -5,11 +5,9 @@ import gzip
 import logging
 import lzma
 import string
-import struct
-import zlib
 
 import pytest
-from hostile import zstandard
+from hostile import bgzip, zstandard
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -129,17 +127,6 @@ def test_a_stranger_is_named_with_its_line_wherever_it_is(tmp_path_factory, plac
 
 
 PLAIN = b">a\nACGT\n>b\nGGCC\n"
-BLOCK = bytes.fromhex("1f8b08040000000000ff060042430200")  # header of bgzip's blocks, up to the size
-
-
-def bgzip(content):
-    """One block, without the empty one that ends a file."""
-
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -15)
-    body = deflate.compress(content) + deflate.flush()
-    return BLOCK + struct.pack("<H", len(body) + 25) + body + struct.pack("<II", zlib.crc32(content), len(content))
-
-
 LAST = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 GZIP = gzip.compress(PLAIN, mtime=0)
 
