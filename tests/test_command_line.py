@@ -88,6 +88,18 @@ def test_a_cut_off_file_is_exit_1(main, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_that_ends_early_is_no_interruption(main, tmp_path, monkeypatch):
+    """click takes EOFError for the end of a dialogue; Python raises it for bytecode that is cut off."""
+
+    def cut(*arguments, **options):
+        raise EOFError("marshal data too short")
+
+    monkeypatch.setattr("virnucpro.pipeline.run.run", cut)
+    code, said = main("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", *SMALL)
+    assert code == 1
+    assert_one_message(said, "marshal data too short. A file of Python's or of a package is cut off: install it again.")
+
+
 def test_a_full_disk_ends_in_one_line_and_nothing_is_lost(program, tmp_path):
     """HDF5 would end in a segmentation fault. Here the system allows no file over 256 KiB; SIGXFSZ Python ignores."""
     proteins = tmp_path / "p.faa"
