@@ -13,11 +13,9 @@ unexport LANGUAGE
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
 
-# Two processes, for most tests wait for a program of one thread; those that measure time run alone. The suites of make
-# validate run small here, on the CPU.
+# Two processes, for most tests wait for a program of one thread. The suites of make validate run small here, on the CPU.
 test: $(STAMP)
-	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests --ignore tests/benchmarks -m "not alone" -n 2 --dist loadfile --no-loadscope-reorder
-	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests/test_planted.py tests/benchmarks
+	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
 VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 

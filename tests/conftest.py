@@ -18,6 +18,10 @@ surroundings.settle()
 # Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
 if ON_CPU := os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Beside other tests (pytest -n) one thread each: PyTorch's spin while they wait for each other, which on a busy machine
+# is long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["VIRNUCPRO_DIGEST_CACHE"] = ""  # neither read nor written: the user's own
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
@@ -122,7 +126,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # On a busy machine an example may take long: that is no failure.
     hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
     hypothesis.settings.load_profile("busy")
-    config.addinivalue_line("markers", "alone: measures time, so nothing else may run meanwhile")
     config.addinivalue_line("markers", "slow: takes minutes where it measures a GPU")
     config.addinivalue_line(
         "markers",

@@ -15,7 +15,6 @@ import pytest
 import toy_suite
 from surroundings import HANG
 
-pytestmark = pytest.mark.alone
 ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 MISTAKES = {  # of a commit: file, what stands there, what is planted
