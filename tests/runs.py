@@ -28,7 +28,7 @@ def write_reads(path, count, codons, seed):
 
 @pytest.fixture(scope="module")
 def reads(tmp_path_factory):
-    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=30, seed=5)
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=12, seed=5)
 
 
 def options(out, buffer_size=4):

@@ -24,7 +24,7 @@ from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.settings import Settings
 from virnucpro.utils.telemetry import aggregate_telemetry_shards
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 WIDTH = 320
 
 

@@ -14,7 +14,7 @@ from surroundings import HANG
 
 from virnucpro.report import write_fates
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         (signal.SIGHUP, (), os.kill),
     ],
 )
-def test_an_interrupted_run_goes_on(program, weights, reads, whole, tmp_path, how, more, send):
+def test_an_interrupted_run_goes_on(main, weights, reads, whole, tmp_path, how, more, send):
     out = tmp_path / "out"
     process = start(weights, reads, out, *more)
     workers = children_of(process.pid)
@@ -43,9 +43,9 @@ def test_an_interrupted_run_goes_on(program, weights, reads, whole, tmp_path, ho
     assert not list(out.rglob("*.tmp"))
     assert not (out / "reads_merged").exists()
 
-    done = program("predict", reads, *options(out), *more, "--resume")
-    assert done.returncode == 0, done.stderr
-    assert f"Resuming: {len(kept)} windows are done." in done.stderr
+    code, said = main("predict", reads, *options(out), *more, "--resume")
+    assert code == 0, said
+    assert f"Resuming: {len(kept)} windows are done." in said
     assert files_of(out) == whole
 
 
@@ -102,7 +102,7 @@ def impatient(weights, reads, out, *more, last=60.0, code=""):
     )  # fmt: skip
 
 
-def test_one_signal_is_enough_where_the_workers_get_no_further(program, weights, reads, whole, tmp_path):
+def test_one_signal_is_enough_where_the_workers_get_no_further(main, weights, reads, whole, tmp_path):
     out = tmp_path / "out"
     process = impatient(weights, reads, out, "--parallel", code=STOPPED.format(tests=str(Path(__file__).parent)))
     wait_for(lambda: len(list(out.glob("reads_windows/*.safetensors"))) >= 1)
@@ -113,7 +113,7 @@ def test_one_signal_is_enough_where_the_workers_get_no_further(program, weights,
     assert "What is in hand is not finished 1 s after the signal" in said
     assert "Traceback" not in said
     assert not any(runs(worker) for worker in workers)
-    assert program("predict", reads, *options(out), "--resume").returncode == 0
+    assert main("predict", reads, *options(out), "--resume")[0] == 0
     assert files_of(out) == whole
 
 

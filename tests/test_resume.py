@@ -9,7 +9,7 @@ from runs import files_of, finished, options, times
 
 from benchmarks.synthetic_weights import write_classifier
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("quick_workers")
 
 
 def test_resuming_a_complete_run_does_nothing(main, weights, reads, undisturbed, tmp_path):

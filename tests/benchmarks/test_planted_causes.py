@@ -119,7 +119,7 @@ def test_a_run_that_is_too_short_to_tell(tmp_path, weights):
 
 
 @on_cpu
-def test_two_workers_that_are_no_faster_than_one(tmp_path, weights, monkeypatch):
+def test_two_workers_that_are_no_faster_than_one(tmp_path, weights, quick_workers, monkeypatch):
     """As long as the one takes, whatever else this machine is at."""
     plain, alone = validation.full_run, []
 
@@ -139,7 +139,7 @@ def test_two_workers_that_are_no_faster_than_one(tmp_path, weights, monkeypatch)
 
 
 @on_cpu
-def test_one_worker_with_most_of_the_work(tmp_path, weights):
+def test_one_worker_with_most_of_the_work(tmp_path, weights, quick_workers):
     """Windows of 1, 1, 2 and 8 proteins: whoever gets the last has most of it."""
     found = scaling(proteins(tmp_path, 12), tmp_path, weights, buffer_size=8)
     with pytest.raises(AssertionError, match=r"% from their mean; 10 % are allowed"):

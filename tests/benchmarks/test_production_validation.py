@@ -127,7 +127,7 @@ class TestProductionValidation:
     ) -> None:
         """Of the whole pipeline; tests/benchmarks/test_scaling_v2.py does it for proteins, on the CPU too."""
         if ON_CPU:
-            request.getfixturevalue("one_thread")
+            request.getfixturevalue("quick_workers")
         else:
             require_gpus(2)
         part = reads(results_dir / "inputs", PART)

@@ -41,7 +41,7 @@ def found(request: pytest.FixtureRequest, results_dir: Path, model_weights: Path
     """Measured once for all tests here."""
     (results_dir / "scaling.json").unlink(missing_ok=True)
     if ON_CPU:
-        request.getfixturevalue("one_thread")
+        request.getfixturevalue("quick_workers")
     else:
         require_gpus(DEVICES)
         gpu.cool_down(inputs.cache())
