@@ -3,7 +3,8 @@
     python -m benchmarks.releases
 
 makes the tags of releases.toml that are missing. A tag that exists is never moved, and unless all is well no tag is
-made. Each release has to be a commit of HEAD's history whose `virnucpro/__init__.py` has that version.
+made: neither a tag nor a branch may call another commit by a release's name, and each release has to be a commit of
+HEAD's history whose `virnucpro/__init__.py` has that version.
 
 Exit codes: 0 all tags are there; 1 the table, a commit or a tag is not right; 2 bad request (an unknown option, no git,
 not a git repository, no TOML reader).
@@ -137,9 +138,7 @@ def commit_of(repo: Path, revision: str) -> str:
     try:
         return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     except GitFailed:
-        by_tag = "`python -m benchmarks.releases` makes the releases' tags"
-        other = by_tag if revision.startswith("refs/tags/") else "check the name, or run `git fetch --tags`"
-        cure = DEEPEN if is_shallow(repo) else other
+        cure = DEEPEN if is_shallow(repo) else "check the name, or run `git fetch --tags`"
         raise GitFailed(f"This clone has no {revision}; {cure}.") from None
 
 
@@ -170,16 +169,40 @@ def _check_commit(repo: Path, release: Release) -> None:
 
 
 def _is_tagged(repo: Path, release: Release) -> bool:
-    tag, commit = release.tag, release.commit
-    if not holds(repo, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
-        return False
-    there = git(repo, "rev-list", "-n", "1", f"refs/tags/{tag}")  # of an annotated tag: its commit
+    """Whether the tag is there. Raises BadRelease if this clone calls another commit by the release's name, whether by
+    a tag, a branch of its own or of a remote, or in a way that only `git rev-parse` knows."""
+    tag, commit, tagged = release.tag, release.commit, False
+    form = "--format=%(refname) %(objectname) %(*objectname)."  # of an annotated tag the last is its commit
+    for line in git(repo, "for-each-ref", form, f"refs/tags/{tag}", f"refs/heads/{tag}", "refs/remotes").splitlines():
+        name, there, peeled = line.removesuffix(".").split(" ")
+        if name.startswith("refs/remotes/") and not name.endswith(f"/{tag}"):
+            continue
+        if (peeled or there) != commit:
+            kind, own = ("tag", f"git tag -d {tag}") if "/tags/" in name else ("branch", f"git update-ref -d {name}")
+            raise BadRelease(
+                f"{tag}: the {kind} is at {peeled or there}, {TABLE} says {commit}, and no tag is moved. If the {kind} "
+                f"is wrong, run `{own}` and this again; if the table is wrong, correct it."
+            )
+        tagged = tagged or name == f"refs/tags/{tag}"
+    try:
+        there = git(repo, "rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}")
+    except GitFailed:
+        there = commit  # git knows nothing by that name
     if there != commit:
-        raise BadRelease(
-            f"{tag}: the tag is at {there}, {TABLE} says {commit}, and no tag is moved. If the tag is wrong, run "
-            f"`git tag -d {tag}` and this again; if the table is wrong, correct it."
-        )
-    return True
+        raise BadRelease(f"{tag}: git takes the name for {there}, {TABLE} says {commit}: see `git show-ref {tag}`.")
+    return tagged
+
+
+def tagged(repo: Path, tag: str) -> str:
+    """The commit of a release whose tag this clone has.
+
+    Raises:
+        GitFailed: There is no such tag, or no such release. BadRelease: The name is given to another commit.
+    """
+    release = next((release for release in read_releases(repo) if release.tag == tag), None)
+    if release is None or not _is_tagged(repo, release):
+        raise GitFailed(f"This clone has no tag {tag}; `python -m benchmarks.releases` makes the releases' tags.")
+    return release.commit
 
 
 def make_tags(repo: Path = ROOT) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from benchmarks.releases import ROOT, GitFailed, commit_of, git
+from benchmarks.releases import ROOT, GitFailed, git, tagged
 
 _locks: dict[Path, IO] = {}
 
@@ -23,9 +23,9 @@ def add(base: Path, tag: str, repo: Path = ROOT) -> Path:
 
     Raises:
         Busy: Another process uses it. GitFailed: There is no such tag, or no worktree can be made.
-        NoGit: No git, or no repository.
+        BadRelease: The release's name is given to another commit. NoGit: No git, or no repository.
     """
-    commit = commit_of(repo, f"refs/tags/{tag}")
+    commit = tagged(repo, tag)
     base.mkdir(parents=True, exist_ok=True)
     path = base.resolve() / tag
     # The system lets go of the lock when its holder ends, in whatever way.
