@@ -42,7 +42,7 @@ class Ablation(Measured):
         count = work.sequences("proteins") if work.device == "cpu" else COUNTS.get(step, COUNT)
         return padded(work, count, precision) if way == "padded" else packed(work, count, precision, way)
 
-    def track_seconds_per_10k(self, workload: str, step: str) -> float:
+    def track_seconds_per_10k(self, workload: str, step: str) -> dict:
         return self.figure("seconds_per_10k")
 
     track_seconds_per_10k.unit = "s per 10,000 proteins"

@@ -5,26 +5,31 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from benchmarks import gpu, history, inputs
 from benchmarks.inputs import Workload
 from benchmarks.measured import Measured
 from benchmarks.skip import Skip
+from benchmarks.support import evidence
 
-SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring
+LAUNCHER = Path(__file__).parent / "support" / "launcher.py"
 
 
 class _Command(Measured):
     """A command on one kind of input."""
 
-    version = "2"  # since then with an empty cache of Triton's
     kind = ""
     params = (["gpu-10k", "cpu-small"], ["default", "one"])
     param_names = ("workload", "workers")
@@ -34,15 +39,22 @@ class _Command(Measured):
         if workers == "one" and workload == "cpu-small":
             raise Skip("workers are counted per GPU.")
         if workers == "one" and history.one_process_per_gpu():
-            workers = "default"  # the very same command: one measurement is both
+            raise Skip("this version has one process per GPU: its default is measured.")
         super().setup(workload, workers)
 
-    def measure(self, workload: str, workers: str) -> dict[str, float | None]:
+    def measure(self, workload: str, workers: str) -> dict[str, Any]:
         work = inputs.require(workload)
         with tempfile.TemporaryDirectory() as folder:
             output_dir = Path(folder, "out")
-            figures = run(work, inputs.fasta(work, self.kind), workers, output_dir)
-            return figures | {"error": self.error(work, output_dir)}
+            path = inputs.fasta(work, self.kind)
+            found = run(work, path, workers, output_dir)
+            manifest = json.loads(Path(output_dir, f"{path.stem}_run.json").read_text(encoding="utf-8"))
+            found |= {"error": float(self.error(work, output_dir)), "output": self.output(output_dir, path.stem)}
+        evidence.keep(
+            f"commands.{type(self).__name__}", workload, workers,
+            found | {"version": self.version, "input": inputs.facts(work, self.kind), "manifest": manifest},
+        )  # fmt: skip
+        return found
 
     def error(self, work: Workload, output_dir: Path) -> float:
         """The largest difference of a frame's score from the float32 reference, over a sample of the records."""
@@ -51,42 +63,34 @@ class _Command(Measured):
         found = history.frame_scores(output_dir, inputs.fasta(work, self.kind).stem)
         return largest([abs(found[frame] - score) for frame, score in frame_scores(work, self.kind).items()])
 
-    def track_wall_seconds(self, workload: str, workers: str) -> float:
-        return self.figure("wall_seconds")
+    def output(self, output_dir: Path, stem: str) -> dict[str, Any]:
+        """What all of the output comes to: records by their fate, rows, names; and whether every number is finite."""
+        scores = history.frame_scores(output_dir, stem)
+        return summary(output_dir, stem, list(scores), all(map(math.isfinite, scores.values())))
 
-    def track_hours_per_6m(self, workload: str, workers: str) -> float:
-        return self.figure("wall_seconds") / inputs.WORKLOADS[workload].sequences(self.kind) * SIX_MILLION / 3600
+    def track_wall_seconds(self, workload: str, workers: str) -> dict:
+        return self.figure("seconds")
 
-    def track_gpu_memory(self, workload: str, workers: str) -> float:
+    def track_gpu_memory(self, workload: str, workers: str) -> dict:
         return self.figure("gpu_memory")
 
-    def track_host_memory(self, workload: str, workers: str) -> float:
+    def track_host_memory(self, workload: str, workers: str) -> dict:
         return self.figure("host_memory")
 
-    def track_error(self, workload: str, workers: str) -> float:
+    def track_error(self, workload: str, workers: str) -> dict:
         return self.figure("error")
 
-    def track_start_temperature(self, workload: str, workers: str) -> float:
-        return self.figure("start_temperature")
-
-    def track_hottest(self, workload: str, workers: str) -> float:
-        return self.figure("hottest")
-
-    def track_sm_clock(self, workload: str, workers: str) -> float:
-        return self.figure("sm_clock")
-
     track_wall_seconds.unit = "seconds"
-    track_hours_per_6m.unit = "hours"
     track_gpu_memory.unit = track_host_memory.unit = "bytes"
     track_error.unit = "largest difference of a score"
-    track_start_temperature.unit = track_hottest.unit = "degrees Celsius"
-    track_sm_clock.unit = "MHz"
 
 
 class EmbedProteins(_Command):
     """Proteins of 50 to 1,000 residues: the claim of speed is about these."""
 
     kind = "proteins"
+    version = inputs.version("3", kind)
+    rests = True
 
     def error(self, work: Workload, output_dir: Path) -> float:
         """The largest |embedding - reference| / |reference| over a sample of the proteins; the reference is in float32.
@@ -98,8 +102,6 @@ class EmbedProteins(_Command):
         from benchmarks.reference import protein_embeddings
 
         found = history.protein_embeddings(output_dir, inputs.fasta(work, self.kind).stem)
-        if len(found) != work.sequences(self.kind):
-            raise RuntimeError(f"{len(found)} embeddings of {work.sequences(self.kind)} proteins.")
         return largest(
             [
                 float(np.linalg.norm(found[name] - reference_D) / np.linalg.norm(reference_D))
@@ -107,7 +109,13 @@ class EmbedProteins(_Command):
             ]
         )
 
-    def track_error(self, workload: str, workers: str) -> float:
+    def output(self, output_dir: Path, stem: str) -> dict[str, Any]:
+        import numpy as np
+
+        found = history.protein_embeddings(output_dir, stem)
+        return summary(output_dir, stem, list(found), all(bool(np.isfinite(row_D).all()) for row_D in found.values()))
+
+    def track_error(self, workload: str, workers: str) -> dict:
         return self.figure("error")
 
     track_error.unit = "largest |error| / |reference|"
@@ -117,12 +125,29 @@ class PredictReads(_Command):
     """Reads of 100 to 500 bp."""
 
     kind = "reads"
+    version = inputs.version("3", kind)
 
 
 class PredictContigs(_Command):
     """Contigs of 1 to 5 kb in chunks of 500 bp."""
 
     kind = "contigs"
+    version = inputs.version("3", kind)
+
+
+def summary(output_dir: Path, stem: str, names: list[str], finite: bool) -> dict[str, Any]:
+    """Of a whole output: `records` and `frames` as sequences.tsv counts them, records by fate; rows with a number, and
+    the sha256 of their names in order of the alphabet."""
+    with open(output_dir / f"{stem}_merged" / "sequences.tsv", encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(file, delimiter="\t"))
+    return {
+        "records": len(records),
+        "frames": sum(int(record["Frames"]) for record in records),
+        "fates": dict(Counter(record["Fate"] for record in records)),
+        "rows": len(names),
+        "names_sha256": hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest(),
+        "finite": finite,
+    }
 
 
 def largest(errors: list[float]) -> float:
@@ -149,7 +174,7 @@ def predict(work: Workload, path: Path, output_dir: Path) -> list[str]:
     return command if work.device == "cpu" else [*command, "--gpus", "0"]
 
 
-def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str, float | None]:
+def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str, Any]:
     """Run the command with the release's own number of workers, or "one"; see `cold`."""
     command = predict(work, path, output_dir)
     if workers == "one":
@@ -157,9 +182,7 @@ def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str,
     return cold(work, command, output_dir.with_name("caches"))
 
 
-def cold(
-    work: Workload, command: list[str], caches: Path, cwd: Path | None = None, **variables: str
-) -> dict[str, float | None]:
+def cold(work: Workload, command: list[str], caches: Path, cwd: Path | None = None, **variables: str) -> dict[str, Any]:
     """Run a command as for the first time on this machine: no kernel is compiled yet, no file known.
 
     Args:
@@ -168,39 +191,39 @@ def cold(
             second time.
         cwd, variables: Working directory and more of the environment.
     Returns:
-        Wall seconds, cold, from the start of Python to its end; host_memory: bytes, of the largest process; of the GPU,
-        what `gpu.Watch` says.
+        Wall `seconds`, cold, from the start of Python to its end; `begun` and `ended`, seconds since 1970;
+        `host_memory`: bytes, of the command's largest process; `gpu_memory` and `gpu`: what `gpu.Watch` says; `load`
+        of the machine before; the `command`; `weights`: their fingerprint.
     Raises:
         RuntimeError: It did not end with exit code 0.
     """
-    inputs.read_through(inputs.weights(work))
+    fingerprint = inputs.fingerprint(inputs.weights(work))  # reads them all: they lie in the page cache then
     kept = {"TRITON_CACHE_DIR": str(caches / "triton"), "XDG_CACHE_HOME": str(caches.absolute())}
     environment = os.environ | kept | variables
     if work.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    load = os.getloadavg()[0]
     with tempfile.TemporaryFile() as log, gpu.Watch() as watch:  # a file: the workers would hold a pipe open
-        begun = time.perf_counter()
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=cwd
-        )
+            [sys.executable, "-I", "-S", str(LAUNCHER), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=log, env=environment, cwd=cwd, start_new_session=True, text=True,
+        )  # fmt: skip
         try:
-            _, status, used = os.wait4(process.pid, 0)  # this process' own share, whatever else was run before
+            took = json.loads(process.communicate()[0])
         except BaseException:  # interrupted: it must not go on with the GPU
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
-        seconds = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
         log.seek(0)
         said = log.read().decode(errors="replace")
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-4000:]}")
+    if took["exit_code"] != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {took['exit_code']}:\n{said[-4000:]}")
     print(said)
-    return {
-        "wall_seconds": seconds,
-        "host_memory": 1024 * used.ru_maxrss,
+    state = watch.facts() if work.device != "cpu" else None
+    return took | {
+        "command": ["python", *command[1:]],
+        "weights": {"version": inputs.WEIGHTS_VERSION, "sha256": fingerprint},
         "gpu_memory": watch.peak_memory,
-        "start_temperature": watch.start_temperature,
-        "hottest": watch.hottest,
-        "sm_clock": watch.sm_clock,
+        "gpu": state,
+        "load": load,
     }

@@ -77,7 +77,7 @@ class FrontEnd(Measured):
         count, stages = measure(path)
         return {"seconds": 1e4 * (stages["main process"] + stages["loader process"]) / count}
 
-    def track_seconds_per_10k(self, kind: str) -> float:
+    def track_seconds_per_10k(self, kind: str) -> dict:
         return self.figure("seconds")
 
     track_seconds_per_10k.unit = "s per 10,000 sequences"

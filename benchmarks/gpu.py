@@ -11,6 +11,12 @@ from pathlib import Path
 COOL_DOWN = 30  # s without work before a release is measured, so that heat cannot favour the one before
 _INTERVAL = 0.1  # s between samples
 _BUSY = 50  # percent: clocks are read when the GPU is used more than that
+_A_CONTEXT = 2**27  # bytes: a program that uses a GPU holds more
+# NVML's bits for why a clock is held down; "power_cap" is the GPU's own limit, which fast programs run into.
+SLOWED_BY = {
+    "clocks_setting": 0x2, "power_cap": 0x4, "hardware": 0x8, "heat": 0x20, "hardware_heat": 0x40, "power_brake": 0x80,
+}  # fmt: skip
+POWER_LIMITS = {"power_limit": "EnforcedPowerLimit", "default_power_limit": "PowerManagementDefaultLimit"}  # watts
 
 
 def visible() -> bool:
@@ -27,7 +33,7 @@ def memory_used() -> int | None:
 
 
 class Watch:
-    """Sample temperature, clock and memory in a thread, for as long as the `with` block runs.
+    """Sample the first visible GPU in a thread, for as long as the `with` block runs.
 
     Figures of a machine without a GPU are None.
     """
@@ -37,6 +43,7 @@ class Watch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._clocks: list[int] = []
+        self._samples, self._throttled = 0, dict.fromkeys(SLOWED_BY, 0)
         self.start_temperature = self.hottest = None  # degrees Celsius
         self.peak_memory = None  # bytes, above what was in use before
 
@@ -59,10 +66,42 @@ class Watch:
         """Mean MHz of the multiprocessors under load."""
         return sum(self._clocks) / len(self._clocks) if self._clocks else None
 
+    def facts(self) -> dict | None:
+        """Which GPU this is, and in what state it was; None without one. What NVML does not tell is None."""
+        if self._device is None:
+            return None
+        import pynvml
+
+        milliwatts = (_ask(getattr(pynvml, f"nvmlDeviceGet{name}"), self._device) for name in POWER_LIMITS.values())
+        return {
+            "name": _ask(pynvml.nvmlDeviceGetName, self._device),
+            "uuid": _ask(pynvml.nvmlDeviceGetUUID, self._device),
+            "driver": _ask(pynvml.nvmlSystemGetDriverVersion),
+            **{name: watts and watts / 1000 for name, watts in zip(POWER_LIMITS, milliwatts)},
+            "start_temperature": self.start_temperature,
+            "hottest": self.hottest,
+            "sm_clock": self.sm_clock,
+            # shares of the samples in which the clock was held down
+            "slowed_by": {name: count / max(1, self._samples) for name, count in self._throttled.items()},
+            "other_processes": self._others,
+            "memory_before": self._before,
+            "gpus_used": 1 + sum(after - before > _A_CONTEXT for before, after in self._neighbours),
+        }
+
     def __enter__(self) -> Watch:
         if self._device is not None:
+            import pynvml
+
             self.start_temperature = self.hottest = self._temperature()
             self._before, self.peak_memory = self._memory(), 0
+            self._others = len(_ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self._device) or [])
+            self._near = [
+                handle
+                for number in range(pynvml.nvmlDeviceGetCount())
+                if _ask(pynvml.nvmlDeviceGetUUID, handle := pynvml.nvmlDeviceGetHandleByIndex(number))
+                != _ask(pynvml.nvmlDeviceGetUUID, self._device)
+            ]
+            self._neighbours = [[used := pynvml.nvmlDeviceGetMemoryInfo(near).used, used] for near in self._near]
             self._thread.start()
         return self
 
@@ -78,8 +117,14 @@ class Watch:
             with suppress(pynvml.NVMLError):  # a sample that is missed is no reason to lose the measurement
                 self.peak_memory = max(self.peak_memory, self._memory() - self._before)
                 self.hottest = max(self.hottest, self._temperature())
+                for near, memory in zip(self._near, self._neighbours):
+                    memory[1] = max(memory[1], pynvml.nvmlDeviceGetMemoryInfo(near).used)
                 if pynvml.nvmlDeviceGetUtilizationRates(self._device).gpu > _BUSY:
                     self._clocks.append(pynvml.nvmlDeviceGetClockInfo(self._device, pynvml.NVML_CLOCK_SM))
+                    reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(self._device)
+                    self._samples += 1
+                    for name, bit in SLOWED_BY.items():
+                        self._throttled[name] += bool(reasons & bit)
 
     def _temperature(self) -> int:
         import pynvml
@@ -90,6 +135,17 @@ class Watch:
         import pynvml
 
         return pynvml.nvmlDeviceGetMemoryInfo(self._device).used
+
+
+def _ask(question, *arguments):
+    """What NVML says, or None: not every GPU, nor every container, tells everything."""
+    import pynvml
+
+    try:
+        answer = question(*arguments)
+    except pynvml.NVMLError:
+        return None
+    return answer.decode() if isinstance(answer, bytes) else answer
 
 
 def used(directory: Path) -> None:

@@ -7,6 +7,7 @@ GPU: ESM-2 8M, sized so that v1.0 takes about a minute on 2 cores. The files lie
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -57,7 +58,7 @@ WORKLOADS = {
             "cpu",
             token_budget=2048,
             buffer_size=16,
-            sample=16,
+            sample=200,  # all
         ),
     )
 }
@@ -109,10 +110,27 @@ def weights(workload: Workload) -> Path:
     return directory
 
 
-def read_through(directory: Path) -> None:
-    """Read all files once: a command is measured with its weights in the page cache, whoever was measured before."""
-    for path in directory.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                while file.read(2**24):
-                    pass
+def fingerprint(directory: Path) -> str:
+    """sha256 over the names and bytes of all files. They are read through for it, so that a command is measured with
+    its weights in the page cache, whoever was measured before."""
+    whole = hashlib.sha256()
+    for path in sorted(each for each in directory.rglob("*") if each.is_file()):
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(2**24):
+                digest.update(block)
+        whole.update(f"{digest.hexdigest()} {path.relative_to(directory).as_posix()}\n".encode())
+    return whole.hexdigest()
+
+
+def facts(workload: Workload, kind: str) -> dict[str, object]:
+    """Which sequences a command was measured on."""
+    name = workload.files[kind]
+    return {"name": name, "sha256": workloads.WORKLOADS[name].sha256, "sequences": workload.sequences(kind)}
+
+
+def version(number: str, kind: str) -> str:
+    """Of a benchmark: asv compares no results of two versions, so other sequences or weights are another version."""
+    names = [workload.files[kind] for workload in WORKLOADS.values()]
+    said = [WEIGHTS_VERSION, *(workloads.WORKLOADS[name].sha256 for name in names)]
+    return f"{number}-{hashlib.sha256(' '.join(said).encode()).hexdigest()[:12]}"

@@ -6,6 +6,7 @@ import json
 import os
 import traceback
 from pathlib import Path
+from typing import Any
 
 from benchmarks import gpu, inputs
 from benchmarks.skip import Skip
@@ -19,6 +20,7 @@ class Measured:
     """
 
     timeout = 3600  # s: one command of v1.0 with the 3B model takes four minutes
+    rests = False  # whether the GPU rests before each of its measurements, not only after the commit before
     version = "1"  # of what is measured; asv compares no results of different versions
 
     def setup_cache(self) -> None:
@@ -38,6 +40,8 @@ class Measured:
         self.figures = found
 
     def _measured(self, *params: str) -> dict:
+        if self.rests:
+            gpu.cool_down(inputs.cache())
         try:
             found = self.measure(*params)
         except Skip:
@@ -47,18 +51,19 @@ class Measured:
         gpu.used(inputs.cache())
         return found
 
-    def measure(self, *params: str) -> dict[str, float | None]:
-        """All figures of one set of parameters.
+    def measure(self, *params: str) -> dict[str, Any]:
+        """All figures of one set of parameters; what else it finds may be among them.
 
         Raises:
             Skip: It cannot run here, or not on this commit; says why.
         """
         raise AssertionError(f"{type(self).__name__} does not say what it measures.")
 
-    def figure(self, name: str) -> float:
-        """One of them; a figure that this machine, or this commit, does not have is a skip."""
+    def figure(self, name: str) -> dict | float:
+        """One of them, as a sample: asv keeps all samples of a figure, and their median and interval are its result.
+        A figure that this machine, or this commit, does not have is a skip."""
         value = self.figures[name]
         if value is None:
             print(f"asv: skipped: no {name.replace('_', ' ')} here.")
             return float("nan")
-        return value
+        return {"samples": [value], "number": 1}

@@ -75,7 +75,7 @@ class Peers(Measured):
         made = list(batches(sorted(sample, key=len), padded_tokens, tokens))
         return {"seconds_per_10k": seconds_per_10k(make(work, "fp16"), made, work.device)}
 
-    def track_seconds_per_10k(self, workload: str, peer: str) -> float:
+    def track_seconds_per_10k(self, workload: str, peer: str) -> dict:
         return self.figure("seconds_per_10k")
 
     track_seconds_per_10k.unit = "s per 10,000 proteins"

@@ -174,7 +174,10 @@ def _kept(directory: Path, workload: Workload, kind: str, compute) -> dict[str, 
 
     from benchmarks.inputs import WEIGHTS_VERSION
 
-    path = directory / f"reference-v{workloads.VERSION}.{WEIGHTS_VERSION}-{workload.name}-{kind}.safetensors"
+    path = (
+        directory
+        / f"reference-v{workloads.VERSION}.{WEIGHTS_VERSION}-{workload.name}-{kind}-{workload.sample}.safetensors"
+    )
     if not path.exists():
         unfinished = path.with_suffix(f".{os.getpid()}")
         save_file({name: tensor.clone().contiguous() for name, tensor in compute().items()}, unfinished)

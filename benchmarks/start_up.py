@@ -35,7 +35,7 @@ class Help(Measured):
     def measure(self) -> dict[str, float | None]:
         return {"seconds": help_seconds()}
 
-    def track_seconds(self) -> float:
+    def track_seconds(self) -> dict:
         return self.figure("seconds")
 
     track_seconds.unit = "seconds"
@@ -58,8 +58,8 @@ class OneProtein(Measured):
     def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
         return run(work, path, "default", folder / "out")
 
-    def track_wall_seconds(self, workload: str) -> float:
-        return self.figure("wall_seconds")
+    def track_wall_seconds(self, workload: str) -> dict:
+        return self.figure("seconds")
 
     track_wall_seconds.unit = "seconds"
 
@@ -72,9 +72,9 @@ class OneProteinAgain(OneProtein):
     def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
         super().timed(work, path, folder)
         figures = run(work, path, "default", folder / "again")
-        return figures | {"loading_seconds": loading_seconds(folder / "again", figures["wall_seconds"])}
+        return figures | {"loading_seconds": loading_seconds(folder / "again", figures["seconds"])}
 
-    def track_loading_seconds(self, workload: str) -> float:
+    def track_loading_seconds(self, workload: str) -> dict:
         return self.figure("loading_seconds")
 
     track_loading_seconds.unit = "seconds"

@@ -1,0 +1,79 @@
+"""Exact: what decides about speed and needs no clock: the same on every machine, however busy.
+
+How many packs there are and what of them is padding, for the 10,000 proteins and a GPU's token budget; and, on the
+small workload, what the model computes for a protein and how often the host waits for the device's numbers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks import history, inputs, workloads
+from benchmarks.measured import Measured
+
+# PyTorch's operators that bring a number to the host, which then waits for the device.
+WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "unique_consecutive")
+
+
+def packing(kind: str) -> dict[str, float]:
+    """Packs of the workload in a GPU's windows, and percent of their tokens that are padding."""
+    from virnucpro.loader import FrontEnd
+    from virnucpro.reads import Read
+    from virnucpro.recipe import Recipe
+    from virnucpro.weights import WeightPaths
+    from virnucpro.windows import windows
+
+    work = inputs.WORKLOADS["gpu-10k"]
+    weights = WeightPaths(Path("unused"), None, None)
+    front_end = FrontEnd(Recipe(kind, weights, "", None, "fp16", "auto", work.token_budget, True))
+    reads = (Read(name, residues) for name, residues in workloads.proteins(work.sequences("proteins")))
+    packs = [front_end[window].esm2 for window in windows(reads, kind, 0, work.buffer_size, work.token_budget)]
+    lengths = [sum(pack) for window in packs for pack in window.lengths]
+    capacity = sum(max(work.token_budget, length) for length in lengths)
+    return {"packs": len(lengths), "padding": 100 * (1 - sum(lengths) / capacity)}
+
+
+def counted(work: inputs.Workload) -> dict[str, float]:
+    """Of a run over the proteins of a workload: 10^9 operations for a protein, waits of the host for a window."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.steady import packed
+
+    class Waits(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+            self.count += operator.overloadpacket.__name__ in WAITS
+            return operator(*args, **(kwargs or {}))
+
+    count = work.sequences("proteins")
+    with FlopCounterMode(display=False) as operations, Waits() as waits:
+        found = packed(work, count, "fp32", num_workers=0)
+    return {"operations": operations.get_total_flops() / 1e9 / count, "waits": waits.count / found["windows"]}
+
+
+class Exact(Measured):
+    """The same figures on every machine."""
+
+    def measure(self) -> dict[str, Any]:
+        history.require_engine()
+        return packing("protein") | counted(inputs.WORKLOADS["cpu-small"])
+
+    def track_packs(self) -> dict:
+        return self.figure("packs")
+
+    def track_padding(self) -> dict:
+        return self.figure("padding")
+
+    def track_operations(self) -> dict:
+        return self.figure("operations")
+
+    def track_waits(self) -> dict:
+        return self.figure("waits")
+
+    track_packs.unit = "packs of 10,000 proteins"
+    track_padding.unit = "% of the packs' tokens"
+    track_operations.unit = "10^9 operations for a protein (ESM-2 8M)"
+    track_waits.unit = "waits of the host for a window"

@@ -1,0 +1,157 @@
+"""Evidence: what a run of a command was, kept beside the figure that comes from it; one JSON file for each run.
+
+results/MACHINE/evidence/COMMIT-BENCHMARK-WORKLOAD-WORKERS-TIME.json. The asv plugin `run_choice` names the folder in
+`FOLDER`; where nobody does, nothing is kept, and such a figure is never judged. `benchmarks.support.validity` says what
+of it has to agree with what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from datetime import datetime, timezone
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.releases import ROOT, GitFailed, NoGit, git
+from benchmarks.results import BadResults
+
+FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
+FORMAT = 1
+LARGEST = 2**20  # bytes of a file; those of this suite have 6 kB
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+_FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+~@:-]+)+/(?=[\w.+~@-])")  # of an absolute path: all but its last name
+
+
+def keep(benchmark: str, workload: str, workers: str, found: dict) -> None:
+    """Write what is `found` of a run, and what is known of this process' surroundings; nothing without `FOLDER`.
+
+    Args:
+        benchmark: Module and class. found: What `benchmarks.commands` knows: the rest of the document.
+    """
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    document = {"format": FORMAT, "benchmark": benchmark, "workload": workload, "workers": workers}
+    document |= {"commit": os.environ.get("ASV_COMMIT"), "environment": os.environ.get("ASV_ENV_NAME")}
+    document |= {"package": installed(), "suite": suite(), "machine": machine(), **found}
+    document = without_places(document)
+    moment = datetime.fromtimestamp(found["begun"], timezone.utc)
+    commit, kind = (document["commit"] or "unknown")[:8], benchmark.split(".")[-1]
+    path = Path(folder, f"{commit}-{kind}-{workload}-{workers}-{moment:%Y%m%dT%H%M%S}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def without_places(value: object) -> object:
+    """The same without the folders of absolute paths: where a machine keeps its files is nobody's business."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("", value)
+    if isinstance(value, dict):
+        return {without_places(key): without_places(each) for key, each in value.items()}
+    return [without_places(each) for each in value] if isinstance(value, list) else value
+
+
+def installed() -> dict[str, str]:
+    """Version and digest of the package that is measured."""
+    (place,) = find_spec("virnucpro").submodule_search_locations
+    blobs = {}
+    for path in Path(place).rglob("*.py"):
+        content = path.read_bytes()
+        name = f"virnucpro/{path.relative_to(place).as_posix()}"
+        blobs[name] = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return {"version": metadata.version("virnucpro"), "digest": _digest(blobs)}
+
+
+def committed(repo: Path, commit: str) -> str:
+    """The digest that the package has as of a commit.
+
+    Raises:
+        benchmarks.releases.GitFailed: git knows no such commit.
+    """
+    blobs = {}
+    for line in git(repo, "ls-tree", "-r", commit, "--", "virnucpro").splitlines():
+        facts, name = line.split("\t", 1)
+        if name.endswith(".py"):
+            blobs[name] = facts.split()[2]
+    return _digest(blobs)
+
+
+def _digest(blobs: dict[str, str]) -> str:
+    """sha256 of the names of all Python files with git's names for their contents."""
+    return hashlib.sha256("".join(f"{blobs[name]} {name}\n" for name in sorted(blobs)).encode()).hexdigest()
+
+
+def suite() -> dict[str, object]:
+    """The commit of this suite, and whether the files in benchmarks/ are that commit's; None where git cannot tell."""
+    try:
+        changes = git(ROOT, "status", "--porcelain", "--", "benchmarks", "asv.conf.json")
+        return {"commit": git(ROOT, "rev-parse", "HEAD"), "clean": not changes}
+    except (GitFailed, NoGit):
+        return {"commit": None, "clean": None}
+
+
+def machine() -> dict[str, object]:
+    """What decides about speed beside the GPU, and which start of the machine this is."""
+    packages = {name: _version(name) for name in ("torch", "numpy", "triton", "fair-esm")}
+    return {
+        "boot": BOOT.read_text().strip() if BOOT.exists() else None,
+        "cpus": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "packages": packages,
+        "gpu_settings": {name: value for name, value in os.environ.items() if name.startswith("CUDA_")},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def load(folder: Path) -> list[dict]:
+    """All evidence of a machine, oldest run first; none if it has no such folder.
+
+    Raises:
+        benchmarks.results.BadResults: A file is not what `keep` writes.
+    """
+    return sorted(map(read, sorted(folder.glob("evidence/*.json"))), key=lambda document: document["begun"])
+
+
+def read(path: Path) -> dict:
+    """The evidence of one run. Raises benchmarks.results.BadResults: it is not what `keep` writes."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path.stat().st_size:,} bytes, at most {LARGEST:,} are read")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        _check(document)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BadResults(f"{path} ({what}): not evidence of a run. Restore it, or measure again.") from error
+    return document
+
+
+# What a document has, and of which type; None may stand for what a machine cannot tell, but for the numbers.
+_TYPES = {
+    "benchmark": str, "workload": str, "workers": str, "commit": str, "environment": str, "package": dict,
+    "suite": dict, "machine": dict, "command": list, "input": dict, "weights": dict, "output": dict, "manifest": dict,
+    "version": str, "seconds": float, "begun": float, "ended": float, "load": float, "error": float,
+}  # fmt: skip
+
+
+def _check(document: dict) -> None:
+    """Raises KeyError, TypeError or ValueError unless the document has the entries of `_TYPES`."""
+    if document["format"] != FORMAT:
+        raise ValueError(f"format {document['format']}, not {FORMAT}")
+    for name, kind in _TYPES.items():
+        if type(document[name]) is not kind:
+            raise TypeError(f"{name} is of type {type(document[name]).__name__}, not {kind.__name__}")
+    if not (document["gpu"] is None or isinstance(document["gpu"], dict)):
+        raise TypeError("gpu is neither null nor an object")
