@@ -17,8 +17,6 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.releases import git
-
 FORMAT = 2
 LARGEST = sys.float_info.max  # of an int that has a float
 MOST_COMBINATIONS = 100_000
@@ -39,6 +37,7 @@ class Value:
     number: float | None = None  # in the benchmark's unit; inf if the benchmark said so
     version: str | None = None  # of the benchmark: figures of two versions are not comparable
     env: str | None = None  # asv's name of the environment
+    samples: tuple[float, ...] = ()  # the figures whose median the number is; none where only one was taken
 
     @property
     def sound(self) -> bool:
@@ -83,7 +82,8 @@ class EnvironmentResults:
             raise BadResults(f"{key}{params} in {self.env} is {shown(result)}; a number was expected. Run it again.")
         if result != result:
             return Value(SKIPPED, None, version, self.env)
-        return Value(MEASURED, float(result), version, self.env)
+        samples = row["samples"][combinations.index(wanted)] if row.get("samples") else None
+        return Value(MEASURED, float(result), version, self.env, tuple(samples or ()))
 
 
 @dataclass(frozen=True)
@@ -135,23 +135,6 @@ class Results:
         """Of the commit with this full hash."""
         return self.by_machine.get(machine, {}).get(commit)
 
-    def nearest_measured(
-        self, repo: Path, commit: str, machine: str, key: str, *params: object, after: str | None = None
-    ) -> CommitResults | None:
-        """The commit's results, or those of its nearest first-parent ancestor for which the benchmark was run.
-
-        Args:
-            after: Look at no commit that this one contains, and not at itself.
-        Raises:
-            benchmarks.releases.GitFailed: git knows no such commit.
-        """
-        revisions = [commit, *([f"^{after}"] if after else [])]
-        for each in git(repo, "rev-list", "--first-parent", *revisions).split():
-            found = self.of(machine, each)
-            if found and found.value(key, *params).status != ABSENT:
-                return found
-        return None
-
 
 def rows_of(whole: dict) -> dict[str, dict]:
     """Of the content of a file of results: benchmark -> column -> what is in it.
@@ -180,7 +163,18 @@ def rows_of(whole: dict) -> dict[str, dict]:
             _require(row["result"], list, f"{key}, result")
             if len(row["result"]) != combinations:
                 raise ValueError(f"{len(row['result'])} results for {combinations} combinations of parameters")
+        if row.get("samples") is not None:
+            _check_samples(key, row["samples"], combinations)
     return rows
+
+
+def _check_samples(key: str, samples: object, combinations: int) -> None:
+    _require(samples, list, f"{key}, samples")
+    if len(samples) != combinations:
+        raise ValueError(f"{len(samples)} lists of samples for {combinations} combinations of parameters")
+    for each in samples:
+        if each is not None and not (isinstance(each, list) and all(type(x) in (int, float) for x in each)):
+            raise TypeError(f"{key}, samples: {shown(each)} is no list of numbers")
 
 
 def _require(value: object, kind: type, name: str) -> None:

@@ -1,0 +1,83 @@
+"""Tables: what people read of two commits side by side, and of what was measured besides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from benchmarks import workloads
+from benchmarks.results import CommitResults, ratio
+from benchmarks.support.validity import INPUTS, Side, architecture
+
+SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring
+COMMANDS = {"EmbedProteins": "embed proteins", "PredictReads": "predict reads", "PredictContigs": "predict contigs"}
+KINDS = {"EmbedProteins": "proteins", "PredictReads": "reads", "PredictContigs": "contigs"}
+ABLATION = "ablation.Ablation.track_seconds_per_10k"
+WATERFALL = (  # from v1.0's way to v2.0's: steps of the ablation
+    "padded fp32", "padded bf16", "padded fp16", "packed fp16, eager, synchronous loader", "packed fp16, eager",
+    "packed fp16",
+)  # fmt: skip
+PEERS = ("fair-esm", "transformers")
+ROWS = {
+    "commit": "commit", "architecture": "architecture", "precision": "precision", "packing": "packing",
+    "runs": "runs", "num_sequences": "sequences", "elapsed_sec": "seconds, median", "fastest_sec": "seconds, least",
+    "slowest_sec": "seconds, most", "sequences_per_sec": "sequences/s", "projected_6M_hours": "hours for 6 M",
+    "hours_saved": "hours saved", "error": "largest error", "gpu": "GPU",
+    "sm_clock": "SM clock, MHz",
+}  # fmt: skip
+
+
+def facts(side: Side, repo: Path, workload: str) -> dict:
+    """What speedup_comparison.json says of a side."""
+    seconds, count = side.seconds.number, workloads.WORKLOADS[INPUTS[workload]].count
+    clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
+    return {
+        **architecture(repo, side.results.commit),
+        "runs": len(side.runs),
+        "num_sequences": count,
+        "elapsed_sec": seconds,
+        "fastest_sec": min(side.seconds.samples),
+        "slowest_sec": max(side.seconds.samples),
+        "sequences_per_sec": count / seconds,
+        "projected_6M_hours": SIX_MILLION / count * seconds / 3600,
+        "error": max(side.error.samples),
+        "gpu": side.runs[0]["gpu"] and side.runs[0]["gpu"]["name"],
+        "sm_clock": median(clocks) if clocks else None,
+    }
+
+
+def breakdown(side: CommitResults, workload: str) -> list[list]:
+    """Of the waterfall: step, seconds per 10K, seconds that the step took off."""
+    values = [side.value(ABLATION, workload, step) for step in WATERFALL]
+    taken = [a.number - b.number if a.sound and b.sound else None for a, b in pairwise(values)]
+    return [[step, value.figure, took] for step, value, took in zip(WATERFALL, values, [None, *taken])]
+
+
+def reported(before: CommitResults, after: CommitResults, workload: str, label: str) -> list[list]:
+    """Not judged: what with, its seconds, the candidate's seconds, ratio."""
+    found = []
+    for command, words in COMMANDS.items():
+        key = f"commands.{command}.track_wall_seconds"
+        mine = after.value(key, workload, "default")
+        for workers, how in (("default", ""), ("one", ", one worker")):
+            found.append((f"{words}: {label}{how}", before.value(key, workload, workers), mine))
+    steady = after.value("steady.SteadyState.track_seconds_per_10k", workload)
+    floor = after.value("steady.SteadyState.track_floor_seconds_per_10k", workload)
+    peers = {peer: after.value("peers.Peers.track_seconds_per_10k", workload, peer) for peer in PEERS}
+    found += [(f"10K proteins, warm: {peer}", value, steady) for peer, value in peers.items()]
+    found.append(("10K proteins, warm: the matrix products alone", floor, steady))
+    return [[words, a.figure, b.figure, ratio(a, b)] for words, a, b in found]
+
+
+def table(rows: list[list], headers: Sequence[str]) -> str:
+    from tabulate import tabulate
+
+    forms = {float: "{:,.2f}", int: "{:,}", type(None): ""}
+    cells = [[_small(cell) or forms.get(type(cell), "{}").format(cell) for cell in row] for row in rows]
+    return tabulate(cells, headers, disable_numparse=True, colalign=["left", *["right"] * (len(headers) - 1)]) + "\n"
+
+
+def _small(cell: object) -> str | None:
+    return f"{cell:.1e}" if isinstance(cell, float) and 0 < abs(cell) < 0.005 else None
