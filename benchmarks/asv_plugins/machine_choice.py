@@ -1,25 +1,24 @@
-"""Machine choice: an asv plugin. `asv compare` finds its machine, and `asv run` never draws in another torch.
+"""Machine choice: an asv plugin. `asv compare` finds its machine, and the commits that stand for what is asked for.
 
 asv imports it, as its configuration says, before a command runs. It relies on the pinned asv 0.6.6: `Compare.run` takes
-the configuration and the two revisions first, and fails where results/ has several machines and `machine` is None.
-(`asv show` shows all machines then, which is fine.)
+the configuration and the two revisions first, fails where results/ has several machines and `machine` is None, and
+gives the rows to `unroll_result`. (`asv show` shows all machines then, which is fine.)
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import contextmanager
 
-from asv.commands.compare import Compare
+from asv.benchmarks import Benchmarks
+from asv.commands import compare
 from asv.console import log
 from asv.machine import Machine, MachineCollection, iter_machine_files
-from asv.repo import NoSuchNameError, get_repo
-from asv.results import iter_results_for_machine
+from asv.results import iter_results_for_machine, iter_results_for_machine_and_hash
 from asv.util import UserError, load_json
 
-# For the pip that fills asv's environments. A URI, since pip would split a path at its spaces.
-os.environ.setdefault("PIP_CONSTRAINT", (Path(__file__).resolve().parents[2] / ".ci" / "constraints.txt").as_uri())
+from benchmarks.releases import ROOT, BadRelease, GitFailed
+from benchmarks.support import stand_in
 
 
 def this_computer() -> str:
@@ -31,53 +30,65 @@ def this_computer() -> str:
         return name
 
 
-def choose(conf, revisions: Sequence[str]) -> str | None:
-    """The machine that has results for all revisions; this computer, if several have.
+def choose(conf, revisions: Sequence[str], machine: str | None = None) -> tuple[str, list[stand_in.Asked]]:
+    """The machine that has results for all revisions, this computer if several have; and the commits that have them.
 
-    Returns:
-        None where no more than one machine has results at all: there is nothing to choose.
     Raises:
         UserError: No machine has results for all; or several have, and none is this computer.
     """
     machines = sorted(load_json(path)["machine"] for path in iter_machine_files(conf.results_dir))
-    if len(machines) < 2:
-        return None
-    measured = {
-        name: {each.commit_hash for each in iter_results_for_machine(conf.results_dir, name)} for name in machines
-    }
-    commits = [_commit(conf, revision) for revision in revisions]
-    able = [name for name in machines if all(_among(commit, measured[name]) for commit in commits)]
+    able, reasons = {}, []
+    for name in machines if machine is None else [machine]:
+        dates = {each.commit_hash: each.date for each in iter_results_for_machine(conf.results_dir, name)}
+        measured = sorted(dates, key=lambda commit: -dates[commit])
+        try:
+            found = {revision: stand_in.find(ROOT, revision, measured) for revision in revisions}
+            lacking = [revision for revision in revisions if not found[revision]]
+            reasons += [f"{each} on {name}: {stand_in.missing(ROOT, each, measured)}" for each in lacking]
+        except (BadRelease, GitFailed) as error:
+            raise UserError(str(error)) from error
+        if not lacking:
+            able[name] = [found[revision] for revision in revisions]
     here = this_computer()
     if here in able or len(able) == 1:
-        return here if here in able else able[0]
-    wanted = " and ".join(revisions)
+        name = here if here in able else next(iter(able))
+        return name, able[name]
     if able:
-        raise UserError(f"Results for {wanted} are there from {', '.join(able)}. Choose with --machine.")
-    has = "; ".join(f"{name} has {', '.join(sorted(h[:8] for h in measured[name])) or 'none'}" for name in machines)
-    raise UserError(f"No machine has results for both {wanted}: {has}. Measure what is missing with `asv run`.")
+        raise UserError(f"{' and '.join(revisions)} were measured on {', '.join(able)}. Choose with --machine.")
+    raise UserError(f"Not measured: {'; '.join(reasons) or 'anything'}. Measure what is missing with `asv run`.")
 
 
-def _commit(conf, revision: str) -> str:
+@contextmanager
+def only_rows_with_figures(conf, machine: str, commits: Sequence[str]):
+    """Within it, asv leaves out rows that are n/a on both sides, and those of benchmarks that are no more."""
+    known, rows, unroll = Benchmarks.load(conf), set(), compare.unroll_result
+    for commit in commits:
+        for result in iter_results_for_machine_and_hash(conf.results_dir, machine, commit):
+            for key in result.get_all_result_keys() & known.keys():
+                params = result.get_result_params(key)
+                value, stats = result.get_result_value(key, params), result.get_result_stats(key, params)
+                rows |= {name for name, found, *_ in unroll(key, params, value, stats) if found == found}
+    compare.unroll_result = lambda *row: (each for each in unroll(*row) if each[0] in rows)
     try:
-        return get_repo(conf).get_hash_from_name(revision)
-    except NoSuchNameError:
-        return revision  # asv takes the beginning of a hash of a commit that the repository does not have
+        yield
+    finally:
+        compare.unroll_result = unroll
 
 
-def _among(commit: str, hashes: set[str]) -> bool:
-    return any(each.startswith(commit) for each in hashes)
-
-
-_run = Compare.run
+_run = compare.Compare.run
 
 
 def _run_with_a_machine(conf, hash_1, hash_2, *args, machine=None, **options):
+    name, found = choose(conf, [hash_1, hash_2], machine)
     if machine is None:
-        machine = choose(conf, [hash_1, hash_2])
-        if machine is not None:
-            log.info(f"Comparing the results of machine {machine}; --machine chooses another.")
-            log.flush()
-    return _run(conf, hash_1, hash_2, *args, machine=machine, **options)
+        log.info(f"Comparing the results of machine {name}; --machine chooses another.")
+    for asked in found:
+        if asked.commit != asked.measured:
+            log.info(str(asked))
+    log.flush()
+    commits = [asked.measured for asked in found]
+    with only_rows_with_figures(conf, name, commits):
+        return _run(conf, *commits, *args, machine=name, **options)
 
 
-Compare.run = staticmethod(_run_with_a_machine)
+compare.Compare.run = staticmethod(_run_with_a_machine)

@@ -1,0 +1,73 @@
+"""Run choice: an asv plugin. `asv run v1.0..HEAD` works as typed in a fresh clone, and keeps every sample.
+
+The releases' tags are made, and a clone that calls another commit by a release's name is refused, whatever the command.
+This computer is registered without questions. A range that begins at a release measures that release as well, which git
+leaves out. Samples are added to those of earlier calls, and the evidence of each run lies beside the results.
+
+asv imports it, as its configuration says, before a command runs. It relies on the pinned asv 0.6.6, whose `Run.run`
+takes the configuration, and the rest by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from asv.commands.run import Run
+from asv.console import log
+from asv.machine import Machine, MachineCollection
+from asv.repo import get_repo
+from asv.util import UserError
+
+from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit, make_tags, read_releases
+from benchmarks.support.evidence import FOLDER
+
+# For the pip that fills asv's environments. A URI, since pip would split a path at its spaces.
+os.environ.setdefault("PIP_CONSTRAINT", (ROOT.resolve() / ".ci" / "constraints.txt").as_uri())
+
+
+def setup() -> None:
+    """asv calls it as soon as this is imported. Raises UserError where a release is not what it has to be."""
+    try:
+        for line in make_tags(ROOT.resolve()):
+            if line.endswith(" made"):
+                log.info(f"Tag of a release: {line}.")
+    except (BadRelease, GitFailed, NoGit) as error:
+        raise UserError(str(error)) from error
+
+
+def registered(name: str | None) -> str:
+    """The name of a machine that asv knows: the one asked for, or this computer, which is registered if need be."""
+    asked = name or Machine.get_unique_machine_name()
+    try:
+        return MachineCollection.load(asked)["machine"]
+    except UserError:
+        if name is None:
+            MachineCollection.save(asked, Machine.get_defaults() | {"machine": asked})
+            log.info(f"This computer is registered as {asked}, as `asv machine --yes` does it.")
+        return asked
+
+
+def whole_range(conf, asked: object) -> object:
+    """What is asked for; of a range that begins at a release the hashes, newest first, and that release at the end."""
+    found = isinstance(asked, str) and re.fullmatch(r"([^\s.]\S*?)\.\.(?!\.)(\S*)", asked)
+    release = found and next((each for each in read_releases(ROOT) if each.tag == found[1]), None)
+    if not release:
+        return asked
+    hashes = get_repo(conf).get_hashes_from_range(f"{release.commit}..{found[2]}")
+    log.info(f"{release.tag} itself is measured, too, after the others: git leaves it out of {asked}.")
+    return [*hashes, release.commit]
+
+
+_run = Run.run
+
+
+def _run_as_typed(conf, range_spec=None, dry_run=False, machine=None, append_samples=False, **options):
+    place = Path(conf.results_dir).resolve() / registered(machine) / "evidence"
+    os.environ[FOLDER] = "" if dry_run else str(place)
+    spec = whole_range(conf, range_spec)
+    return _run(conf, range_spec=spec, dry_run=dry_run, machine=machine, append_samples=True, **options)
+
+
+Run.run = staticmethod(_run_as_typed)
