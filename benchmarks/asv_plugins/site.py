@@ -16,9 +16,9 @@ from pathlib import Path
 from asv.publishing import OutputPublisher
 from asv.util import UserError
 
-from benchmarks import front_page, vendor
 from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit, git
 from benchmarks.results import BadResults
+from benchmarks.site import front_page, vendor
 
 _FAR = re.compile(r'<(script|link)\b[^>]*\b(src|href)="https?://[^"]*/([^"/]+)"[^>]*>')
 COMMITS = """<!doctype html>

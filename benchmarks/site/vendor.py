@@ -1,6 +1,6 @@
 """Vendor: the scripts and styles of others that asv's pages need, so that the published site asks no other host.
 
-    python -m benchmarks.vendor
+    python -m benchmarks.site.vendor
 
 asv 0.6.6 links them from CDNs; the source distribution of asv 0.5.1 carries them. They are fetched once, into
 .asv/vendor, and never committed. Exit code 0: they are there; 1: they are not, and the message says what to do.
@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parents[1] / ".asv" / "vendor"
+CACHE = Path(__file__).resolve().parents[2] / ".asv" / "vendor"
 NOTICE = "NOTICE.txt"
 SOURCE = "asv-0.5.1"
 REQUIREMENT = "asv==0.5.1 --hash=sha256:805fc3cc46c0bcf3e7baeaa16a12e4b92f1276c25490db4cb80fc541afa52bfc"
@@ -106,7 +106,7 @@ def _download(folder: Path) -> Path:
         said = errors[0] if errors else done.stderr.strip()
         raise AssetsMissing(
             f"pip cannot fetch {SOURCE}.tar.gz, which has the scripts of asv's pages ({said[:200]}). "
-            "Run `python -m benchmarks.vendor` where pip can, and copy .asv/vendor from there."
+            "Run `python -m benchmarks.site.vendor` where pip can, and copy .asv/vendor from there."
         )
     return folder / f"{SOURCE}.tar.gz"
 

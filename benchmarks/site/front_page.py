@@ -5,7 +5,6 @@ It shows figures that asv stored, and says "not measured" where there is none. T
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -15,32 +14,42 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from benchmarks import check_speedup, commands
 from benchmarks.ablation import STEPS
-from benchmarks.check_speedup import COMMANDS, SECONDS, TARGET, WATERFALL
 from benchmarks.inputs import WORKLOADS
-from benchmarks.releases import ROOT, GitFailed, read_releases, release_of
+from benchmarks.releases import ROOT, GitFailed, git, read_releases
 from benchmarks.results import FAILED, MEASURED, BadResults, CommitResults, Results, Value
+from benchmarks.site import bars
+from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL
+from benchmarks.support.validity import moment
+from benchmarks.support.verdict import TARGET, Question, judge
 
-TEMPLATE = Path(__file__).parent / "asv_plugins" / "front_page.html"
-FIRST, CLAIMED = "nvidia-h200", "gpu-10k"  # the claim: its machine and its workload
+TEMPLATE = Path(__file__).with_name("front_page.html")
+FIRST, CLAIMED = "nvidia-h100", "gpu-10k"  # the claim: its machine and its workload
 NONE = '<span class="none">not measured</span>'
-ABLATION, PEERS = "ablation.Ablation.track_seconds_per_10k", "peers.Peers.track_seconds_per_10k"
+PEERS = "peers.Peers.track_seconds_per_10k"
 # Heading -> the figure of a command, and how it is shown for so many sequences.
 COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
     "wall s": ("wall_seconds", lambda x, count: decimal(x)),
     "sequences/s": ("wall_seconds", lambda x, count: decimal(count / x)),
-    "hours for 6 M": ("hours_per_6m", lambda x, count: decimal(x)),
+    "hours for 6 M": ("wall_seconds", lambda x, count: decimal(SIX_MILLION / count * x / 3600)),
     "GPU memory": ("gpu_memory", lambda x, count: f"{x / 1e9:.1f} GB"),
     "host memory": ("host_memory", lambda x, count: f"{x / 1e9:.1f} GB"),
     "error": ("error", lambda x, count: f"{x:.1e}"),
-    "start &deg;C": ("start_temperature", lambda x, count: f"{x:.0f}"),
-    "hottest &deg;C": ("hottest", lambda x, count: f"{x:.0f}"),
-    "SM MHz": ("sm_clock", lambda x, count: f"{x:,.0f}"),
 }
+# The history: heading, benchmark, parameters.
+HISTORY = [
+    ("proteins", "commands.EmbedProteins.track_wall_seconds", ["{workload}", "default"]),
+    ("reads", "commands.PredictReads.track_wall_seconds", ["{workload}", "default"]),
+    ("contigs", "commands.PredictContigs.track_wall_seconds", ["{workload}", "default"]),
+    ("one protein", "start_up.OneProtein.track_wall_seconds", ["{workload}"]),
+    ("warm, 10,000 proteins", "steady.SteadyState.track_seconds_per_10k", ["{workload}"]),
+]
+WORSE = 1.05  # times the best before: shown as a step back
 # What else is measured: name and unit, benchmark, parameters.
 OTHERS = [
     ("steady state, s for 10,000 proteins", "steady.SteadyState.track_seconds_per_10k", ["{workload}"]),
+    ("&hellip; above the matrix products alone, %", "steady.SteadyState.track_above_floor", ["{workload}"]),
+    ("&hellip; the matrix products alone, s", "steady.SteadyState.track_floor_seconds_per_10k", ["{workload}"]),
     ("&hellip; of the tokens in packs unused, %", "steady.SteadyState.track_packing_waste", ["{workload}"]),
     ("&hellip; of the time GPU idle, %", "steady.SteadyState.track_gpu_idle", ["{workload}"]),
     ("&hellip; wait for the loader (p95), ms", "steady.SteadyState.track_loader_wait", ["{workload}"]),
@@ -74,21 +83,20 @@ def page(results_dir: Path, repo: Path = ROOT) -> str:
     return Template(text).substitute(body="\n".join(sections))
 
 
-def verdict(repo: Path, results: Results, machine: str) -> tuple[str, str]:
-    """PASS, FAIL or NOT MEASURED, and a sentence; judged as `benchmarks.check_speedup` does."""
-    asked = argparse.Namespace(workload=CLAIMED, baseline=read_releases(repo)[0].tag, candidate="HEAD")
+def verdict(repo: Path, results_dir: Path, machine: str) -> tuple[str, list[str]]:
+    """PASS, FAIL, AMBIGUOUS or NOT MEASURED, and sentences; judged as `benchmarks.check_speedup` does."""
     try:
-        before, after = check_speedup.sides_on(machine, results, repo, asked)
-        ratio = check_speedup.judged_ratio([before, after], CLAIMED, after.files[0].env)
-    except check_speedup.Stop as stop:
-        code, why = stop.args
-        return "FAIL" if code == check_speedup.FAILED else "NOT MEASURED", why
-    except GitFailed as error:
-        return "NOT MEASURED", str(error)
-    slow, fast = (side.value(SECONDS, CLAIMED, "default").number for side in (before, after))
-    (_, old), (_, new) = (release_of(repo, side.commit) for side in (before, after))
-    sentence = f"{new} is {ratio:.2f} times as fast as {old}: {decimal(fast)} s instead of {decimal(slow)} s."
-    return "PASS" if ratio >= TARGET else "FAIL", sentence
+        found = judge(Question(repo, results_dir, machine, CLAIMED, read_releases(repo)[0].tag))
+    except (GitFailed, BadResults) as error:
+        return "NOT MEASURED", [str(error)]
+    said = [*map(str, found.asked), *found.reasons]
+    if found.interval is not None:
+        said.insert(0, f"{found}.")
+        last = found.sides[1].runs[-1]
+        versions = ", ".join(f"{name} {version}" for name, version in last["machine"]["packages"].items() if version)
+        driver = f"driver {last['gpu']['driver']}, " if last["gpu"] else ""
+        said.append(f"Last run: {moment(last)} UTC; {driver}Python {last['machine']['python']}, {versions}.")
+    return found.word, said
 
 
 @dataclass(frozen=True)
@@ -122,29 +130,59 @@ def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> I
         by_release[commits[-1].commit[:8]] = commits[-1]
     facts = _read_facts(results_dir / machine / "machine.json")
     yield f'<h2>{escape(machine)}</h2>\n<p class="soft">{_facts(facts)}</p>'
-    word, sentence = verdict(repo, results, machine)
+    word, sentences = verdict(repo, results_dir, machine)
     claim = (
         f"The claim: {TARGET} times as fast as {known[0].tag} or more in embedding "
         f"{WORKLOADS[CLAIMED].sequences('proteins'):,} proteins with the 3B model on one GPU; the whole command, cold."
     )
-    text = f'<strong>{word}</strong>{_prose(sentence)}<p class="soft">{escape(claim)}</p>'
-    yield _card(text, f"verdict {word.split()[0].lower()}")
+    text = f"<strong>{word}</strong>" + "".join(f"<p>{_prose(said)}</p>" for said in sentences)
+    yield _card(f'{text}<p class="soft">{escape(claim)}</p>', f"verdict {word.split()[0].lower()}")
     for workload in WORKLOADS:
         figures = _Figures(machine, workload, by_release)
         if any(figures.are_there(f"commands.{name}.track_wall_seconds", "{workload}", "default") for name in COMMANDS):
             yield from _workload(figures)
+            yield f"<h3>Commit by commit ({escape(workload)})</h3>"
+            yield _card(
+                _table(["commit", "date", *(name for name, *_ in HISTORY)], _history(repo, commits, workload), 2)
+            )
+
+
+def _history(repo: Path, commits: list[CommitResults], workload: str) -> Iterator[list[str]]:
+    """Median seconds with their interval, oldest first; a step back is marked."""
+    best: dict[str, float] = {}
+    for found in commits:
+        values = [found.value(key, *(each.format(workload=workload) for each in params)) for _, key, params in HISTORY]
+        if not any(value.status == MEASURED for value in values):
+            continue
+        try:
+            day, subject = git(repo, "show", "--no-patch", "--format=%cs %s", found.commit).split(" ", 1)
+        except GitFailed:
+            day, subject = "", "not in this clone"
+        cells = []
+        for (name, *_), value in zip(HISTORY, values):
+            text = _cell(value, lambda x, count: decimal(x))
+            if value.sound:
+                runs = f' <span class="none">{_spread(value)}</span>' if len(value.samples) > 1 else ""
+                worse = value.number > WORSE * best.get(name, value.number)
+                text = f"<strong>{text}</strong> &uarr;{runs}" if worse else text + runs
+                best[name] = min(best.get(name, value.number), value.number)
+            cells.append(text)
+        where = f'<a href="commits.html#{found.commit[:8]}" title="{escape(subject)}">{found.commit[:8]}</a>'
+        yield [where, day, *cells]
+
+
+def _spread(value: Value) -> str:
+    return f"{decimal(min(value.samples))}&ndash;{decimal(max(value.samples))}, n = {len(value.samples)}"
 
 
 def _workload(figures: _Figures) -> Iterator[str]:
-    from benchmarks.asv_plugins import charts  # matplotlib
-
     workload, where = escape(figures.workload), f"({figures.workload}, {figures.machine})"
     groups = []
     for command, name in COMMANDS.items():
         values = figures.values(f"commands.{command}.track_wall_seconds", "{workload}", "default")
         groups.append((name, [(release, value.number) for release, value in zip(figures.by_release, values)]))
     yield f"<h3>Whole commands, cold ({workload})</h3>"
-    yield _card(charts.releases(groups, f"Wall seconds of each release's commands {where}"))
+    yield _card(bars.releases(f"Wall seconds of each release's commands {where}", groups))
     yield _card(_table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
     yield (
         '<p class="soft">Workers: processes per GPU, the release\'s own number or one. Host memory: of the largest '
@@ -158,21 +196,19 @@ def _workload(figures: _Figures) -> Iterator[str]:
 
 def _steps(figures: _Figures, title: str) -> str:
     """The ablation as of the newest commit that has it: the path, or where only its ends can run, what can."""
-    from virnucpro.utils.pictures import waterfall  # matplotlib
-
     found = {step: figures.values(ABLATION, "{workload}", step)[::-1] for step in STEPS}
     seconds = {step: next((v.number for v in values if v.status == MEASURED), None) for step, values in found.items()}
     measured = [step for step in STEPS if seconds[step] is not None]
     path = WATERFALL if len(set(WATERFALL) & set(measured)) > 1 else measured
     missing = [step for step in WATERFALL if step not in measured]
-    chart = waterfall([(step, seconds[step]) for step in path], title) if path else ""
+    made = [(step, seconds[step], f"{seconds[step]:.1f} s" if seconds[step] else "not measured") for step in path]
+    chart = bars.chart(title, [("", made)]) if path else ""
     return chart + (f'<p class="none">Not measured: {escape("; ".join(missing))}.</p>' if missing else "")
 
 
 def _commands(figures: _Figures) -> Iterator[list[str]]:
     for command, name in COMMANDS.items():
-        kind = getattr(commands, command).kind
-        key, count = f"commands.{command}.track_", WORKLOADS[figures.workload].sequences(kind)
+        key, count = f"commands.{command}.track_", WORKLOADS[figures.workload].sequences(KINDS[command])
         label = figures.link(f"{key}wall_seconds", f"{name} ({count:,})")
         for workers in ("default", "one"):
             if workers == "one" and not figures.are_there(f"{key}wall_seconds", "{workload}", "one"):

@@ -1,6 +1,6 @@
 """Speed pictures: what each release's commands take, and what each step is worth, drawn from the committed results.
 
-    python -m benchmarks.speed_picture
+    python -m benchmarks.site.speed_picture
 
 writes docs/pictures/ anew. The pictures bring their own background, and so read well on any page.
 Exit codes: 0 written; 1 the results or the releases cannot be read, or the pictures cannot be written.
@@ -12,11 +12,11 @@ import re
 import sys
 from pathlib import Path
 
-from benchmarks.check_speedup import COMMANDS, WATERFALL
-from benchmarks.front_page import ABLATION, CLAIMED, FIRST
 from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, BadRelease, NoGit, read_releases
 from benchmarks.results import BadResults, CommitResults, Results
+from benchmarks.site.front_page import CLAIMED, FIRST
+from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL
 
 FOLDER = Path("docs/pictures")
 PAPER, INK = "#ffffff", "#22303c"
@@ -35,7 +35,7 @@ def drawn(repo: Path = ROOT) -> dict[Path, str]:
 
 def _speedup(releases: dict[str, CommitResults | None]) -> str:
     """Seconds of each command, release by release."""
-    from benchmarks.asv_plugins import charts  # matplotlib
+    from benchmarks.site import charts  # matplotlib
 
     groups = []
     for command, name in COMMANDS.items():
