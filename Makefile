@@ -8,7 +8,7 @@ BIN := $(VENV)/bin/python
 export LC_ALL := C.UTF-8
 unexport LANGUAGE
 
-.PHONY: bench test validate lint types audit fuzz site preview bundle merge-results clean
+.PHONY: bench record test validate lint types audit fuzz site preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
@@ -37,6 +37,13 @@ preview: $(STAMP)
 # One folder for a GPU host without internet: docs/benchmarks.md.
 bundle: $(STAMP)
 	$(BIN) -m benchmarks.bundle
+
+# On a GPU host: HEAD and v1.0 in turn, what is reported beside them, and the commits in COMMITS; all into results/.
+# make record MACHINE=nvidia-h100 [LIMIT=600]: with a limit in seconds, call it again until it ends with 0.
+record: $(STAMP)
+	$(BIN) -m benchmarks.bundle --python $$($(BIN) -c 'import platform; print(platform.python_version()[:4])')
+	$(BIN) .bundle/run.py --record $(COMMITS) --machine $(MACHINE) --work .bundle/work --output .bundle/results \
+	    $(if $(LIMIT),--limit $(LIMIT)); code=$$?; $(BIN) -m benchmarks.merge_results .bundle/results && exit $$code
 
 # make merge-results FROM=folder: take over what such a host measured.
 merge-results: $(STAMP)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.merge_results DIR [--into results]
 
-DIR holds machine.json, benchmarks.json and asv's result files, as run.py of the bundle leaves them. Of two measurements
-of the same thing the later counts. All is read, checked and on the disk before the first file takes its name, and
-nothing is written beside `--into` and its folder for that machine. Exit codes: 0 merged, 1 refused and nothing written,
-2 bad command line.
+DIR holds machine.json, benchmarks.json, asv's result files and evidence/, as run.py of the bundle leaves them. Every
+sample is kept: those of both sides together are the result. Of figures without samples the later counts.
+All is read, checked and on the disk before the first file takes its name, and nothing is written beside `--into` and
+its folder for that machine. Exit codes: 0 merged, 1 refused and nothing written, 2 bad command line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from benchmarks.results import rows_of, shown
+from benchmarks.results import BadResults, rows_of, shown
+from benchmarks.support import evidence
 
 MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
 VERSIONS = {MACHINE: 1, BENCHMARKS: 2}  # of asv's formats; of a result file:
@@ -63,8 +64,23 @@ def merge(source: Path, into: Path) -> list[Path]:
             raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
         texts[old] = json.dumps(union(read(old), new, old) if old.exists() else new)
+    for path in sorted(source.glob("evidence/*.json")):
+        texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name, name)
     write(folder, texts)
     return list(texts)
+
+
+def kept_evidence(path: Path, place: Path, machine: str) -> str:
+    """The text of a run's evidence. Raises CannotMerge: it is none, or another is at its place already."""
+    try:
+        text = json.dumps(evidence.read(path), indent=1) + "\n"
+    except BadResults as error:
+        raise CannotMerge(str(error)) from error
+    if not re.fullmatch(r"\w[\w.-]*\.json", path.name, re.ASCII):
+        raise CannotMerge(f"{shown(path.name)} cannot be the name of a run's evidence.")
+    if place.exists() and place.read_text(encoding="utf-8") != text:
+        raise CannotMerge(f"{place} is there, and is of another run than {path}. Evidence is never replaced.")
+    return text
 
 
 def write(folder: Path, texts: dict[Path, str]) -> None:
@@ -76,6 +92,7 @@ def write(folder: Path, texts: dict[Path, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             for path, text in texts.items():
+                path.parent.mkdir(exist_ok=True)
                 if path.exists() and not path.is_file():
                     raise CannotMerge(f"{path} is no regular file. Move it away.")
                 file = stack.enter_context(whole_file(path))
@@ -171,7 +188,8 @@ def union(old: dict, new: dict, path: Path) -> dict:
 
 
 def later(old: dict, new: dict, columns: list[str]) -> list:
-    """The later of two rows; where it has NaN (not asked for, or skipped) the earlier's value stays, if it has one."""
+    """The later of two rows; where it has NaN (not asked for, or skipped) the earlier's value stays, if it has one.
+    Where both have samples, all of them count, each once: no measurement replaces another."""
     if (old.get("started_at") or 0) > (new.get("started_at") or 0):
         old, new = new, old
     row = {column: new.get(column) for column in columns}
@@ -184,10 +202,26 @@ def later(old: dict, new: dict, columns: list[str]) -> list:
             for index in skipped:
                 values[index] = before[index]
             row[column] = None if all(value is None for value in values) else values
+        add_samples(row, old, count)
     values = list(row.values())
     while values and values[-1] is None:  # as asv does
         values.pop()
     return values
+
+
+def add_samples(row: dict, old: dict, count: int) -> None:
+    """Into a row the samples of an older one of the same parameters, and what asv then says of all of them."""
+    from asv_runner.statistics import compute_stats
+
+    for index, before in enumerate(old.get("samples") or []):
+        now = (row.get("samples") or [None] * count)[index]
+        if not before or not now:
+            continue
+        both = before + [each for each in now if each not in before]
+        row["samples"][index] = both
+        row["result"][index], stats = compute_stats(both, 1)
+        for column in [column for column in row if column.startswith("stats_") and row[column]]:
+            row[column][index] = stats[column.removeprefix("stats_")]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,12 +1,16 @@
 """Run offline: measure commits on a machine without network; `python -m benchmarks.bundle` packs this file as run.py.
 
-    python3 .bundle/run.py COMMIT [COMMIT ...] --machine NAME [--bench REGEX] [--output DIR]
+    python3 .bundle/run.py COMMIT [COMMIT ...] --machine NAME [--bench REGEX] [--rounds N] [--limit S] [--output DIR]
+    python3 .bundle/run.py --record [COMMIT ...] --machine NAME [--limit S] [--output DIR]
 
-Start it with the Python that has torch. Commits are measured in the order given. Results of earlier calls in the same
---work folder are kept, and after each commit all of them are copied into --output, ready for benchmarks.merge_results.
+Start it with the Python that has torch. Commits are measured in the order given, once or in so many rounds. --record
+measures all that is judged: HEAD and v1.0 in turn, then what is reported beside it, then the commits that are named.
+Results of earlier calls in the same --work folder are kept, and after each step all of them are copied into --output,
+ready for benchmarks.merge_results. With --limit a call ends before a step that would not fit into so many seconds, and
+the same call again goes on from there.
 
-Exit codes: 0 all measured; 1 could not run (asv's, too); 2 a benchmark or a build failed, or a bad command line. The
-first that is not 0 counts; the commits after it are measured all the same.
+Exit codes: 0 all measured; 1 could not run (asv's, too); 2 a benchmark or a build failed, or a bad command line; 75 the
+limit came first: call again. Of 1 and 2 the first counts; what comes after it is measured all the same.
 """
 
 from __future__ import annotations
@@ -30,6 +34,11 @@ from pathlib import Path
 BUNDLE = Path(__file__).resolve().parent
 OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
+AGAIN = 75  # exit code
+FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
+JUDGED = r"commands\.EmbedProteins\..*{workload}.*{workers}"
+BESIDE = [r"commands\.Predict.*{workload}.*default", r"start_up\.OneProtein\..*{workload}", "steady.*{workload}"]
+WALL = "commands.EmbedProteins.track_wall_seconds"
 
 
 class CannotRun(Exception):
@@ -61,12 +70,30 @@ def main(argv: list[str] | None = None) -> int:
         print(f"run.py: {error.filename} cannot be used: {error.strerror}. Choose another.", file=sys.stderr)
         return 1
     command = [sys.executable, "-m", "asv", "run", "--config", configuration, "--machine", args.machine]
-    command += ["--launch-method", "spawn", "--show-stderr", *(f"--bench={regex}" for regex in args.bench)]
-    codes = []
-    # One call of asv for each commit: a job that is killed loses one commit at most.
-    for commit in hashes.values():
-        done = subprocess.run([*command, "HASHFILE:-"], input=f"{commit}\n", text=True, cwd=repo, env=environ)
+    command += ["--launch-method", "spawn", "--show-stderr"]
+    codes, taken = [], Taken(work / f"steps-{args.machine}.json")
+    todo = (
+        recorded(args.commits, hashes, results / args.machine)
+        if args.record
+        else [(each, args.bench) for each in args.commits * args.rounds]
+    )
+    for number, (commit, bench) in enumerate(todo):
+        step = f"{number} {hashes[commit]} {' '.join(bench)}"
+        if step in taken.seconds:
+            continue
+        if args.limit and time.time() - begun + taken.guess(hashes[commit], bench, args.limit) > args.limit:
+            print(
+                f"run.py: {number} steps are done; the next does not fit into {args.limit} s. Call again.", flush=True
+            )
+            codes.append(AGAIN)
+            break
+        # One call of asv for each: a job that is killed loses one step at most.
+        before, words = time.time(), [f"--bench={regex}" for regex in bench]
+        done = subprocess.run(
+            [*command, *words, "HASHFILE:-"], input=f"{hashes[commit]}\n", text=True, cwd=repo, env=environ
+        )
         codes.append(done.returncode)
+        taken.note(step, time.time() - before)
         hand_back(results, args.machine, args.output)
     try:
         print(summary(results / args.machine, hashes, begun), flush=True)
@@ -75,9 +102,64 @@ def main(argv: list[str] | None = None) -> int:
     return next((code for code in codes if code), 0)
 
 
+class Taken:
+    """Steps that are done, and the seconds of each; kept in a file, so that a later call goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def note(self, step: str, seconds: float) -> None:
+        self.seconds[step] = seconds
+        unfinished = self.path.with_suffix(".new")
+        unfinished.write_text(json.dumps(self.seconds), encoding="utf-8")
+        os.replace(unfinished, self.path)
+
+    def guess(self, commit: str, bench: list[str], limit: float) -> float:
+        """Seconds that a step will take: as long as the like of it took, at most."""
+        kind = " ".join([commit, *bench])
+        return max((took for step, took in self.seconds.items() if step.endswith(kind)), default=FALLBACK * limit)
+
+
+def recorded(commits: list[str], hashes: dict[str, str], folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Steps of --record: commit, and which benchmarks. v1.0 is measured with each number of workers that it may have,
+    and then with the one that is best here, until there are pairs enough of that."""
+    workload, settings, pairs = ("cpu-small", ["default"], 5) if gpu() == "none" else ("gpu-10k", ["one", "default"], 3)
+    newest, first = commits[:2]
+
+    def judged(commit: str, workers: str) -> tuple[str, list[str]]:
+        return commit, [JUDGED.format(workload=workload, workers=workers)]
+
+    for workers in settings:
+        yield judged(newest, "default")
+        yield judged(first, workers)
+    best = fastest(folder, hashes[first], settings, workload)
+    for _ in range(pairs - 1):
+        yield judged(newest, "default")
+        yield judged(first, best)
+    for commit in commits:
+        beside = [regex.format(workload=workload) for regex in BESIDE]
+        yield commit, beside if commit in (newest, first) else [*judged(commit, "default")[1], *beside]
+
+
+def fastest(folder: Path, commit: str, settings: list[str], workload: str) -> str:
+    """Of the settings of v1.0 that with the least median, as far as the results here tell; else the first."""
+    found = {}
+    for path in folder.glob(f"{commit[:8]}-*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        row = dict(zip(content["result_columns"], content["results"].get(WALL, [])))
+        for (name, workers), value in zip(product(*row.get("params", [])), row.get("result") or []):
+            if name == repr(workload) and value is not None and value == value:
+                found[workers.strip("'")] = value
+    return min(settings, key=lambda each: found.get(each, math.inf))
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py", description="Measure commits on a machine without network.")
-    parser.add_argument("commits", nargs="+", metavar="COMMIT", help="a tag or hash of the bundle's history, or HEAD")
+    parser.add_argument("commits", nargs="*", metavar="COMMIT", help="a tag or hash of the bundle's history, or HEAD")
+    parser.add_argument("--record", action="store_true", help="all that is judged, of HEAD and v1.0; then the commits")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="times that the commits are measured (1)")
+    parser.add_argument("--limit", type=float, metavar="S", help="seconds of a call, as a queue has it (no limit)")
     parser.add_argument(
         "--bench", action="append", default=[], metavar="REGEX", help="benchmarks (all); may be repeated"
     )
@@ -90,6 +172,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not re.fullmatch(r"\w[\w.-]*", args.machine, re.ASCII):
         parser.error(f"--machine {args.machine!r} is a folder's name: letters, digits, '.', '_' and '-'.")
+    if not (args.commits or args.record):
+        parser.error("name the commits to measure, or --record.")
+    if args.record:
+        args.commits = ["HEAD", "v1.0", *args.commits]
     args.output = args.output or Path(f"results-{args.machine}")
     return args
 
@@ -168,7 +254,9 @@ def configure(repo: Path, work: Path) -> Path:
 
     found = json5.loads((repo / "asv.conf.json").read_text(encoding="utf-8"))
     matrix = found.get("matrix", {})
-    versions = {name: version_here(name) for name in matrix.get("req", {})}
+    beside = (repo / "benchmarks" / "requirements.txt").read_text(encoding="utf-8")
+    names = [*matrix.get("req", {}), *re.findall("^([^#\\s=]+)==", beside, re.MULTILINE)]
+    versions = {name: version_here(name) for name in names}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         raise CannotRun(f"{sys.executable} has no {', '.join(missing)}, nor the bundle. Use the Python that has them.")
@@ -176,7 +264,8 @@ def configure(repo: Path, work: Path) -> Path:
         "environment_type": "host",
         "pythons": [".".join(platform.python_version_tuple()[:2])],
         "matrix": {**matrix, "req": {name: [versions[name]] for name in NAMED if name in versions}},
-        "plugins": [".benchmarks.asv_plugins.host_environment"],
+        "build_command": found["build_command"][-1:],  # without what brings those packages
+        "plugins": [".benchmarks.asv_plugins.run_choice", ".benchmarks.asv_plugins.host_environment"],
         "repo": ".",
         "env_dir": str(work / "env"),
         "results_dir": str(work / "results"),
@@ -216,11 +305,12 @@ def output_of(command: list[str | Path], **options: object) -> str:
 
 def hand_back(results: Path, machine: str, output: Path) -> None:
     """Copy what there is, each file whole."""
-    output.mkdir(parents=True, exist_ok=True)
-    for path in [*results.glob("benchmarks.json"), *(results / machine).glob("*.json")]:
-        unfinished = output / f"{path.name}.new"
+    (output / "evidence").mkdir(parents=True, exist_ok=True)
+    for path in [*results.glob("benchmarks.json"), *(results / machine).rglob("*.json")]:
+        place = output / "evidence" if path.parent.name == "evidence" else output
+        unfinished = place / f"{path.name}.new"
         shutil.copyfile(path, unfinished)
-        os.replace(unfinished, output / path.name)
+        os.replace(unfinished, place / path.name)
 
 
 def summary(folder: Path, hashes: dict[str, str], begun: float) -> str:
