@@ -2,9 +2,12 @@
 
     python -m benchmarks.bench
 
-Makes the tags, measures HEAD and then v1.0 on this machine, compares, checks, publishes. Shows what a person reads:
-progress, the comparison and the verdicts; all that the steps print is in .asv/bench.log.
-Exit codes: 0 done, and the results uphold the claim; 1 the log cannot be written; 130 interrupted; otherwise that of
+Makes the tags, measures HEAD and then v1.0 on this machine, and what is judged in as many pairs as that takes;
+compares, checks, publishes. On a CPU the small workload has to be three times as fast as v1.0, which a busy machine
+still holds. The committed results of a GPU are judged as they are: that HEAD was not measured there is said, and for a
+release it is a failure. Shows what a person reads: progress, the comparison and the verdicts; all that the steps print
+is in .asv/bench.log.
+Exit codes: 0 done, and the results uphold the claims; 1 the log cannot be written; 130 interrupted; otherwise that of
 the first step that failed. The steps after it run all the same: one failed benchmark keeps nobody from the rest.
 """
 
@@ -21,12 +24,16 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks import inputs
+from benchmarks.check_speedup import UNAVAILABLE
 from benchmarks.digest import Digest, comparison, everything, nothing, progress, verdict
 from benchmarks.releases import GitFailed, NoGit, git, surroundings
+from benchmarks.support.verdict import BENCHMARK, LEAST_PAIRS
 
-BASELINE, CANDIDATE, COMMITTED = "v1.0", "HEAD", "nvidia-h200"
+BASELINE, CANDIDATE, COMMITTED = "v1.0", "HEAD", "nvidia-h100"
+ON_A_CPU = "3.0"  # times as fast as v1.0
 ROOT = Path(__file__).parent.parent
 SITE, LOG = Path(".asv", "html"), Path(".asv", "bench.log")
+ELSEWHERE = f"Speed-up on {COMMITTED} (committed results)"
 SILENCE = 60  # s, after which it says that it is still at work
 LAST = 25  # lines of a step that failed
 
@@ -99,21 +106,28 @@ def warn_of_changes() -> None:
         print(f"bench: the last commit is measured, and these changes to it are not:\n{changes}", file=sys.stderr)
 
 
+def is_release() -> bool:
+    """Whether this version is a release, which has to be measured, or a commit between releases."""
+    text = (ROOT / "virnucpro" / "__init__.py").read_text(encoding="utf-8")
+    return "dev" not in text.split('__version__ = "')[1].split('"')[0]
+
+
 def steps() -> list[tuple[str, Digest, list[str]]]:
     """Title, digest and command of each."""
     machine, workload = this_machine(), inputs.chosen()
-    # A CPU says nothing about the claim: its ratio is shown, not judged.
-    claim = ["--workload", workload, *(["--min-ratio", "0"] if workload == "cpu-small" else [])]
+    claim = ["--workload", workload, *(["--min-ratio", ON_A_CPU] if workload == "cpu-small" else [])]
     check = "benchmarks.check_speedup"
     here, there = ([check, "--machine", name, "--json", f".asv/speedup-{name}.json"] for name in (machine, COMMITTED))
     run = ["asv", "run", "--show-stderr", f"{CANDIDATE} {BASELINE} --no-walk"]
+    judged = [*run, f"--bench={BENCHMARK}"]
     return [
         ("Tags of the releases", everything, ["benchmarks.releases"]),
         ("This machine, as asv registers it", nothing, ["asv", "machine", "--yes"]),
         ("Measure, the newest first", progress(), run),
+        *((f"What is judged, pair {pair}", progress(), judged) for pair in range(2, LEAST_PAIRS[workload] + 1)),
         ("Compare", comparison, ["asv", "compare", "--machine", machine, BASELINE, CANDIDATE]),
         ("Speed-up on this machine", verdict(), [*here, *claim]),
-        ("Speed-up on the H200 (committed results)", verdict(), [*there, "--strict"]),
+        (ELSEWHERE, verdict(), [*there, *(["--strict"] if is_release() else [])]),
         ("Publish", nothing, ["asv", "publish"]),
     ]
 
@@ -125,14 +139,16 @@ def main() -> int:
         (ROOT / LOG).parent.mkdir(parents=True, exist_ok=True)
         with open(ROOT / LOG, "w", encoding="utf-8", errors="replace") as log:
             print(f"In full, while it works and afterwards: {LOG}", flush=True)
-            codes = [step(*each, log) for each in steps()]
+            todo = steps()
+            codes = [step(*each, log) for each in todo]
     except KeyboardInterrupt:
         print(f"\nbench: interrupted. What was printed is in {LOG}.", file=sys.stderr)
         return 130
     except OSError as error:
         print(f"bench: {error.filename or LOG} cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
-    code = next((code for code in codes if code), 0)
+    tolerated = [title == ELSEWHERE and code == UNAVAILABLE for (title, *_), code in zip(todo, codes)]
+    code = next((code for code, fine in zip(codes, tolerated) if code and not fine), 0)
     print(f"\nThe site is in {SITE}. To look at it: make preview\nIn full: {LOG}")
     print("Done." if code == 0 else f"Failed with exit code {code}: see above.")
     return code

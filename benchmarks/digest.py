@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 
 PROGRESS = re.compile(r"\[ *([\d.]+)%\] (·+) (.*)")
 MOST_FAILURES = 20  # that are named
-# Recorded beside the figures, and of no use in a comparison.
-ASIDE = re.compile(r"track_(start_temperature|hottest|sm_clock|hours_per_6m)\b")
 
 Digest = Callable[[str], Iterator[str]]  # a line without its end -> the lines that are shown
 
@@ -52,7 +50,7 @@ def progress(every: float = 10.0, clock: Callable[[], float] = time.monotonic) -
 def comparison(line: str) -> Iterator[str]:
     """Of `asv compare`: its table, less the rows with one side only."""
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    if cells and "n/a" not in cells[1:3] and not ASIDE.search(cells[-1]):
+    if cells and "n/a" not in cells[1:3]:
         yield line
 
 
