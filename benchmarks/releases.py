@@ -6,8 +6,8 @@ makes the tags of releases.toml that are missing. A tag that exists is never mov
 made: neither a tag nor a branch may call another commit by a release's name, and each release has to be a commit of
 HEAD's history whose `virnucpro/__init__.py` has that version.
 
-Exit codes: 0 all tags are there; 1 the table, a commit or a tag is not right; 2 bad request (an unknown option, no git,
-not a git repository, no TOML reader).
+Exit codes: 0 all tags are there; 1 the table or a commit is not right; 2 bad request (an unknown option, no git, not a
+git repository, no TOML reader); 3 something here calls another commit by a release's name.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class BadRelease(Exception):
     """The table, a commit or a tag is not what it has to be; one sentence."""
 
 
+class OtherCommit(BadRelease):
+    """Something in this clone calls another commit by a release's name."""
+
+
 class NoGit(Exception):
     """git is not installed, or there is no repository; or TOML cannot be read. One sentence."""
 
@@ -58,10 +62,10 @@ class Release:
 
 
 def surroundings() -> dict[str, str]:
-    """An environment for git: its messages in English, and the repository that -C names, though a hook of git's own has
-    variables that name another."""
+    """An environment for git: its messages in English, the repository that -C names, though a hook of git's own has
+    variables that name another, and every commit as it was made, though `git replace` would give another for it."""
     ours = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
-    return ours | {"LC_ALL": "C", "LANGUAGE": ""}
+    return ours | {"LC_ALL": "C", "LANGUAGE": "", "GIT_NO_REPLACE_OBJECTS": "1"}
 
 
 def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -134,6 +138,8 @@ def commit_of(repo: Path, revision: str) -> str:
     release = next((release for release in releases if release.tag == revision), None)
     if release is not None:
         _is_tagged(repo, release)
+        if holds(repo, "cat-file", "-e", f"{release.commit}^{{commit}}"):
+            _check_version(repo, release)
     name = revision if release is None else release.commit
     try:
         return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
@@ -159,6 +165,11 @@ def _check_commit(repo: Path, release: Release) -> None:
     if not holds(repo, "merge-base", "--is-ancestor", commit, "HEAD"):
         cure = DEEPEN if is_shallow(repo) else f"check out a descendant of it, or correct {TABLE}"
         raise BadRelease(f"{name}: commit {commit} is no ancestor of HEAD; {cure}.")
+    _check_version(repo, release)
+
+
+def _check_version(repo: Path, release: Release) -> None:
+    name, commit = release.tag, release.commit
     try:
         text = git(repo, "show", f"{commit}:virnucpro/__init__.py")
     except GitFailed:
@@ -179,7 +190,7 @@ def _is_tagged(repo: Path, release: Release) -> bool:
             continue
         if (peeled or there) != commit:
             kind, own = ("tag", f"git tag -d {tag}") if "/tags/" in name else ("branch", f"git update-ref -d {name}")
-            raise BadRelease(
+            raise OtherCommit(
                 f"{tag}: the {kind} is at {peeled or there}, {TABLE} says {commit}, and no tag is moved. If the {kind} "
                 f"is wrong, run `{own}` and this again; if the table is wrong, correct it."
             )
@@ -189,20 +200,24 @@ def _is_tagged(repo: Path, release: Release) -> bool:
     except GitFailed:
         there = commit  # git knows nothing by that name
     if there != commit:
-        raise BadRelease(f"{tag}: git takes the name for {there}, {TABLE} says {commit}: see `git show-ref {tag}`.")
+        raise OtherCommit(f"{tag}: git takes the name for {there}, {TABLE} says {commit}: see `git show-ref {tag}`.")
     return tagged
 
 
 def tagged(repo: Path, tag: str) -> str:
-    """The commit of a release whose tag this clone has.
+    """The commit of a tag that this clone has; of a release's it has to be that of the table.
 
     Raises:
-        GitFailed: There is no such tag, or no such release. BadRelease: The name is given to another commit.
+        GitFailed: There is no such tag; says how to get it. BadRelease: The name is given to another commit.
     """
-    release = next((release for release in read_releases(repo) if release.tag == tag), None)
-    if release is None or not _is_tagged(repo, release):
-        raise GitFailed(f"This clone has no tag {tag}; `python -m benchmarks.releases` makes the releases' tags.")
-    return release.commit
+    for release in read_releases(repo) if (repo / TABLE).exists() else []:
+        if release.tag == tag:
+            _is_tagged(repo, release)  # refuses what says otherwise
+    try:
+        return git(repo, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}")
+    except GitFailed:
+        cure = DEEPEN if is_shallow(repo) else "`python -m benchmarks.releases` makes the releases' tags"
+        raise GitFailed(f"This clone has no tag {tag}; {cure}.") from None
 
 
 def make_tags(repo: Path = ROOT) -> list[str]:
@@ -228,7 +243,7 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
         print(*make_tags(repo), sep="\n")
     except (BadRelease, GitFailed) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 3 if isinstance(error, OtherCommit) else 1
     except NoGit as error:
         print(error, file=sys.stderr)
         return 2

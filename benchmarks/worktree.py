@@ -18,8 +18,9 @@ class Busy(Exception):
     """Another process uses the worktree; one sentence."""
 
 
-def add(base: Path, tag: str, repo: Path = ROOT) -> Path:
-    """Check out the release `tag` at base/tag; what an earlier user left there, killed perhaps, goes first.
+def add(base: Path, tag: str, repo: Path = ROOT, name: str = "") -> Path:
+    """Check out the release `tag` at base/tag, or base/name; what an earlier user left there, killed perhaps, goes
+    first.
 
     Raises:
         Busy: Another process uses it. GitFailed: There is no such tag, or no worktree can be made.
@@ -27,9 +28,9 @@ def add(base: Path, tag: str, repo: Path = ROOT) -> Path:
     """
     commit = tagged(repo, tag)
     base.mkdir(parents=True, exist_ok=True)
-    path = base.resolve() / tag
+    path = base.resolve() / (name or tag)
     # The system lets go of the lock when its holder ends, in whatever way.
-    lock = open(base / f".{tag}.lock", "w")  # noqa: SIM115
+    lock = open(base / f".{path.name}.lock", "w")  # noqa: SIM115
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 from toy_suite import git
 
-from benchmarks.releases import commit_of, main, read_releases, release_of
+from benchmarks.releases import (
+    ROOT,
+    BadRelease,
+    GitFailed,
+    NoGit,
+    commit_of,
+    main,
+    read_releases,
+    release_of,
+    tagged,
+)
+from benchmarks.releases import git as git_of_releases
 
 
 def commit(repo: Path, version: str) -> str:
@@ -65,13 +76,57 @@ def test_a_tag_elsewhere_is_not_moved_and_no_other_is_made(repo, run):
     head = git(repo, "rev-parse", "HEAD")
     git(repo, "tag", "v2.0", "HEAD")
     assert run() == (
-        1,
+        3,
         "",
         f"v2.0: the tag is at {head}, benchmarks/releases.toml says {second}, and no tag is moved. If the tag is "
         "wrong, run `git tag -d v2.0` and this again; if the table is wrong, correct it.\n",
     )
     assert git(repo, "tag") == "v2.0"
     assert git(repo, "rev-parse", "v2.0") == head
+
+
+@pytest.mark.parametrize("name, kind, cure", [
+    ("refs/heads/v1.0", "branch", "git update-ref -d refs/heads/v1.0"),
+    ("refs/remotes/origin/v1.0", "branch", "git update-ref -d refs/remotes/origin/v1.0"),
+    ("refs/tags/v1.0", "tag", "git tag -d v1.0"),
+])  # fmt: skip
+def test_whatever_calls_another_commit_by_a_releases_name_is_refused(repo, run, name, kind, cure):
+    head, first = git(repo, "rev-parse", "HEAD"), read_releases(repo)[0].commit
+    git(repo, "update-ref", name, head)
+    said = f"v1.0: the {kind} is at {head}, benchmarks/releases.toml says {first}, and no tag is moved. If the {kind} "
+    code, out, err = run()
+    assert (code, out) == (3, "") and err.startswith(said) and cure in err
+    with pytest.raises(BadRelease, match=f"v1.0: the {kind} is at {head}"):
+        commit_of(repo, "v1.0")
+    with pytest.raises(BadRelease, match=f"v1.0: the {kind} is at {head}"):
+        tagged(repo, "v1.0")
+
+
+@pytest.mark.parametrize("name", ["refs/heads/v1.0", "refs/remotes/origin/v1.0"])
+def test_a_branch_at_the_release_itself_is_fine(repo, run, name):
+    git(repo, "update-ref", name, read_releases(repo)[0].commit)
+    assert run()[0] == 0
+
+
+def test_a_name_that_only_git_itself_knows_is_refused(repo, run):
+    (repo / ".git" / "v1.0").write_text(git(repo, "rev-parse", "HEAD") + "\n")
+    code, _, err = run()
+    assert code == 3 and "v1.0: git takes the name for" in err
+
+
+def test_a_commit_that_stands_in_for_another_is_not_looked_at(repo, run):
+    """`git replace` gives a commit's name to another commit's contents, in this clone only."""
+    first = read_releases(repo)[0].commit
+    git(repo, "replace", first, git(repo, "rev-parse", "HEAD"))
+    assert run()[0] == 0  # whose version is 2.0.0
+    assert git_of_releases(repo, "show", f"{first}:virnucpro/__init__.py").endswith('"1.0.0"')
+
+
+def test_a_commit_of_another_version_is_no_release(repo, run):
+    head, second = git(repo, "rev-parse", "HEAD"), read_releases(repo)[1].commit
+    write_table(repo, ("v1.0", "1.0.0", head), ("v2.0", "2.0.0", second))
+    with pytest.raises(BadRelease, match=f"v1.0: commit {head} has version 2.0.0, not 1.0.0"):
+        commit_of(repo, "v1.0")
 
 
 def test_a_shallow_clone_is_told_to_deepen(repo, run, tmp_path):
@@ -171,3 +226,12 @@ def test_this_repository_has_both_releases():
         ("v1.0", "1.0.0", "5784fb67"),
         ("v2.0", "2.0.0", "bdefdd95"),
     ]
+
+
+def test_this_clone_calls_no_other_commit_by_a_releases_name():
+    """Nothing that is measured or judged here would mean anything else."""
+    try:
+        for release in read_releases():
+            assert commit_of(ROOT, release.tag) == release.commit
+    except (GitFailed, NoGit) as error:
+        pytest.skip(f"needs this repository's own history: {error}")
