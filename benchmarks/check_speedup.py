@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit
 from benchmarks.results import BadResults
 from benchmarks.support.tables import ROWS, breakdown, facts, reported, table
-from benchmarks.support.verdict import NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
+from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 
 PASSED, FAILED, BAD_REQUEST, UNAVAILABLE = 0, 1, 2, 77
 
@@ -62,13 +62,20 @@ def show(verdict: Verdict) -> dict:
     print(f"{workload} on {question.machine}, {after.seconds.env}", *verdict.asked, sep="\n")
     versions = [side["version"] for side in sides]
     print("\n" + table([[words, *(side.get(name) for side in sides)] for name, words in ROWS.items()], ["", *versions]))
-    columns = ["pair", f"{question.baseline}, {verdict.workers} workers, s", f"{question.candidate}, s", "ratio"]
+    columns = ["pair", f"{question.baseline}, {IN_WORDS[verdict.workers]}, s", f"{question.candidate}, s", "ratio"]
     print(table([[str(number), *pair, pair[0] / pair[1]] for number, pair in enumerate(verdict.pairs, 1)], columns))
     print(verdict, *verdict.reasons, "", sep="\n")
     steps = breakdown(after.results, workload)
     others = reported(before.results, after.results, workload, versions[0])
-    print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
+    if any(isinstance(seconds, float) for _, seconds, _ in steps):
+        print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
     print(table(others, ["reported, not judged", "s", f"{versions[1]}, s", "ratio"]))
+    if verdict.word != PASS:
+        from virnucpro.utils.decisions import REQUIREMENTS, branch
+
+        commits = [asked.measured[:8] for asked in verdict.asked]
+        print("First steps:", *branch(REQUIREMENTS["speedup"]), sep="\n")
+        print("  The commits between: asv run {0}..{1}; asv compare {0} {1}".format(*commits))
     return said | {
         "env": after.seconds.env, "workers": verdict.workers, "pairs": verdict.pairs, "baseline": sides[0],
         "candidate": sides[1], "breakdown": steps, "reported": others,

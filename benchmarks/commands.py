@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ def cold(work: Workload, command: list[str], caches: Path, cwd: Path | None = No
         try:
             took = json.loads(process.communicate()[0])
         except BaseException:  # interrupted: it must not go on with the GPU
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         log.seek(0)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,11 +100,12 @@ def weights(workload: Workload) -> Path:
     """The directory for --weights-dir: synthetic weights in the real shapes and formats."""
     directory = cache() / f"weights-v{WEIGHTS_VERSION}-{workload.esm_model}"
     if not directory.exists():
-        from benchmarks.synthetic_weights import write_weights  # imports torch
-
         unfinished = Path(tempfile.mkdtemp(dir=cache(), prefix="unfinished-"))
+        # A process of its own: what draws them on the GPU would stay there while the command is measured.
+        command = [sys.executable, "-m", "benchmarks.synthetic_weights", str(unfinished)]
+        command += ["--esm-model", workload.esm_model, "--device", workload.device]
         try:
-            write_weights(unfinished, workload.esm_model, device=workload.device)
+            subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, stdout=subprocess.DEVNULL)
             with suppress(FileExistsError):  # someone else was faster
                 unfinished.rename(directory)
         finally:

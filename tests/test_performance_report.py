@@ -9,7 +9,7 @@ import pytest
 from conftest import ESM_8M, ROOT, assert_one_message
 from recorded import logger
 
-from benchmarks import check_speedup
+from benchmarks.support import verdict
 from virnucpro.errors import BadInput
 from virnucpro.utils.decisions import REQUIREMENTS, as_markdown
 from virnucpro.utils.performance_report import generate_performance_report
@@ -441,7 +441,7 @@ def test_a_report_of_something_else(tmp_path, telemetry):
 
 def test_a_target_is_the_same_wherever_it_stands():
     """The checker runs at commits that have no requirements, so that it has its own."""
-    assert REQUIREMENTS["speedup"].bound == check_speedup.TARGET
+    assert REQUIREMENTS["speedup"].bound == verdict.TARGET
     bound = REQUIREMENTS["scaling"].bound
     assert calculate_scaling_efficiency(bound, 1.0, 2)["meets_target"]
     assert not calculate_scaling_efficiency(bound - 0.01, 1.0, 2)["meets_target"]

@@ -6,21 +6,23 @@ import itertools
 import json
 import math
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 from surroundings import HANG
 
+from benchmarks import workloads
 from benchmarks.ablation import STEPS
+from benchmarks.support import evidence
 
 ROOT = Path(__file__).parent.parent
 WORKLOADS, WORKERS = ["gpu-10k", "cpu-small"], ["default", "one"]
 ENV = "virtualenv-py3.11-torch2.13.0"
 COMMANDS = ("EmbedProteins", "PredictReads", "PredictContigs")
 UNITS = {
-    "wall_seconds": "s", "hours_per_6m": "hours", "gpu_memory": "bytes", "host_memory": "bytes", "error": "error",
-    "start_temperature": "degrees Celsius", "hottest": "degrees Celsius", "sm_clock": "MHz",
+    "wall_seconds": "s", "gpu_memory": "bytes", "host_memory": "bytes", "error": "error",
 }  # fmt: skip
 BENCHMARKS = {f"commands.{c}.track_{x}": ([WORKLOADS, WORKERS], UNITS[x]) for c in COMMANDS for x in UNITS} | {
     "ablation.Ablation.track_seconds_per_10k": ([WORKLOADS, list(STEPS)], "s"),
@@ -36,6 +38,8 @@ CPU = {
     "v1.0": {"EmbedProteins": 61.5, "PredictReads": 20.5, "PredictContigs": 22.0},
     "v2.0": {"EmbedProteins": 18.4, "PredictReads": 14.2, "PredictContigs": 15.1},
 }
+BEGUN = 1_900_000_000.0  # when the first run begins, in 2030: after all commits here were made
+REST = 30.0  # s between two runs
 STEP_SECONDS = [310.0, 203.9, 161.0, 31.4, 24.3, 19.6, 19.9, 98.0]  # of STEPS, in their order
 
 
@@ -52,7 +56,8 @@ def make(folder: Path) -> dict[str, str]:
     for name, version in (("v1.0", "1.0.0"), ("v2.0", "2.0.0"), ("HEAD", "2.0.0")):
         (folder / "virnucpro").mkdir(exist_ok=True)
         (folder / "virnucpro" / "__init__.py").write_text(f'__version__ = "{version}"  # {name}\n', encoding="utf-8")
-        git(folder, "add", "virnucpro")
+        (folder / "setup.py").write_text("# builds virnucpro\n", encoding="utf-8")
+        git(folder, "add", "virnucpro", "setup.py")
         git(folder, "commit", "--quiet", "--message", name)
         commits[name] = git(folder, "rev-parse", "HEAD")
         if name != "HEAD":
@@ -60,9 +65,6 @@ def make(folder: Path) -> dict[str, str]:
     unwanted = shutil.ignore_patterns("__pycache__", "data")
     shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=unwanted)
     shutil.copytree(ROOT / ".ci", folder / ".ci")
-    for name in ("__init__.py", "pictures.py"):  # which the charts of the front page are drawn with
-        (folder / "virnucpro" / "utils").mkdir(exist_ok=True)
-        shutil.copy(ROOT / "virnucpro" / "utils" / name, folder / "virnucpro" / "utils")
     shutil.copy(ROOT / "asv.conf.json", folder)
     rows = [
         f'[[release]]\ntag = "{tag}"\nversion = "{tag[1:]}.0"\ncommit = "{commits[tag]}"\n'
@@ -79,36 +81,111 @@ def make(folder: Path) -> dict[str, str]:
     return commits
 
 
-def results(folder: Path, machine: str, commit: str, values: dict[tuple[str, ...], float]) -> None:
-    """Store figures, by benchmark and parameters; all others were skipped."""
+def results(
+    folder: Path, machine: str, commit: str, values: dict[tuple[str, ...], float | list[float]], last: float = BEGUN
+) -> None:
+    """Store figures, by benchmark and parameters; all others were skipped.
+
+    Args:
+        values: A figure, or its samples. last: when the last run of a command began.
+    """
     facts = {"machine": machine, "os": "Linux", "arch": "x86_64", "cpu": "a CPU", "num_cpu": "2", "ram": "8589934592"}
     write(folder / "results" / machine / "machine.json", {**facts, "version": 1})
     rows = {}
     for key, (params, _) in BENCHMARKS.items():
         found = [values.get((key, *each), math.nan) for each in itertools.product(*params)]
-        rows[key] = [found, reprs(params), "1", 1_700_000_000_000]
+        samples = [value if isinstance(value, list) else None for value in found]
+        medians = [statistics.median(value) if isinstance(value, list) else value for value in found]
+        rows[key] = [medians, reprs(params), "1", int(1000 * last), 3600.0, samples]
     date = 1000 * int(git(folder, "show", "--no-patch", "--format=%ct", commit))
     environment = {"python": "3.11", "requirements": {"torch": "2.13.0"}, "env_vars": {}, "durations": {}}
     whole = {"commit_hash": commit, "env_name": ENV, "date": date, "results": rows, "version": 2, **environment}
     whole["params"] = {**facts, "python": "3.11", "torch": "2.13.0"}
-    whole["result_columns"] = ["result", "params", "version", "started_at"]
+    whole["result_columns"] = ["result", "params", "version", "started_at", "duration", "samples"]
     write(folder / "results" / machine / f"{commit[:8]}-{ENV}.json", whole)
+
+
+def turns(
+    folder: Path,
+    machine: str,
+    runs: list[tuple[str, str, float]],
+    workload: str = "gpu-10k",
+    begun: float = BEGUN,
+    more: dict[str, dict] | None = None,
+) -> list[dict]:
+    """Store runs of commits in turn, as asv and the suite do it: their figures and evidence; returns the evidence.
+
+    Args:
+        runs: commit, workers and seconds of each. begun: of the first. more: commit -> its other figures.
+    """
+    documents, now = [], begun
+    for commit, workers, seconds in runs:
+        documents.append(run(folder, commit, workers, seconds, workload, now))
+        now += seconds + REST
+    for document in documents:
+        moment = f"{document['commit'][:8]}-{document['workers']}-{document['begun']:.0f}"
+        write(folder / "results" / machine / "evidence" / f"{moment}.jsonl", document)
+    store(folder, machine, documents, more or {})
+    return documents
+
+
+def store(folder: Path, machine: str, documents: list[dict], more: dict[str, dict]) -> None:
+    """asv's own files for runs whose evidence this is."""
+    for commit in dict.fromkeys(document["commit"] for document in documents):
+        mine = [document for document in documents if document["commit"] == commit]
+        values: dict[tuple[str, ...], list[float]] = dict(more.get(commit, {}))
+        for document in mine:
+            for figure, name in (("wall_seconds", "seconds"), ("error", "error")):
+                key = f"commands.EmbedProteins.track_{figure}", document["workload"], document["workers"]
+                values[key] = [*(found if isinstance(found := values.get(key), list) else []), document[name]]
+        results(folder, machine, commit, values, last=mine[-1]["begun"])
+
+
+def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, begun: float) -> dict:
+    """Evidence of a run as the suite leaves it; all that is checked is as it has to be."""
+    kind = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}[workload]
+    pinned, on_gpu = workloads.WORKLOADS[kind], workload == "gpu-10k"
+    version = git(folder, "show", f"{commit}:virnucpro/__init__.py").split('"')[1]
+    gpu = {
+        "name": "NVIDIA H100", "uuid": "GPU-1", "driver": "580.1", "power_limit": 700.0, "default_power_limit": 700.0,
+        "start_temperature": 35, "hottest": 60, "sm_clock": 1980.0 if version == "1.0.0" else 1400.0,
+        "slowed_by": {"clocks_setting": 0.0, "power_cap": 0.9, "hardware": 0.0, "heat": 0.0}, "other_processes": 0,
+        "memory_before": 2**29, "gpus_used": 1,
+    }  # fmt: skip
+    return {
+        "format": 1, "benchmark": "commands.EmbedProteins", "version": "1", "workload": workload, "workers": workers,
+        "commit": commit, "environment": ENV,
+        "package": {"version": version, "digest": evidence.committed(folder, commit)},
+        "suite": {"commit": git(folder, "rev-parse", "HEAD"), "clean": True},
+        "machine": {"boot": "one", "cpus": 16, "python": "3.11.7", "packages": {"torch": "2.13.0"}},
+        "seconds": seconds, "begun": begun, "ended": begun + seconds, "load": 0.5, "error": 4e-7,
+        "command": ["python", "-m", "virnucpro", "predict", f"{kind}.faa"], "gpu": gpu if on_gpu else None,
+        "input": {"name": kind, "sha256": pinned.sha256, "sequences": pinned.count},
+        "weights": {"version": "1", "sha256": "3" * 64},
+        "output": {
+            "records": pinned.count, "frames": pinned.count, "rows": pinned.count, "finite": True,
+            "fates": {"embedded": pinned.count}, "names_sha256": "4" * 64,
+        },
+        "manifest": {
+            "virnucpro": version, "status": "complete", "input": {"sha256": "5" * 64},
+            "settings": {"precision": "p" if on_gpu else "fp32"},
+            "sessions": [{"stage_seconds": {"computing": 0.9 * seconds}}],
+        },
+    }  # fmt: skip
 
 
 def figures(seconds: dict[str, float], workload: str, newest: bool) -> dict[tuple[str, ...], float]:
     """What a machine measures of a release, given the seconds of its commands."""
-    count = {"gpu-10k": 10_000, "cpu-small": 200}[workload]
     found = {("start_up.Help.track_seconds",): 0.42 if newest else 0.21}  # a regression
     for command, wall in seconds.items():
         for workers in WORKERS if workload == "gpu-10k" else ["default"]:
             more = {
                 "wall_seconds": wall,
-                "hours_per_6m": wall / count * 6e6 / 3600,
                 "host_memory": 6.3e9,
                 "error": 1.5e-5,
             }
             if workload == "gpu-10k":
-                more |= {"gpu_memory": 2.4e10, "start_temperature": 31, "hottest": 58, "sm_clock": 1980}
+                more["gpu_memory"] = 2.4e10
             found |= {(f"commands.{command}.track_{x}", workload, workers): value for x, value in more.items()}
     if newest:
         for step, value in zip(STEPS, STEP_SECONDS, strict=True):

@@ -1,8 +1,8 @@
 """Evidence: what a run of a command was, kept beside the figure that comes from it; one JSON file for each run.
 
-results/MACHINE/evidence/COMMIT-BENCHMARK-WORKLOAD-WORKERS-TIME.json. The asv plugin `run_choice` names the folder in
-`FOLDER`; where nobody does, nothing is kept, and such a figure is never judged. `benchmarks.support.validity` says what
-of it has to agree with what.
+results/MACHINE/evidence/COMMIT-BENCHMARK-WORKLOAD-WORKERS-TIME.jsonl, of one line: asv takes every .json in that folder
+for results. The asv plugin `run_choice` names the folder in `FOLDER`; where nobody does, nothing is kept, and such a
+figure is never judged. `benchmarks.support.validity` says what of it has to agree with what.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
 FORMAT = 1
 LARGEST = 2**20  # bytes of a file; those of this suite have 6 kB
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-_FOLDERS = re.compile(r"(?<![\w.])(?:/[\w.+~@:-]+)+/(?=[\w.+~@-])")  # of an absolute path: all but its last name
+_FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+~@:-]+)+/(?=[\w.+~@-])")  # of an absolute path: all but its last name
 
 
 def keep(benchmark: str, workload: str, workers: str, found: dict) -> None:
@@ -42,11 +42,16 @@ def keep(benchmark: str, workload: str, workers: str, found: dict) -> None:
     document = without_places(document)
     moment = datetime.fromtimestamp(found["begun"], timezone.utc)
     commit, kind = (document["commit"] or "unknown")[:8], benchmark.split(".")[-1]
-    path = Path(folder, f"{commit}-{kind}-{workload}-{workers}-{moment:%Y%m%dT%H%M%S}.json")
+    path = Path(folder, f"{commit}-{kind}-{workload}-{workers}-{moment:%Y%m%dT%H%M%S}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".new")
-    unfinished.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    unfinished.write_text(line(document), encoding="utf-8")
     os.replace(unfinished, path)
+
+
+def line(document: dict) -> str:
+    """The text of a file of evidence."""
+    return json.dumps(document) + "\n"
 
 
 def without_places(value: object) -> object:
@@ -89,12 +94,14 @@ def _digest(blobs: dict[str, str]) -> str:
 
 
 def suite() -> dict[str, object]:
-    """The commit of this suite, and whether the files in benchmarks/ are that commit's; None where git cannot tell."""
+    """The commit of this suite, git's name for what is in benchmarks/, and whether the files there are that commit's;
+    None where git cannot tell."""
     try:
         changes = git(ROOT, "status", "--porcelain", "--", "benchmarks", "asv.conf.json")
-        return {"commit": git(ROOT, "rev-parse", "HEAD"), "clean": not changes}
+        tree = git(ROOT, "rev-parse", "HEAD:benchmarks")
+        return {"commit": git(ROOT, "rev-parse", "HEAD"), "tree": tree, "clean": not changes}
     except (GitFailed, NoGit):
-        return {"commit": None, "clean": None}
+        return {"commit": None, "tree": None, "clean": None}
 
 
 def machine() -> dict[str, object]:
@@ -122,7 +129,7 @@ def load(folder: Path) -> list[dict]:
     Raises:
         benchmarks.results.BadResults: A file is not what `keep` writes.
     """
-    return sorted(map(read, sorted(folder.glob("evidence/*.json"))), key=lambda document: document["begun"])
+    return sorted(map(read, sorted(folder.glob("evidence/*.jsonl"))), key=lambda document: document["begun"])
 
 
 def read(path: Path) -> dict:

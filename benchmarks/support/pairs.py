@@ -31,7 +31,8 @@ def sittings(runs: list[dict]) -> list[list[dict]]:
 
 
 def place(run: dict) -> tuple:
-    return run["machine"]["boot"], (run["gpu"] or {}).get("uuid"), run["suite"]["commit"], run["environment"]
+    suite = run["suite"].get("tree") or run["suite"].get("commit")
+    return run["machine"].get("boot"), (run["gpu"] or {}).get("uuid"), suite, run["environment"]
 
 
 def paired(baseline: list[dict], candidate: list[dict]) -> tuple[list[Pair], list[dict]]:

@@ -48,6 +48,12 @@ def facts(side: Side, repo: Path, workload: str) -> dict:
     }
 
 
+def best(found: CommitResults, key: str, workload: str) -> float | None:
+    """Seconds of a command with the best of a release's settings; None if it was not measured."""
+    values = [found.value(key, workload, workers) for workers in ("default", "one")]
+    return min((value.number for value in values if value.sound), default=None)
+
+
 def breakdown(side: CommitResults, workload: str) -> list[list]:
     """Of the waterfall: step, seconds per 10K, seconds that the step took off."""
     values = [side.value(ABLATION, workload, step) for step in WATERFALL]
@@ -56,7 +62,7 @@ def breakdown(side: CommitResults, workload: str) -> list[list]:
 
 
 def reported(before: CommitResults, after: CommitResults, workload: str, label: str) -> list[list]:
-    """Not judged: what with, its seconds, the candidate's seconds, ratio."""
+    """Not judged: what with, its seconds, the candidate's seconds, ratio; as far as the first was measured."""
     found = []
     for command, words in COMMANDS.items():
         key = f"commands.{command}.track_wall_seconds"
@@ -68,7 +74,7 @@ def reported(before: CommitResults, after: CommitResults, workload: str, label: 
     peers = {peer: after.value("peers.Peers.track_seconds_per_10k", workload, peer) for peer in PEERS}
     found += [(f"10K proteins, warm: {peer}", value, steady) for peer, value in peers.items()]
     found.append(("10K proteins, warm: the matrix products alone", floor, steady))
-    return [[words, a.figure, b.figure, ratio(a, b)] for words, a, b in found]
+    return [[words, a.figure, b.figure, ratio(a, b)] for words, a, b in found if a.sound]
 
 
 def table(rows: list[list], headers: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import workloads
-from benchmarks.releases import GitFailed, git, holds, release_of
+from benchmarks.releases import GitFailed, git, holds, read_releases, release_of
 from benchmarks.results import CommitResults, Value
 from benchmarks.support import evidence
 
@@ -50,8 +50,11 @@ def problems(sides: list[Side], repo: Path, workload: str, facts: dict) -> Itera
             for condition in (of_commit, of_workload, complete, of_time, of_suite, of_machine):
                 said = condition(run, repo=repo, workload=workload, facts=facts)
                 yield from (f"{side.name}, run of {moment(run)}: {each}" for each in said)
-        yield from (f"{side.name}: {said}" for said in in_asvs_record(side))
         yield from (f"{side.name}: {said}" for said in rested(side, sides))
+    for one in {side.results.commit: side for side in sides}.values():
+        yield from (f"{one.name}: {said}" for said in in_asvs_record([s for s in sides if s.results == one.results]))
+    for side in sides[:-1]:
+        yield from (f"{side.name}: {said}" for said in undisturbed(side))
     yield from alike(sides)
     yield from errors(sides, workload)
 
@@ -87,17 +90,19 @@ def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
         yield f"the version is one of {sorted(map(str, versions))}, by package, by manifest and by commit {commit[:8]}."
 
 
-def of_workload(run: dict, workload: str, **_: object) -> Iterator[str]:
+def of_workload(run: dict, repo: Path, workload: str, **_: object) -> Iterator[str]:
     """It is the workload's own input, by its sha256 and count."""
     pinned = workloads.WORKLOADS[INPUTS[workload]]
     wanted = {"name": INPUTS[workload], "sha256": pinned.sha256, "sequences": pinned.count}
     if run["workload"] != workload or run["input"] != wanted:
         yield f"its input is {run['input']}, and {workload} has {wanted}."
-    precision = run["manifest"].get("settings", {}).get("precision")
     if workload == "gpu-10k" and run["gpu"] is None:
         yield "it ran without a GPU."
-    if workload == "gpu-10k" and precision not in ("fp16", "bf16", "fp8", "int8"):
-        yield f"its precision is {precision}: on a GPU no release computes in that."
+    precision = run["manifest"].get("settings", {}).get("precision")
+    release = next((each for each in read_releases(repo) if each.commit == run["commit"]), None)
+    own = release.precision.lower() if release and workload == "gpu-10k" else str(precision)
+    if str(precision).split()[0] != own.split()[0] or precision is None:  # "bf16 autocast"
+        yield f"its precision is {precision}, and {release.tag if release else 'its own'} computes in {own}."
 
 
 def complete(run: dict, workload: str, **_: object) -> Iterator[str]:
@@ -140,7 +145,7 @@ def of_suite(run: dict, repo: Path, **_: object) -> Iterator[str]:
 
 
 def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
-    """One GPU of the kind that the machine is registered with, at its own power limit, cool, and with nobody else."""
+    """One GPU of the kind that the machine is registered with, at its own power limit, and cool."""
     gpu = run["gpu"]
     if gpu is None:
         return
@@ -153,21 +158,27 @@ def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
     for name, share in gpu["slowed_by"].items():
         if name != "power_cap" and share > HELD_DOWN:
             yield f"the GPU's clock was held down ({name}) in {100 * share:.0f} % of the time."
-    if gpu["other_processes"] or gpu["memory_before"] > A_QUIET_GPU:
-        yield (
-            f"before it {gpu['other_processes']} other processes and {gpu['memory_before'] / 2**30:.1f} GiB were on "
-            "the GPU."
-        )
     if run["load"] > run["machine"]["cpus"]:
         yield f"the load was {run['load']} on {run['machine']['cpus']} processors before it began."
 
 
-def in_asvs_record(side: Side) -> Iterator[str]:
-    """The last run lies within the time that asv itself has for one of the benchmark's figures."""
-    if not side.runs:
+def undisturbed(side: Side) -> Iterator[str]:
+    """Nobody else was on the baseline's GPU. (On the candidate's it could only speak against the candidate.)"""
+    for run in side.runs:
+        gpu = run["gpu"]
+        if gpu and (gpu["other_processes"] or gpu["memory_before"] > A_QUIET_GPU):
+            others, held = gpu["other_processes"], gpu["memory_before"] / 2**30
+            yield f"before the run of {moment(run)} {others} other processes and {held:.1f} GiB were on the GPU."
+
+
+def in_asvs_record(sides: list[Side]) -> Iterator[str]:
+    """Of one commit: the last run lies within the time that asv itself has for one of the benchmark's figures; it keeps
+    no other."""
+    runs = sorted((run for side in sides for run in side.runs), key=lambda run: run["begun"])
+    if not runs:
         return
-    last, prefix = side.runs[-1], f"{side.runs[-1]['benchmark']}."
-    for file in side.results.files:
+    last, prefix = runs[-1], f"{runs[-1]['benchmark']}."
+    for file in sides[0].results.files:
         for key, row in file.rows.items():
             begun, took = (row.get("started_at") or 0) / 1000, row.get("duration") or 0
             if key.startswith(prefix) and begun - SLACK <= last["begun"] and last["ended"] <= begun + took + SLACK:
@@ -212,8 +223,9 @@ def errors(sides: list[Side], workload: str) -> Iterator[str]:
     """The candidate's error is under the bound, and no larger than the baseline's, or than rounding."""
     *before, after = sides
     most = max([ROUNDING, *(x for side in before for x in side.error.samples if math.isfinite(x))])
+    bound = min(BOUNDS[workload], most)
     for x in after.error.samples:
-        if not 0 <= x <= (bound := min(BOUNDS[workload], most)):
+        if not 0 <= x <= bound:
             yield f"{after.name}: its error is {x:.3g}; at most {bound:.3g} is allowed (the bound, or the baseline's)."
 
 

@@ -15,6 +15,7 @@ BENCHMARK = "commands.EmbedProteins"
 SECONDS, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
 TARGET = 4.5  # times as fast: the claim
 WORKERS = {"gpu-10k": ("default", "one"), "cpu-small": ("default",)}  # v1.0's settings, of which the best counts
+IN_WORDS = {"default": "default workers", "one": "one worker"}
 LEAST_PAIRS = {"gpu-10k": 3, "cpu-small": 5}
 STRAY = 1.1  # times as slow as all runs in pairs, or as fast: of a run in none
 PASS, FAIL, AMBIGUOUS, NOT_MEASURED = "PASS", "FAIL", "AMBIGUOUS", "NOT MEASURED"
@@ -88,7 +89,7 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     everyone = [*settings.values(), candidate]
     for side, workers in zip(everyone, [*settings, "default"]):
         if side.seconds.status in (ABSENT, SKIPPED):
-            yield f"{side.name} ({workers} workers) is {side.seconds.status} on {machine} in {env} ({workload})."
+            yield f"{side.name} ({IN_WORDS[workers]}) is {side.seconds.status} on {machine} in {env} ({workload})."
             return
     verdict.word = FAIL
     if failed := [side.name for side in everyone if FAILED in (side.seconds.status, side.error.status)]:
@@ -107,7 +108,7 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if len(found) < LEAST_PAIRS[workload]:
         verdict.word = NOT_MEASURED
         yield (
-            f"{len(found)} pairs of runs of {question.candidate} and {question.baseline} ({verdict.workers} workers, "
+            f"{len(found)} pairs of runs of {question.candidate} and {question.baseline} ({IN_WORDS[verdict.workers]}, "
             f"its best) in one sitting; at least {LEAST_PAIRS[workload]} are judged."
         )
         return

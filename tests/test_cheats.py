@@ -1,0 +1,547 @@
+"""Cheats: whatever talks the checker round, planted in throwaway clones of this repository with its own results.
+
+A row each: what is done, and the words that caught it. Each is judged as at a release (`--strict`). What none of this
+can see is somebody who forges a result and all of its evidence, each in agreement with the other: docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+import toy_suite
+from conftest import ROOT
+
+from benchmarks import check_speedup
+from benchmarks.releases import GitFailed, NoGit, commit_of
+from benchmarks.support import evidence
+
+MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
+WALL, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
+ELSEWHERE = "another-gpu"
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone at the candidate, with results."""
+
+    repo: Path
+    baseline: str
+    candidate: str
+
+    @property
+    def results(self) -> Path:
+        return self.repo / "results" / MACHINE
+
+    def git(self, *arguments: str) -> str:
+        return toy_suite.git(self.repo, *arguments)
+
+    def commit(self, file: str, text: str) -> str:
+        """A new HEAD, in which a file begins with that text."""
+        path = self.repo / file
+        path.write_text(text + path.read_text(encoding="utf-8"), encoding="utf-8")
+        self.git("add", file)
+        self.git("commit", "--quiet", "--message", "Cheat")
+        return self.git("rev-parse", "HEAD")
+
+    def stored(self, commit: str, change: Callable[[dict], object]) -> None:
+        """Change asv's file of a commit."""
+        (path,) = self.results.glob(f"{commit[:8]}-*.json")
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        change(whole)
+        path.write_text(json.dumps(whole), encoding="utf-8")
+
+    def cells(self, commit: str, key: str, column: str, change: Callable[[list], object]) -> None:
+        """Change what a row has in a column: a list with a place for each set of parameters."""
+
+        def changed(whole: dict) -> None:
+            row, place = whole["results"][key], whole["result_columns"].index(column)
+            row[place] = change(list(row[place]))
+
+        self.stored(commit, changed)
+
+    def paths(self, commit: str, workers: str = "*") -> list[Path]:
+        return sorted(self.results.glob(f"evidence/{commit[:8]}-EmbedProteins-gpu-10k-{workers}-*.jsonl"))
+
+    def told(self, commit: str, change: Callable[[dict], object], workers: str = "*", only: int | None = None) -> None:
+        """Change the evidence of a commit's runs, or of one of them."""
+        paths = self.paths(commit, workers)
+        for path in paths if only is None else [paths[only]]:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            change(document)
+            path.write_text(json.dumps(document), encoding="utf-8")
+
+    def rewritten(self, commit: str, name: str, key: str, change: Callable[[float], float], workers: str = "*") -> None:
+        """Change a figure in asv's file and in the evidence alike, as somebody does who thinks of both."""
+        self.told(commit, lambda document: document.update({name: change(document[name])}), workers)
+        every = {"default": 0, "one": 1}
+        for place in every.values() if workers == "*" else [every[workers]]:
+
+            def samples(cells: list, place: int = place) -> list:
+                return [[change(x) for x in cell] if i == place and cell else cell for i, cell in enumerate(cells)]
+
+            self.cells(commit, key, "samples", samples)
+        (path,) = self.results.glob(f"{commit[:8]}-*.json")
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        row = dict(zip(whole["result_columns"], whole["results"][key], strict=False))
+        results = [median(cell) if cell else old for cell, old in zip(row["samples"], row["result"], strict=True)]
+        self.cells(commit, key, "result", lambda cells: results)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    try:
+        runs = [run for run in evidence.load(ROOT / "results" / MACHINE) if run["benchmark"] == BENCHMARK]
+        baseline = commit_of(ROOT, "v1.0")
+    except (GitFailed, NoGit) as error:
+        pytest.skip(f"needs this repository's own history: {error}")
+    others = Counter(run["commit"] for run in runs if run["commit"] != baseline)
+    candidate = next(run["commit"] for run in reversed(runs) if others[run["commit"]] >= 3)
+    repo = tmp_path_factory.mktemp("cheats") / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), repo], check=True)
+    toy_suite.git(repo, "checkout", "--quiet", "--detach", candidate)
+    shutil.rmtree(repo / "results", ignore_errors=True)
+    shutil.copytree(ROOT / "results", repo / "results")
+    return Clone(repo, baseline, candidate)
+
+
+@pytest.fixture
+def clone(original: Clone, tmp_path: Path) -> Clone:
+    shutil.copytree(original.repo, tmp_path / "clone", symlinks=True)
+    return Clone(tmp_path / "clone", original.baseline, original.candidate)
+
+
+def judged(clone: Clone, capsys: pytest.CaptureFixture, *more: str) -> tuple[int, str]:
+    file = clone.repo / "speedup.json"
+    code = check_speedup.main(["--machine", MACHINE, "--strict", "--json", str(file), *more], clone.repo)
+    printed = capsys.readouterr()
+    assert json.loads(file.read_text(encoding="utf-8"))["verdict"] in ("PASS", "FAIL", "AMBIGUOUS", "NOT MEASURED")
+    return code, printed.out + printed.err
+
+
+def test_the_results_themselves_pass(clone, capsys):
+    code, said = judged(clone, capsys)
+    assert code == 0 and said.count(": PASS") == 1
+
+
+# --- another package than the one that was measured -------------------------------------------------------------------
+
+
+def sleep(clone: Clone) -> None:
+    clone.commit("virnucpro/__main__.py", "import time\n\ntime.sleep(1000)\n")
+
+
+def no_engine(clone: Clone) -> None:
+    clone.git("rm", "--quiet", "virnucpro/engine.py")
+    clone.git("commit", "--quiet", "--message", "Cheat")
+
+
+def another_setup(clone: Clone) -> None:
+    clone.commit("setup.py", "# another package is built\n")
+
+
+def relabelled(clone: Clone) -> None:
+    """The results of the commit before are given the hash of a slow one, and so is their evidence."""
+    head = clone.commit("virnucpro/__main__.py", "import time\n\ntime.sleep(1000)\n")
+    clone.told(clone.candidate, lambda document: document.update(commit=head))
+    clone.stored(clone.candidate, lambda whole: whole.update(commit_hash=head))
+    for path in list(clone.results.rglob(f"{clone.candidate[:8]}-*.json*")):
+        path.rename(path.with_name(path.name.replace(clone.candidate[:8], head[:8])))
+
+
+def relabelled_without_evidence(clone: Clone) -> None:
+    head = clone.commit("virnucpro/__main__.py", "import time\n\ntime.sleep(1000)\n")
+    clone.stored(clone.candidate, lambda whole: whole.update(commit_hash=head))
+    (path,) = clone.results.glob(f"{clone.candidate[:8]}-*.json")
+    path.rename(path.with_name(path.name.replace(clone.candidate[:8], head[:8])))
+
+
+def another_version(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["package"].update(version="0.9.0"))
+
+
+def slower_baseline_code(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["package"].update(digest="0" * 64))
+
+
+# --- another commit by a release's name -------------------------------------------------------------------------------
+
+
+def moved_tag(clone: Clone) -> None:
+    clone.git("tag", "--force", "v1.0", "HEAD")
+
+
+def branch_of_that_name(clone: Clone) -> None:
+    clone.git("branch", "v1.0", "HEAD")
+
+
+def remote_branch_of_that_name(clone: Clone) -> None:
+    clone.git("update-ref", "refs/remotes/origin/v1.0", "HEAD")
+
+
+def name_known_to_git_alone(clone: Clone) -> None:
+    (clone.repo / ".git" / "v1.0").write_text(clone.git("rev-parse", "HEAD") + "\n")
+
+
+def another_table(clone: Clone) -> None:
+    table = clone.repo / "benchmarks" / "releases.toml"
+    table.write_text(table.read_text().replace(clone.baseline, clone.candidate))
+    for tag in clone.git("tag", "--list", "v1.0").split():
+        clone.git("tag", "--delete", tag)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def no_time_at_all(clone: Clone) -> None:
+    clone.rewritten(clone.candidate, "seconds", WALL, lambda x: 1e-9)
+
+
+def faster_than_its_own_stages(clone: Clone) -> None:
+    clone.rewritten(clone.candidate, "seconds", WALL, lambda x: x / 4)
+    clone.told(clone.candidate, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+
+
+def slower_baseline(clone: Clone) -> None:
+    clone.rewritten(clone.baseline, "seconds", WALL, lambda x: 2 * x)
+    clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+
+
+def edited_median(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "result", lambda cells: [1.0, *cells[1:]])
+
+
+def edited_samples(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [[x / 2 for x in cells[0]], *cells[1:]])
+
+
+def true(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [[True] * len(cells[0]), *cells[1:]])
+
+
+def true_as_result(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "result", lambda cells: [True, *cells[1:]])
+
+
+def null(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "result", lambda cells: [None, *cells[1:]])
+
+
+def infinite_baseline(clone: Clone) -> None:
+    clone.rewritten(clone.baseline, "seconds", WALL, lambda x: math.inf)
+
+
+def skipped(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "result", lambda cells: [math.nan, *cells[1:]])
+
+
+def only_the_best(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [sorted(cells[0])[:3], *cells[1:]])
+
+
+def one_more(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [[*cells[0], 20.0], *cells[1:]])
+
+
+def no_samples(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [None] * len(cells))
+
+
+def without_the_best_setting(clone: Clone) -> None:
+    clone.cells(clone.baseline, WALL, "result", lambda cells: [cells[0], math.nan, *cells[2:]])
+
+
+def without_the_default(clone: Clone) -> None:
+    clone.cells(clone.baseline, WALL, "result", lambda cells: [math.nan, *cells[1:]])
+
+
+def another_version_of_the_benchmark(clone: Clone) -> None:
+    clone.stored(clone.candidate, lambda whole: whole["results"][WALL].__setitem__(2, "1"))
+
+
+def another_environment(clone: Clone) -> None:
+    clone.stored(clone.baseline, lambda whole: whole.update(env_name="another"))
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def error_of(x: float) -> Callable[[Clone], None]:
+    return lambda clone: clone.rewritten(clone.candidate, "error", ERROR, lambda _: x)
+
+
+def error_edited_in_asvs_file(clone: Clone) -> None:
+    clone.cells(clone.candidate, ERROR, "result", lambda cells: [1e-6, *cells[1:]])
+
+
+def error_null(clone: Clone) -> None:
+    clone.cells(clone.candidate, ERROR, "result", lambda cells: [None, *cells[1:]])
+
+
+def error_absent(clone: Clone) -> None:
+    clone.stored(clone.candidate, lambda whole: whole["results"].pop(ERROR))
+
+
+def baseline_error_enlarged(clone: Clone) -> None:
+    """So that the candidate's, which is wrong, is no larger."""
+    clone.rewritten(clone.baseline, "error", ERROR, lambda x: 2.0)
+    clone.rewritten(clone.candidate, "error", ERROR, lambda x: 1.41)
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def output(**change: object) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(clone.candidate, lambda document: document["output"].update(change))
+
+
+def unfinished(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["manifest"].update(status="partial"))
+
+
+# --- workload ---------------------------------------------------------------------------------------------------------
+
+
+def fewer_proteins(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["input"].update(sequences=1000))
+
+
+def other_proteins(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["input"].update(sha256="0" * 64))
+
+
+def the_small_workload(clone: Clone) -> None:
+    small = {"name": "proteins-small", "sha256": "0" * 64, "sequences": 200}
+    clone.told(clone.candidate, lambda document: document.update(input=small))
+
+
+def another_reading(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["manifest"]["input"].update(sha256="0" * 64))
+
+
+def a_smaller_model(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["weights"].update(sha256="0" * 64))
+
+
+def a_slow_precision(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["manifest"]["settings"].update(precision="fp32"))
+
+
+# --- machine ----------------------------------------------------------------------------------------------------------
+
+
+def gpu(side: str, **change: object) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(getattr(clone, side), lambda document: document["gpu"].update(change))
+
+
+def slowed(side: str, **shares: float) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(getattr(clone, side), lambda document: document["gpu"]["slowed_by"].update(shares))
+
+
+def no_gpu(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document.update(gpu=None))
+
+
+def relabelled_machine(clone: Clone) -> None:
+    path = clone.results / "machine.json"
+    path.write_text(path.read_text().replace("NVIDIA H100", "NVIDIA H200"))
+
+
+def busy(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document.update(load=64.0))
+
+
+def another_torch(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["machine"]["packages"].update(torch="2.10.0"))
+
+
+def no_rest(clone: Clone) -> None:
+    def back_to_back(document: dict) -> None:
+        document["begun"] -= 20.0
+        document["ended"] -= 20.0
+
+    clone.told(clone.baseline, back_to_back, "one")
+
+
+def two_sittings(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["machine"].update(boot="another"))
+
+
+def long_ago(clone: Clone) -> None:
+    """Between measuring one side and the other, and before the candidate was there."""
+
+    def earlier(document: dict) -> None:
+        document["begun"] -= 90 * 86_400
+        document["ended"] -= 90 * 86_400
+
+    clone.told(clone.candidate, earlier)
+
+
+# --- evidence ---------------------------------------------------------------------------------------------------------
+
+
+def none(clone: Clone) -> None:
+    shutil.rmtree(clone.results / "evidence")
+
+
+def the_slowest_run_is_gone(clone: Clone) -> None:
+    slowest = max(clone.paths(clone.candidate), key=lambda path: json.loads(path.read_text())["seconds"])
+    slowest.unlink()
+
+
+def a_run_that_asv_does_not_know(clone: Clone) -> None:
+    path = clone.paths(clone.candidate)[0]
+    path.with_name(path.name.replace(".jsonl", "-again.jsonl")).write_bytes(path.read_bytes())
+
+
+def not_of_the_last_run(clone: Clone) -> None:
+    """asv's own record says that it measured at another time."""
+    for key in (WALL, ERROR, f"{BENCHMARK}.track_gpu_memory", f"{BENCHMARK}.track_host_memory"):
+        clone.stored(clone.candidate, lambda whole, key=key: whole["results"][key].__setitem__(3, 1))
+
+
+def seconds_that_did_not_pass(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + 1.0))
+
+
+def changed_suite(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["suite"].update(clean=False))
+
+
+def a_suite_that_nobody_has(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["suite"].update(commit="c0ffee00" * 5))
+
+
+def no_json(clone: Clone) -> None:
+    clone.paths(clone.candidate)[0].write_text('{"format": 1, ')
+
+
+def words_for_numbers(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document.update(seconds="34 s"))
+
+
+def deep_json(clone: Clone) -> None:
+    clone.paths(clone.candidate)[0].write_text("[" * 100_000)
+
+
+def a_later_format(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document.update(format=2))
+
+
+CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
+    (sleep, "sleep in the package", "commits since then change the package"),
+    (no_engine, "the engine deleted", "commits since then change the package"),
+    (another_setup, "another setup.py", "commits since then change the package"),
+    (relabelled, "results and evidence relabelled", "its files have other contents"),
+    (relabelled_without_evidence, "results relabelled", "and the evidence is of 0"),
+    (another_version, "another version", "the version is one of ['0.9.0', '1.0.0']"),
+    (slower_baseline_code, "a slower baseline's code", "its files have other contents"),
+    (moved_tag, "v1.0's tag moved", "v1.0: the tag is at"),
+    (branch_of_that_name, "a branch v1.0", "v1.0: the branch is at"),
+    (remote_branch_of_that_name, "a remote branch v1.0", "v1.0: the branch is at"),
+    (name_known_to_git_alone, "a file .git/v1.0", "v1.0: git takes the name for"),
+    (another_table, "another commit in the table", "not 1.0.0; correct benchmarks/releases.toml"),
+    (no_time_at_all, "1e-9 s", "it took 1e-09 s, and from begin to end"),
+    (faster_than_its_own_stages, "seconds divided by 4, everywhere", "its own manifest accounts for"),
+    (slower_baseline, "baseline's seconds doubled, everywhere", "s of rest before the run of"),
+    (edited_median, "asv's median edited", "which is not the median of its samples"),
+    (edited_samples, "asv's samples edited", "and the evidence is of"),
+    (true, "true for seconds", "is no list of numbers"),
+    (true_as_result, "true for a result", "which is not the median of its samples"),
+    (null, "null for seconds", "HEAD failed: run it again"),
+    (infinite_baseline, "infinity for the baseline", "finite numbers were expected"),
+    (skipped, "NaN for seconds", "HEAD (default workers) is skipped"),
+    (only_the_best, "the best samples kept", "and the evidence is of"),
+    (one_more, "a sample added", "and the evidence is of"),
+    (no_samples, "no samples", "asv has no samples of its seconds"),
+    (without_the_best_setting, "baseline without its best setting", "v1.0 (one worker) is skipped"),
+    (without_the_default, "baseline without its default", "v1.0 (default workers) is skipped"),
+    (another_version_of_the_benchmark, "another version of the benchmark", "which do not compare"),
+    (another_environment, "another environment", "is not measured on nvidia-h100 in"),
+    (error_of(1.41), "an error of 1.41", "its error is 1.41; at most"),
+    (error_of(math.inf), "an infinite error", "finite numbers were expected"),
+    (error_of(math.nan), "an error that is no number", "asv has no samples of its error"),
+    (error_of(0.004), "an error over the bound, under v1.0's", "its error is 0.004; at most 0.00195"),
+    (error_of(-1.0), "a negative error", "its error is -1; at most"),
+    (error_edited_in_asvs_file, "asv's error edited", "which is not the median of its samples"),
+    (error_null, "null for the error", "HEAD failed: run it again"),
+    (error_absent, "no error", "asv has no samples of its error"),
+    (baseline_error_enlarged, "both errors large", "its error is 1.41; at most"),
+    (output(rows=64), "64 embeddings of 10,000", "its output has 64 rows of 10000"),
+    (output(records=9_999), "a record lost", "its output has 9999 records of 10000"),
+    (output(frames=9_000), "frames lost", "its output has 9000 frames of 10000"),
+    (output(fates={"embedded": 9_000, "failed": 1_000}), "records that failed", "all 10000 were to be embedded"),
+    (output(finite=False), "numbers that are not finite", "its output has numbers that are not finite"),
+    (output(names_sha256="0" * 64), "other names", "The names of the rows differ"),
+    (unfinished, "a run that did not end", "its manifest says 'partial'"),
+    (fewer_proteins, "1,000 proteins", "its input is"),
+    (other_proteins, "other proteins", "its input is"),
+    (the_small_workload, "the small workload", "its input is"),
+    (another_reading, "another input to the package", "The input as the package read it differ"),
+    (a_smaller_model, "other weights", "The weights differ"),
+    (a_slow_precision, "the baseline in FP32", "its precision is fp32, and v1.0 computes in bf16"),
+    (gpu("candidate", name="NVIDIA B200"), "another GPU", "its GPU is NVIDIA B200, the machine's NVIDIA H100"),
+    (gpu("baseline", gpus_used=2), "two GPUs for the baseline", "2 GPUs were in use"),
+    (gpu("candidate", gpus_used=2), "two GPUs for the candidate", "2 GPUs were in use"),
+    (gpu("baseline", power_limit=300.0), "a lowered power limit", "the GPU's power limit was 300.0 W"),
+    (gpu("baseline", sm_clock=900.0), "a locked clock", "the baseline was slowed"),
+    (gpu("baseline", other_processes=2), "others on the baseline's GPU", "2 other processes"),
+    (gpu("baseline", memory_before=2**34), "a full GPU for the baseline", "16.0 GiB were on the GPU"),
+    (gpu("baseline", driver="470.1"), "another driver", "The GPU differ"),
+    (gpu("baseline", name="NVIDIA H100 PCIe"), "a slower GPU of a like name", "its GPU is NVIDIA H100 PCIe"),
+    (slowed("baseline", heat=0.5), "a hot GPU for the baseline", "held down (heat) in 50 %"),
+    (slowed("baseline", hardware=0.2), "a GPU that brakes", "held down (hardware) in 20 %"),
+    (slowed("baseline", clocks_setting=1.0), "clocks that are set", "held down (clocks_setting) in 100 %"),
+    (no_gpu, "a baseline on the CPU", "it ran without a GPU"),
+    (relabelled_machine, "results as of another machine", "the machine's NVIDIA H200"),
+    (busy, "a busy host for the baseline", "the load was 64.0 on"),
+    (another_torch, "another torch", "The packages differ"),
+    (no_rest, "no rest for the GPU", "s of rest before the run of"),
+    (two_sittings, "sides of two sittings", "0 pairs of runs"),
+    (long_ago, "a run from before its commit", "it ran before its commit was made"),
+    (none, "no evidence at all", "and the evidence is of 0"),
+    (the_slowest_run_is_gone, "the slowest run's evidence removed", "and the evidence is of"),
+    (a_run_that_asv_does_not_know, "evidence without a result", "and the evidence is of"),
+    (not_of_the_last_run, "evidence of another time", "does not lie within the time that asv took"),
+    (seconds_that_did_not_pass, "seconds that did not pass", "and from begin to end 1.000 s passed"),
+    (changed_suite, "a suite with changes", "benchmarks/ was not as its commit has it"),
+    (a_suite_that_nobody_has, "a suite that is not in the history", "a commit that this clone does not have"),
+    (no_json, "evidence cut off", "not evidence of a run"),
+    (words_for_numbers, "words for numbers", "not evidence of a run"),
+    (deep_json, "evidence that is all brackets", "not evidence of a run"),
+    (a_later_format, "evidence of a later format", "not evidence of a run"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cheat, words", [pytest.param(cheat, words, id=name) for cheat, name, words in CHEATS])
+def test_a_cheat_is_caught(clone, capsys, cheat, words):
+    cheat(clone)
+    code, said = judged(clone, capsys)
+    assert code == 1 and words in said and ": PASS" not in said
+
+
+def test_a_copy_of_the_results_under_another_name_is_of_another_gpu(clone, capsys):
+    shutil.copytree(clone.results, clone.repo / "results" / ELSEWHERE)
+    for path in [
+        *(clone.repo / "results" / ELSEWHERE).glob("*-*.json"),
+        clone.repo / "results" / ELSEWHERE / "machine.json",
+    ]:
+        path.write_text(path.read_text().replace(f'"machine": "{MACHINE}"', f'"machine": "{ELSEWHERE}"'))
+    path.write_text(path.read_text().replace("NVIDIA H100", "NVIDIA B200"))
+    code, said = judged(clone, capsys, "--machine", ELSEWHERE)
+    assert code == 1 and "the machine's NVIDIA B200" in said
+
+
+def test_a_change_beside_the_package_is_no_other_package(clone, capsys):
+    (clone.repo / "README.md").write_text("Read me.\n")
+    clone.git("commit", "--quiet", "--all", "--message", "Say less")
+    code, said = judged(clone, capsys)
+    assert code == 0 and f"was not measured itself; {clone.candidate[:8]} was, whose virnucpro/ and setup.py" in said
