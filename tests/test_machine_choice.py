@@ -51,8 +51,8 @@ def test_the_only_machine_needs_no_choice(toy):
 
 
 @pytest.mark.parametrize("measured, said", [
-    ({"a": ["v1.0", "v2.0"], "b": ["v1.0", "v2.0"]}, "are there from a, b. Choose with --machine."),
-    ({"a": ["v1.0"], "b": ["v2.0"]}, "No machine has results for both v1.0 and v2.0: a has "),
+    ({"a": ["v1.0", "v2.0"], "b": ["v1.0", "v2.0"]}, "v1.0 and v2.0 were measured on a, b. Choose with --machine."),
+    ({"a": ["v1.0"], "b": ["v2.0"]}, "Not measured: v2.0 on a: the nearest that was is "),
 ])  # fmt: skip
 def test_no_choice_is_an_error_of_one_line(toy, measured, said):
     done = toy(measured)
@@ -67,7 +67,7 @@ def test_asvs_pip_is_held_to_our_constraints(monkeypatch, tmp_path):
 
     folder = tmp_path / "a toy"
     toy_suite.make(folder)
-    script = "import os, benchmarks.asv_plugins.machine_choice; print(os.environ['PIP_CONSTRAINT'])"
+    script = "import os, benchmarks.asv_plugins.run_choice; print(os.environ['PIP_CONSTRAINT'])"
     monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
     said = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True

@@ -15,12 +15,20 @@ import pytest
 import toy_suite
 from surroundings import HANG
 
+import virnucpro
+from benchmarks.support import evidence
+
 ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 MISTAKES = {  # of a commit: file, what stands there, what is planted
     "slow": ("virnucpro/__main__.py", "from virnucpro", "import time\n\ntime.sleep({nap})\nfrom virnucpro"),
     "wrong": ("virnucpro/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
+# One pair is enough here: what is tested is that it is seen at all.
+CHECK = (
+    "import sys; from benchmarks import check_speedup; from benchmarks.support import verdict; "
+    "verdict.LEAST_PAIRS['cpu-small'] = 1; sys.exit(check_speedup.main(sys.argv[1:]))"
+)
 
 
 class Repository:
@@ -33,26 +41,22 @@ class Repository:
             "PIP_NO_INDEX": "1",
         }
 
-    def commit(self, name: str) -> None:
-        toy_suite.git(self.folder, "add", "virnucpro", "setup.py", "README.md", "LICENSE")
+    def commit(self, name: str, *files: str) -> None:
+        toy_suite.git(self.folder, "add", *files)
         toy_suite.git(self.folder, "commit", "--quiet", "--message", name)
         self.commits[name] = toy_suite.git(self.folder, "rev-parse", "HEAD")
 
-    def run(self, *module: str, code: int = 0) -> str:
-        command = [sys.executable, "-m", *module]
+    def run(self, *command: str, code: int = 0) -> str:
         options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
-        done = subprocess.run(command, timeout=HANG, **options)
+        done = subprocess.run([sys.executable, *command], timeout=HANG, **options)
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
-    def measure(self, *names: str) -> None:
-        hashes = self.folder.parent / "hashes"
-        hashes.write_text("\n".join(self.commits[name] for name in names), encoding="utf-8")
-        wanted = [f"--bench={name}.*cpu-small.*default" for name in (SECONDS, ERROR)]
-        self.run("asv", "run", "--machine", "toy", "--show-stderr", *wanted, f"HASHFILE:{hashes}")
+    def measure(self, asked: str, *benchmarks: str) -> str:
+        return self.run("-m", "asv", "run", "--show-stderr", *(f"--bench={name}" for name in benchmarks), asked)
 
     def value(self, name: str, benchmark: str) -> float:
-        (file,) = (self.folder / "results" / "toy").glob(f"{self.commits[name][:8]}-*.json")
+        (file,) = (self.folder / "results").glob(f"*/{self.commits[name][:8]}-*.json")
         content = json.loads(file.read_text(encoding="utf-8"))
         row = dict(zip(content["result_columns"], content["results"][benchmark], strict=False))
         return row["result"][2]  # ('cpu-small', 'default')
@@ -60,7 +64,7 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Repository:
-    """The package as it is, tagged v1.0, and a commit on top of it for each mistake; all measured.
+    """The package as it is, called v1.0, and a commit on top of it for each mistake; all measured.
 
     The slow one sleeps half as long again as the package takes here, in all: it is slower however slow the machine is.
     """
@@ -69,51 +73,87 @@ def repository(tmp_path_factory) -> Repository:
     toy_suite.git(folder.parent, "init", "--quiet", "--initial-branch=main", str(folder))
     for name in ("virnucpro", "benchmarks", ".ci"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "README.md", "LICENSE"):
+    for name in ("setup.py", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, folder)
-    made.commit("base")
-    toy_suite.git(folder, "tag", "v1.0")
-    release = {"tag": "v1.0", "version": "1.0.0", "commit": made.commits["base"]}
-    release |= {"architecture": "a", "precision": "p", "packing": "k"}
+    made.commit("base", "virnucpro", "setup.py", "README.md", "LICENSE")
+    release = {"tag": "v1.0", "version": virnucpro.__version__, "commit": made.commits["base"]}
+    release |= {"architecture": "a", "precision": "FP32", "packing": "k"}
     rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in release.items())
     (folder / "benchmarks" / "releases.toml").write_text(f"[[release]]\n{rows}", encoding="utf-8")
     settings = json5.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
+    plugins = [f".benchmarks.asv_plugins.{name}" for name in ("run_choice", "host_environment", "machine_choice")]
     settings |= {
         "environment_type": "host",
         "matrix": {"req": {"torch": [metadata.version("torch")]}},
-        "plugins": [".benchmarks.asv_plugins.host_environment"],
+        "plugins": plugins,
+        "build_command": settings["build_command"][-1:],
     }
     (folder / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
-    made.run("asv", "machine", "--yes", "--machine", "toy")
-    made.measure("base")
+    made.commit("suite", "benchmarks", "asv.conf.json", ".ci", ".gitignore")
+    wanted = [f"{name}.*cpu-small.*default" for name in (SECONDS, ERROR)]
+    made.measure(f"{made.commits['base']}^!", *wanted)
     nap = 1.5 * made.value("base", SECONDS)
     for name, (file, right, planted) in MISTAKES.items():
-        toy_suite.git(folder, "checkout", "--quiet", "-B", name, "v1.0")
+        toy_suite.git(folder, "checkout", "--quiet", "-B", name, made.commits["suite"])
         text = (folder / file).read_text(encoding="utf-8")
         assert text.count(right) == 1
         (folder / file).write_text(text.replace(right, planted.format(nap=nap)), encoding="utf-8")
-        made.commit(name)
-    made.measure(*MISTAKES)
+        made.commit(name, "virnucpro")
+        made.measure(f"{made.commits[name]}^!", *wanted)
     return made
 
 
 def check(repository: Repository, candidate: str, least: float, code: int) -> str:
-    claim = ["--workload", "cpu-small", "--min-ratio", str(least), "--machine", "toy", "--candidate", candidate]
-    return repository.run("benchmarks.check_speedup", *claim, code=code)
+    claim = ["--workload", "cpu-small", "--min-ratio", str(least), "--candidate", repository.commits[candidate]]
+    return repository.run("-c", CHECK, *claim, code=code)
 
 
 def test_a_planted_slowdown_is_caught_by_the_checker(repository):
-    assert "FAIL" in check(repository, repository.commits["slow"], 0.7, code=1)
-    assert "PASS" in check(repository, repository.commits["slow"], 0, code=0)
+    assert "target 0.7: FAIL" in check(repository, "slow", 0.7, code=1)
+    assert "target 0.01: PASS" in check(repository, "slow", 0.01, code=0)
 
 
 def test_a_planted_slowdown_is_visible_in_compare(repository):
-    said = repository.run("asv", "compare", "--machine", "toy", "v1.0", repository.commits["slow"])
+    said = repository.run("-m", "asv", "compare", "v1.0", repository.commits["slow"])
     (row,) = (line for line in said.splitlines() if f"{SECONDS}('cpu-small', 'default')" in line)
     assert row.startswith("| +")
+    assert "gpu-10k" not in said, "rows without figures on either side are not shown"
 
 
 def test_a_planted_wrong_embedding_is_caught_by_the_error(repository):
     assert repository.value("base", ERROR) < 1e-5
     assert repository.value("slow", ERROR) == repository.value("base", ERROR)
     assert repository.value("wrong", ERROR) > 1e-3
+    assert "its error is" in check(repository, "wrong", 0.01, code=1)
+
+
+def test_the_evidence_says_whose_code_ran(repository):
+    found = {
+        run["commit"]: run for machine in (repository.folder / "results").iterdir() for run in evidence.load(machine)
+    }
+    commits = [repository.commits[name] for name in ("base", "slow", "wrong")]
+    assert sorted(found) == sorted(commits)
+    digests = [found[commit]["package"]["digest"] for commit in commits]
+    assert digests == [evidence.committed(repository.folder, commit) for commit in commits] and len({*digests}) == 3
+    assert all(run["suite"]["clean"] and run["output"]["rows"] == 200 for run in found.values())
+
+
+def test_a_range_as_typed_measures_its_first_release_too_and_adds_samples(repository):
+    asked = f"v1.0..{repository.commits['suite']}"
+    for _ in range(2):
+        said = repository.measure(asked, "start_up.Help")
+    assert f"v1.0 itself is measured, too, after the others: git leaves it out of {asked}." in said
+    for name in ("suite", "base"):
+        (file,) = (repository.folder / "results").glob(f"*/{repository.commits[name][:8]}-*.json")
+        content = json.loads(file.read_text(encoding="utf-8"))
+        row = dict(zip(content["result_columns"], content["results"]["start_up.Help.track_seconds"], strict=False))
+        assert len(row["samples"][0]) == 2
+
+
+def test_a_release_that_is_called_by_another_commit_ends_every_command(repository):
+    toy_suite.git(repository.folder, "branch", "v1.0", "HEAD")
+    try:
+        for command in (["run", "v1.0..slow"], ["compare", "v1.0", "slow"]):
+            assert "v1.0: the branch is at" in repository.run("-m", "asv", *command, code=1)
+    finally:
+        toy_suite.git(repository.folder, "branch", "-D", "v1.0")

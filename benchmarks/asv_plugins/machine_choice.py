@@ -80,7 +80,7 @@ _run = compare.Compare.run
 
 def _run_with_a_machine(conf, hash_1, hash_2, *args, machine=None, **options):
     name, found = choose(conf, [hash_1, hash_2], machine)
-    if machine is None:
+    if machine is None and len(list(iter_machine_files(conf.results_dir))) > 1:
         log.info(f"Comparing the results of machine {name}; --machine chooses another.")
     for asked in found:
         if asked.commit != asked.measured:

@@ -2,7 +2,8 @@
 
 The releases' tags are made, and a clone that calls another commit by a release's name is refused, whatever the command.
 This computer is registered without questions. A range that begins at a release measures that release as well, which git
-leaves out. Samples are added to those of earlier calls, and the evidence of each run lies beside the results.
+leaves out, and every package in it once. Samples are added to those of earlier calls, and the evidence of each run lies
+beside the results.
 
 asv imports it, as its configuration says, before a command runs. It relies on the pinned asv 0.6.6, whose `Run.run`
 takes the configuration, and the rest by name.
@@ -20,15 +21,19 @@ from asv.machine import Machine, MachineCollection
 from asv.repo import get_repo
 from asv.util import UserError
 
-from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit, make_tags, read_releases
+from benchmarks.releases import ROOT, TABLE, BadRelease, GitFailed, NoGit, make_tags, read_releases
 from benchmarks.support.evidence import FOLDER
+from benchmarks.support.stand_in import package_of
 
 # For the pip that fills asv's environments. A URI, since pip would split a path at its spaces.
-os.environ.setdefault("PIP_CONSTRAINT", (ROOT.resolve() / ".ci" / "constraints.txt").as_uri())
+if (constraints := ROOT.resolve() / ".ci" / "constraints.txt").exists():
+    os.environ.setdefault("PIP_CONSTRAINT", constraints.as_uri())
 
 
 def setup() -> None:
     """asv calls it as soon as this is imported. Raises UserError where a release is not what it has to be."""
+    if not (ROOT / TABLE).exists():
+        return
     try:
         for line in make_tags(ROOT.resolve()):
             if line.endswith(" made"):
@@ -50,14 +55,24 @@ def registered(name: str | None) -> str:
 
 
 def whole_range(conf, asked: object) -> object:
-    """What is asked for; of a range that begins at a release the hashes, newest first, and that release at the end."""
+    """What is asked for; of a range that begins at a release the hashes, newest first, and that release at the end. Of
+    commits with the same package, which differ in what is not measured, the newest stands for all."""
     found = isinstance(asked, str) and re.fullmatch(r"([^\s.]\S*?)\.\.(?!\.)(\S*)", asked)
-    release = found and next((each for each in read_releases(ROOT) if each.tag == found[1]), None)
+    known = read_releases(ROOT) if (ROOT / TABLE).exists() else []
+    release = found and next((each for each in known if each.tag == found[1]), None)
     if not release:
         return asked
     hashes = get_repo(conf).get_hashes_from_range(f"{release.commit}..{found[2]}")
+    kept: dict[object, str] = {}
+    for commit in hashes:
+        try:
+            kept.setdefault(package_of(ROOT, commit), commit)
+        except GitFailed:
+            kept[commit] = commit  # without a package: asv says so
     log.info(f"{release.tag} itself is measured, too, after the others: git leaves it out of {asked}.")
-    return [*hashes, release.commit]
+    if len(kept) < len(hashes):
+        log.info(f"{len(hashes)} commits have {len(kept)} packages: the newest of each is measured.")
+    return [*kept.values(), release.commit]
 
 
 _run = Run.run
