@@ -48,8 +48,9 @@ def merge(source: Path, into: Path) -> list[Path]:
     if not paths:
         raise CannotMerge(f"{source} has no results. Take the folder that run.py wrote for --output.")
     folder = into / name
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise CannotMerge(f"{folder} is no folder of its own, and nothing is written elsewhere. Move it away.")
+    for place in (folder, folder / "evidence"):
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise CannotMerge(f"{place} is no folder of its own, and nothing is written elsewhere. Move it away.")
     if (folder / MACHINE).exists():
         require_same(read(folder / MACHINE), machine, sorted({*machine, *read(folder / MACHINE)}), folder / MACHINE)
     # Sorted and indented, or compact, as asv writes them: a later `asv run` changes no line that it need not.
@@ -64,7 +65,7 @@ def merge(source: Path, into: Path) -> list[Path]:
             raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
         texts[old] = json.dumps(union(read(old), new, old) if old.exists() else new)
-    for path in sorted(source.glob("evidence/*.json")):
+    for path in sorted(source.glob("evidence/*.jsonl")):
         texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name, name)
     write(folder, texts)
     return list(texts)
@@ -73,10 +74,10 @@ def merge(source: Path, into: Path) -> list[Path]:
 def kept_evidence(path: Path, place: Path, machine: str) -> str:
     """The text of a run's evidence. Raises CannotMerge: it is none, or another is at its place already."""
     try:
-        text = json.dumps(evidence.read(path), indent=1) + "\n"
+        text = evidence.line(evidence.read(path))
     except BadResults as error:
         raise CannotMerge(str(error)) from error
-    if not re.fullmatch(r"\w[\w.-]*\.json", path.name, re.ASCII):
+    if not re.fullmatch(r"\w[\w.-]*\.jsonl", path.name, re.ASCII):
         raise CannotMerge(f"{shown(path.name)} cannot be the name of a run's evidence.")
     if place.exists() and place.read_text(encoding="utf-8") != text:
         raise CannotMerge(f"{place} is there, and is of another run than {path}. Evidence is never replaced.")
@@ -101,8 +102,9 @@ def write(folder: Path, texts: dict[Path, str]) -> None:
                 os.fsync(file.fileno())  # a disk that is full says so here, before the first takes its name
     except (OSError, CannotMerge) as error:
         if is_new:
-            with suppress(OSError):
-                folder.rmdir()
+            for place in (folder / "evidence", folder):
+                with suppress(OSError):
+                    place.rmdir()
         if isinstance(error, CannotMerge):
             raise
         raise CannotMerge(f"{error.filename or folder} cannot be written: {error.strerror}.") from error

@@ -79,8 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     for number, (commit, bench) in enumerate(todo):
         step = f"{number} {hashes[commit]} {' '.join(bench)}"
-        if step in taken.seconds:
-            continue
+        if args.limit and step in taken.seconds:
+            continue  # by an earlier call
         if args.limit and time.time() - begun + taken.guess(hashes[commit], bench, args.limit) > args.limit:
             print(
                 f"run.py: {number} steps are done; the next does not fit into {args.limit} s. Call again.", flush=True
@@ -116,9 +116,12 @@ class Taken:
         os.replace(unfinished, self.path)
 
     def guess(self, commit: str, bench: list[str], limit: float) -> float:
-        """Seconds that a step will take: as long as the like of it took, at most."""
-        kind = " ".join([commit, *bench])
-        return max((took for step, took in self.seconds.items() if step.endswith(kind)), default=FALLBACK * limit)
+        """Seconds that a step will take: as long as the same took, at most; several benchmarks at once, which commits
+        of one age are measured by, as long as they took for any."""
+        words = " ".join(bench)
+        same = [took for step, took in self.seconds.items() if step.endswith(f"{commit} {words}")]
+        like = [took for step, took in self.seconds.items() if len(bench) > 1 and step.endswith(f" {words}")]
+        return max(same or like or [FALLBACK * limit])
 
 
 def recorded(commits: list[str], hashes: dict[str, str], folder: Path) -> Iterator[tuple[str, list[str]]]:
@@ -306,7 +309,7 @@ def output_of(command: list[str | Path], **options: object) -> str:
 def hand_back(results: Path, machine: str, output: Path) -> None:
     """Copy what there is, each file whole."""
     (output / "evidence").mkdir(parents=True, exist_ok=True)
-    for path in [*results.glob("benchmarks.json"), *(results / machine).rglob("*.json")]:
+    for path in [*results.glob("benchmarks.json"), *(results / machine).rglob("*.json*")]:
         place = output / "evidence" if path.parent.name == "evidence" else output
         unfinished = place / f"{path.name}.new"
         shutil.copyfile(path, unfinished)

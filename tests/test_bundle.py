@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from surroundings import HANG
 from toy_suite import git
 
-from benchmarks import bundle, merge_results
+from benchmarks import bundle, merge_results, run_offline
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ".".join(platform.python_version_tuple()[:2])
@@ -55,10 +55,14 @@ def repo(tmp_path_factory) -> Path:
     (repo / "toy").mkdir()
     (repo / "setup.py").write_text(SETUP, encoding="utf-8")
     shutil.copytree(ROOT / "benchmarks" / "asv_plugins", repo / "benchmarks" / "asv_plugins")
+    shutil.copytree(ROOT / "benchmarks" / "support", repo / "benchmarks" / "support")
+    for name in ("releases.py", "results.py"):  # which the plugins need
+        shutil.copy(ROOT / "benchmarks" / name, repo / "benchmarks")
+    (repo / "benchmarks" / "requirements.txt").write_text("# beside\ntoy-needed==0\n", encoding="utf-8")
     (repo / "benchmarks" / "__init__.py").touch()
     (repo / "benchmarks" / "speed.py").write_text(BENCHMARK, encoding="utf-8")
     settings = json5.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
-    settings |= {"project": "toy", "plugins": [], "matrix": {"req": {"numpy": ["0"], "toy-needed": ["0"]}}}
+    settings |= {"project": "toy", "plugins": [], "matrix": {"req": {"numpy": ["0"]}}}
     (repo / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
     git(repo, "init", "--quiet")
     commit(repo, 4.0, "v1.0")
@@ -66,7 +70,7 @@ def repo(tmp_path_factory) -> Path:
     return repo
 
 
-def run_offline(bundled: Path, *arguments: object) -> subprocess.CompletedProcess:
+def run_offline_at(bundled: Path, *arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, bundled / "run.py", *arguments, "--machine", "toy-host", "--ram", "1 GiB"]
     command += ["--work", bundled.parent / "work", "--output", bundled.parent / "returned"]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG)
@@ -79,8 +83,9 @@ def asv(repo: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_there_and_back(repo, tmp_path):
-    bundled = tmp_path / "bundle"
+def packed(repo: Path, folder: Path) -> Path:
+    """The bundle, with a wheel that the host lacks."""
+    bundled = folder / "bundle"
     bundle.pack(repo, bundled, PYTHON, wheels=())
     with zipfile.ZipFile(bundled / "wheels" / "toy_needed-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("toy_needed.py", "FACTOR = 0.5\n")
@@ -89,20 +94,24 @@ def test_there_and_back(repo, tmp_path):
             "toy_needed-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         wheel.writestr("toy_needed-1.0.dist-info/RECORD", "")
+    return bundled
 
-    done = run_offline(bundled, "v2.0", "v1.0", "--bench", "small")
+
+def test_there_and_back(repo, tmp_path):
+    bundled = packed(repo, tmp_path)
+    done = run_offline_at(bundled, "v2.0", "v1.0", "--bench", "small")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-3].split() == ["benchmark", "v2.0", "v1.0"]
     assert done.stdout.splitlines()[-1].split() == ["speed.track_seconds(small)", "0.5", "2"]
     merge_results.merge(tmp_path / "returned", repo / "results")
 
-    failed = run_offline(bundled, "v1.0", "--bench", "huge")  # later: joins what was measured before
+    failed = run_offline_at(bundled, "v1.0", "--bench", "huge")  # later: joins what was measured before
     assert failed.returncode == 2
     huge, small = [line.split() for line in failed.stdout.splitlines()[-2:]]
     assert (huge, small) == (["speed.track_seconds(huge)", "failed"], ["speed.track_seconds(small)", "2"])
     merge_results.merge(tmp_path / "returned", repo / "results")
 
-    unknown = run_offline(bundled, "v3.0", "--no-install")
+    unknown = run_offline_at(bundled, "v3.0", "--no-install")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (1, 1)
     assert "has no commit v3.0" in unknown.stderr
 
@@ -239,3 +248,63 @@ def test_results_of_another_machine_are_refused_and_nothing_changes(tmp_path, ca
     assert merge_results.main([str(other), "--into", str(into)]) == 1
     assert "is not a file of asv" in capsys.readouterr().err
     assert contents(into) == before
+
+
+def steps(monkeypatch, folder: Path, on_gpu: bool, commits: list[str]) -> list[tuple[str, str]]:
+    """Of --record: commit, and what of the judged benchmark is measured, "beside" for the rest."""
+    monkeypatch.setattr(run_offline, "gpu", lambda: "NVIDIA H100, driver 580" if on_gpu else "none")
+    hashes = {"HEAD": "a" * 40, "v1.0": "b" * 40} | {commit: commit * 40 for commit in commits}
+    found = []
+    for commit, bench in run_offline.recorded(["HEAD", "v1.0", *commits], hashes, folder):
+        workers = [regex.split(".*")[-1] for regex in bench if "EmbedProteins" in regex]
+        found.append((commit, "+".join([*workers, *(["beside"] if len(bench) > 1 else [])])))
+    return found
+
+
+def measured(folder: Path, default: float | None, one: float | None) -> None:
+    """Results of v1.0 with both settings on a GPU."""
+    params = [["'gpu-10k'", "'cpu-small'"], ["'default'", "'one'"]]
+    row = [[default, one, float("nan"), float("nan")], params]
+    content = {"result_columns": ["result", "params"], "results": {run_offline.WALL: row}}
+    (folder / f"{'b' * 8}-toy.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.parametrize("default, one, best", [
+    (257.8, 252.2, "one"), (240.0, 252.2, "default"), (None, 252.2, "one"), (240.0, None, "default"),
+])  # fmt: skip
+def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, monkeypatch, default, one, best):
+    measured(tmp_path, default, one)
+    assert steps(monkeypatch, tmp_path, True, ["c"]) == [
+        ("HEAD", "default"), ("v1.0", "one"), ("HEAD", "default"), ("v1.0", "default"),
+        ("HEAD", "default"), ("v1.0", best), ("HEAD", "default"), ("v1.0", best),
+        ("HEAD", "beside"), ("v1.0", "beside"), ("c", "default+beside"),
+    ]  # fmt: skip
+
+
+def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path, monkeypatch):
+    assert steps(monkeypatch, tmp_path, False, []) == [
+        *[("HEAD", "default"), ("v1.0", "default")] * 5, ("HEAD", "beside"), ("v1.0", "beside"),
+    ]  # fmt: skip
+
+
+def test_a_step_is_taken_to_need_what_the_like_of_it_took(tmp_path):
+    taken = run_offline.Taken(tmp_path / "steps.json")
+    assert taken.guess("c", ["x", "y"], 600) == 300
+    taken.note("0 c x", 40.0)
+    taken.note("1 d x y", 200.0)
+    again = run_offline.Taken(tmp_path / "steps.json")
+    assert again.guess("c", ["x"], 600) == 40.0
+    assert again.guess("d", ["x"], 600) == 300  # another commit may take five times as long
+    assert again.guess("c", ["x", "y"], 600) == 200.0
+
+
+def test_a_call_ends_before_its_limit_and_the_next_goes_on(repo, tmp_path):
+    bundled = packed(repo, tmp_path)
+    options = ["v2.0", "v1.0", "--bench", "small", "--rounds", "2"]
+    first = run_offline_at(bundled, *options, "--limit", "0.001")
+    assert first.returncode == run_offline.AGAIN and "0 steps are done; the next does not fit" in first.stdout
+    assert run_offline_at(bundled, *options, "--limit", "10000").returncode == 0
+    done = json.loads((tmp_path / "work" / "steps-toy-host.json").read_text())
+    assert [step.split()[0] for step in done] == ["0", "1", "2", "3"]
+    again = run_offline_at(bundled, *options, "--limit", "0.001")
+    assert again.returncode == 0 and "Running" not in again.stdout  # nothing is left to do

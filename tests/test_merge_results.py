@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import toy_suite
 from conftest import ROOT
 from surroundings import HANG
 
@@ -118,6 +120,66 @@ def test_a_link_among_the_results_leads_nowhere(tmp_path, capsys):
     (tmp_path / "here" / "results").mkdir(parents=True)
     (tmp_path / "here" / "results" / "toy").symlink_to(tmp_path / "elsewhere")
     assert_refused(tmp_path, capsys, "results/toy is no folder of its own, and nothing is written elsewhere")
+
+
+def run(folder: Path, seconds: float) -> dict:
+    """Evidence of a run."""
+    repo = folder / "repo"
+    commits = toy_suite.make(repo) if not repo.exists() else {"v1.0": toy_suite.git(repo, "rev-parse", "v1.0")}
+    return toy_suite.run(repo, commits["v1.0"], "default", seconds, "gpu-10k", 1000 * seconds)
+
+
+def sampled(samples: list[float], started: int) -> dict:
+    columns = [*COLUMNS[:-2], "stats_ci_99_a", "stats_ci_99_b", "samples"]
+    row = [[samples[0]], [["'a'"]], "1", started, 1.0, [-math.inf], [math.inf], [samples]]
+    return RESULTS | {"result_columns": columns, "results": {"x": row}}
+
+
+def test_samples_of_all_calls_are_kept_each_once(tmp_path):
+    """The second call brings back what the first had, as run.py's work folder does it, and one more."""
+    for number, (samples, started) in enumerate([([10.0], 100), ([10.0, 14.0], 200), ([11.0], 50)]):
+        source = returned(tmp_path / str(number))
+        (source / NAME).write_text(json.dumps(sampled(samples, started)))
+        assert main([str(source), "--into", str(tmp_path / "results")]) == 0
+    whole = json.loads((tmp_path / "results" / "toy" / NAME).read_text())
+    row = dict(zip(whole["result_columns"], whole["results"]["x"], strict=True))
+    assert sorted(row["samples"][0]) == [10.0, 11.0, 14.0]
+    assert (row["result"], row["started_at"]) == ([11.0], 200)
+    assert row["stats_ci_99_a"][0] < 11.0 < row["stats_ci_99_b"][0]
+
+
+def test_evidence_comes_along_and_is_never_replaced(tmp_path, capsys):
+    source = returned(tmp_path / "from")
+    documents = {"a-one.jsonl": run(tmp_path, 10.0), "b-two.jsonl": run(tmp_path, 20.0)}
+    for name, document in documents.items():
+        toy_suite.write(source / "evidence" / name, document)
+    for _ in range(2):  # the same again is no other
+        assert main([str(source), "--into", str(tmp_path / "results")]) == 0
+    folder = tmp_path / "results" / "toy" / "evidence"
+    assert {path.name: json.loads(path.read_text()) for path in folder.iterdir()} == documents
+    capsys.readouterr()
+    toy_suite.write(source / "evidence" / "a-one.jsonl", documents["a-one.jsonl"] | {"seconds": 1.0})
+    assert main([str(source), "--into", str(tmp_path / "results")]) == 1
+    assert "Evidence is never replaced" in capsys.readouterr().err
+    assert json.loads((folder / "a-one.jsonl").read_text()) == documents["a-one.jsonl"]
+
+
+@pytest.mark.parametrize("content, said", [
+    ("[", "not evidence of a run"), ('{"format": 9}', "not evidence of a run"), ("[]", "not evidence of a run"),
+])  # fmt: skip
+def test_what_is_no_evidence_is_refused(tmp_path, capsys, content, said):
+    source = returned(tmp_path / "from")
+    (source / "evidence").mkdir()
+    (source / "evidence" / "one.jsonl").write_text(content)
+    assert_refused(tmp_path, capsys, said)
+
+
+def test_a_link_for_the_evidence_leads_nowhere(tmp_path, capsys):
+    returned(tmp_path / "from")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here" / "results" / "toy").mkdir(parents=True)
+    (tmp_path / "here" / "results" / "toy" / "evidence").symlink_to(tmp_path / "elsewhere")
+    assert_refused(tmp_path, capsys, "results/toy/evidence is no folder of its own")
 
 
 @pytest.mark.parametrize("place", ["", "toy", "benchmarks.json/x", f"toy/{NAME}/x"])
