@@ -10,7 +10,8 @@ import pytest
 from conftest import ROOT
 from surroundings import HANG
 
-from benchmarks import bundle, speed_picture
+from benchmarks import bundle
+from benchmarks.site import speed_picture
 from benchmarks.synthetic_weights import main as synthetic_weights
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import toy_suite
 
-from benchmarks import vendor
+from benchmarks.site import vendor
 
 pytest.importorskip("asv", reason="asv is not installed: pip install '.[bench]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
@@ -41,13 +41,20 @@ def assets() -> Path:
 def toy(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "toy"
     commits = toy_suite.make(folder)
+    first, second, head = (commits[name] for name in ("v1.0", "v2.0", "HEAD"))
+    more = {
+        commit: toy_suite.figures(toy_suite.GPU[release], "gpu-10k", newest=release == "v2.0")
+        for commit, release in ((first, "v1.0"), (second, "v2.0"), (head, "v2.0"))
+    }
+    more[head]["commands.PredictReads.track_wall_seconds", "gpu-10k", "default"] = 20.0  # a step back
+    toy_suite.results(folder, "nvidia-h100", second, more[second])
+    runs = [(first, "default", 230.2)]
+    for seconds in (29.0, 28.0, 30.0):
+        runs += [(head, "default", seconds), (first, "one", 217.5)]
+    toy_suite.turns(folder, "nvidia-h100", runs, more=more)
     for release in ("v1.0", "v2.0"):
-        for machine, workload, known in (
-            ("nvidia-h200", "gpu-10k", toy_suite.GPU),
-            ("toy-cpu", "cpu-small", toy_suite.CPU),
-        ):
-            found = toy_suite.figures(known[release], workload, newest=release == "v2.0")
-            toy_suite.results(folder, machine, commits[release], found)
+        found = toy_suite.figures(toy_suite.CPU[release], "cpu-small", newest=release == "v2.0")
+        toy_suite.results(folder, "toy-cpu", commits[release], found)
     shutil.copytree(assets, folder / ".asv" / "vendor")
     return folder
 
@@ -108,24 +115,31 @@ def test_the_site_opens_with_the_verdict_and_the_pictures(visit, site):
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     tab.goto(site, wait_until="networkidle")  # what asv preview opens
     assert tab.locator(".verdict strong").all_inner_texts() == ["PASS", "NOT MEASURED"]
-    assert (
-        "v2.0 is 7.94 times as fast as v1.0: 29.0 s instead of 230.2 s." in tab.locator(".verdict").first.inner_text()
-    )
-    assert tab.locator("h2").all_inner_texts() == ["nvidia-h200", "toy-cpu"]
-    assert tab.locator("svg").count() == 4  # of each machine the commands and the steps
-    boxes = [svg.bounding_box() for svg in tab.locator("svg").all()]
-    assert all(box["width"] > 500 and box["height"] > 100 for box in boxes)
+    said = tab.locator(".verdict").first.inner_text()
+    assert "Ratio 7.50, with 95 % between 7.25 and 7.77 (3 pairs); target 4.5: PASS." in said
+    assert "HEAD (" in said and "was measured itself." in said and "torch 2.13.0" in said
+    assert tab.locator("h2").all_inner_texts() == ["nvidia-h100", "toy-cpu"]
+    charts = tab.locator(".bars")
+    assert charts.count() == 4  # of each machine the commands and the steps
+    boxes = [chart.bounding_box() for chart in charts.all()]
+    assert all(box["width"] > 500 and box["height"] > 60 for box in boxes)
+    bars = [bar.bounding_box()["width"] for bar in charts.first.locator("i").all()]
+    assert bars[0] / bars[1] == pytest.approx(217.5 / 29.0, rel=0.05)  # v1.0 and v2.0 on proteins, to a pixel
+
+
+def test_the_history_shows_every_commit_how_often_it_ran_and_steps_back(visit):
+    tab = visit("index")
+    rows = [" | ".join(row.locator("td").all_inner_texts()) for row in tab.locator("tr").all()]
+    (head,) = [row for row in rows if "28.0\u201330.0, n = 3" in row]
+    assert head.split(" | ")[2:5] == ["29.0 28.0\u201330.0, n = 3", "20.0 ↑", "24.0"]
 
 
 def test_a_table_has_the_figures_or_says_that_there_is_none(visit):
     tab = visit("index")
     rows = [" | ".join(row.locator("td").all_inner_texts()) for row in tab.locator("tr").all()]
-    assert (
-        "embed proteins (10,000) | v1.0 | default | 230.2 | 43.4 | 38.4 | 24.0 GB | 6.3 GB | 1.5e-05 | 31 | 58 | 1,980"
-        in rows
-    )
-    assert "fair-esm sorted by length, s for 10,000 proteins | not measured | 88.0" in rows
-    assert "transformers sorted by length, s for 10,000 proteins | not measured | not measured" in rows
+    assert "embed proteins (10,000) | v1.0 | default | 230.2 | 43.4 | 38.4 | 24.0 GB | 6.3 GB | 4.0e-07" in rows
+    assert "fair-esm sorted by length, s for 10,000 proteins | not measured | 88.0 | 88.0" in rows
+    assert "transformers sorted by length, s for 10,000 proteins" + 3 * " | not measured" in rows
     (cpu,) = [row for row in rows if row.startswith("embed proteins (200) | v2.0")]
     assert cpu.split(" | ")[3:8] == ["18.4", "10.9", "153.3", "not measured", "6.3 GB"]
 
@@ -188,7 +202,7 @@ def test_a_commit_is_shown_by_the_site_itself(toy, site):
     assert (about["project_url"], about["show_commit_url"]) == ("index.html", "commits.html#")
     hashes = about["revision_to_hash"].values()
     measured = [each for each in hashes if list((toy / "results").glob(f"*/{each[:8]}-*.json"))]
-    assert len(measured) == 2
+    assert len(measured) == 3
     linked = re.findall("commits.html#([0-9a-f]+)", (folder / "regressions.xml").read_text(encoding="utf-8"))
     assert linked
     assert all(f'id="{each}"' in page for each in [*linked, *measured, *(each[:8] for each in measured)])
@@ -219,7 +233,7 @@ def test_what_cannot_be_fetched_is_one_clear_line(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(
-        vendor.AssetsMissing, match=r"cannot fetch asv-0\.5\.1\.tar\.gz.*python -m benchmarks\.vendor"
+        vendor.AssetsMissing, match=r"cannot fetch asv-0\.5\.1\.tar\.gz.*python -m benchmarks\.site\.vendor"
     ) as error:
         vendor.ensure(tmp_path / "vendor")
     assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, GitFailed, git, read_releases
 from benchmarks.results import FAILED, MEASURED, BadResults, CommitResults, Results, Value
 from benchmarks.site import bars
-from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL
+from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL, best
 from benchmarks.support.validity import moment
 from benchmarks.support.verdict import TARGET, Question, judge
 
@@ -124,7 +124,7 @@ class _Figures:
 
 
 def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> Iterator[str]:
-    known, commits = read_releases(repo), results.commits(machine)
+    known, commits = read_releases(repo), in_order(repo, results.commits(machine))
     by_release = {release.tag: results.of(machine, release.commit) for release in known}
     if commits and commits[-1].commit not in {release.commit for release in known}:
         by_release[commits[-1].commit[:8]] = commits[-1]
@@ -145,6 +145,15 @@ def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> I
             yield _card(
                 _table(["commit", "date", *(name for name, *_ in HISTORY)], _history(repo, commits, workload), 2)
             )
+
+
+def in_order(repo: Path, commits: list[CommitResults]) -> list[CommitResults]:
+    """Oldest first, as they follow each other; before them, by date, those that this clone does not have."""
+    try:
+        place = {commit: -number for number, commit in enumerate(git(repo, "rev-list", "--topo-order", "HEAD").split())}
+    except GitFailed:
+        place = {}
+    return sorted(commits, key=lambda found: (place.get(found.commit, -len(place)), found.date))
 
 
 def _history(repo: Path, commits: list[CommitResults], workload: str) -> Iterator[list[str]]:
@@ -179,10 +188,12 @@ def _workload(figures: _Figures) -> Iterator[str]:
     workload, where = escape(figures.workload), f"({figures.workload}, {figures.machine})"
     groups = []
     for command, name in COMMANDS.items():
-        values = figures.values(f"commands.{command}.track_wall_seconds", "{workload}", "default")
-        groups.append((name, [(release, value.number) for release, value in zip(figures.by_release, values)]))
+        key = f"commands.{command}.track_wall_seconds"
+        groups.append(
+            (name, [(tag, found and best(found, key, figures.workload)) for tag, found in figures.by_release.items()])
+        )
     yield f"<h3>Whole commands, cold ({workload})</h3>"
-    yield _card(bars.releases(f"Wall seconds of each release's commands {where}", groups))
+    yield _card(bars.releases(f"Wall seconds of each release's commands, with its best setting {where}", groups))
     yield _card(_table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
     yield (
         '<p class="soft">Workers: processes per GPU, the release\'s own number or one. Host memory: of the largest '

@@ -96,11 +96,16 @@ def _download(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(REQUIREMENT, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    command += ["--no-binary=:all:", "--no-build-isolation", "--require-hashes"]
-    command += ["--requirement", str(requirements), "--dest", str(folder)]
+    command += ["--no-binary=asv", "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
     # Our constraints pin the asv that runs, which is another one.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    for more in (
+        "--no-build-isolation",
+        "--use-pep517",
+    ):  # with the setuptools that is here, else with one that pip fetches
+        done = subprocess.run([*command, more], capture_output=True, text=True, env=environment)
+        if done.returncode == 0:
+            break
     if done.returncode != 0:
         errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         said = errors[0] if errors else done.stderr.strip()
