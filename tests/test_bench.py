@@ -20,9 +20,9 @@ RUN = """\
 [ 3.03%] ··· =========== ======================= =====
 [ 3.03%] ···· For parameters: 'gpu-10k', 'default'
              asv: skipped: NotImplementedError('gpu-10k is skipped')
-[ 9.09%] ··· commands.EmbedProteins.track_hours_per_6m               2/4 failed
+[ 9.09%] ··· commands.EmbedProteins.track_gpu_memory                 2/4 failed
 [ 9.09%] ···   gpu-10k     failed   n/a
-[12.12%] ··· commands.EmbedProteins.track_start_temperature                  ok
+[12.12%] ··· commands.EmbedProteins.track_host_memory                        ok
 [13.64%] ··· commands.EmbedProteins.track_wall_seconds                       ok
 [20.00%] ··· commands.PredictContigs.track_error                             ok
 [50.00%] · For virnucpro commit 5784fb67 <v1.0>:
@@ -30,8 +30,8 @@ RUN = """\
 RUN_SHOWN = """\
 Creating environments
   1:05    0 %  For virnucpro commit ec4e2641 <main>
-  1:05    9 %  commands.EmbedProteins.track_hours_per_6m 2/4 failed
-  1:05   12 %  commands.EmbedProteins.track_start_temperature
+  1:05    9 %  commands.EmbedProteins.track_gpu_memory 2/4 failed
+  1:05   12 %  commands.EmbedProteins.track_host_memory
   1:05   20 %  commands.PredictContigs.track_error
   1:05   50 %  For virnucpro commit 5784fb67 <v1.0>
 """
@@ -43,7 +43,6 @@ All benchmarks:
 |----------|----------------------------|---------------------------|---------|-------------------------------------|
 |          | 1.07                       | n/a                       | n/a     | commands.EmbedProteins.track_error  |
 | -        | 2.87m                      | 33.6s                     | 0.19    | commands.EmbedProteins.track_wall   |
-|          | 36                         | 37                        | 1.03    | commands.EmbedProteins.track_hottest|
 """
 CHECKED = "gpu-10k on toy\n\nseconds  1  2\n\nRatio {}\n\nstep by step\npadded fp32\n"
 

@@ -19,8 +19,8 @@ from conftest import ON_CPU, ROOT
 from held import in_step
 
 from benchmarks import gpu, inputs, workloads
-from benchmarks.check_speedup import table
 from benchmarks.releases import GitFailed, NoGit, git
+from benchmarks.support.tables import table
 from virnucpro.coordinator import Coordinator
 from virnucpro.devices import visible_gpus
 from virnucpro.files import whole_file

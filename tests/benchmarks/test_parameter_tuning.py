@@ -19,7 +19,7 @@ from conftest import ON_CPU
 from validation import WORK, amount, let_go, machine, proteins, read_json
 
 from benchmarks import history
-from benchmarks.check_speedup import table
+from benchmarks.support.tables import table
 from virnucpro.devices import place
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
@@ -193,7 +193,7 @@ class TestParameterTuning:
         assert entry["summary"]["sequences"] == COUNT
         assert list(sweep.runs) == [()]  # it was first
 
-    def test_loader_sweep(self, sweep: Sweep, gpu_left_clean: None) -> None:
+    def test_dataloader_parameter_sweep(self, sweep: Sweep, gpu_left_clean: None) -> None:
         workers, prefetch = LOADERS.values()
         for number in workers:
             sweep.measure(num_workers=number)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import test_production_validation
 import test_v1_comparison
@@ -24,7 +25,9 @@ from test_scaling_v2 import check_balance
 from test_v1_comparison import COUNT, LEAST_COSINE, agreement, compare, differences, record, run_from
 from validation import WORK, check_work, full_run, judge, proteins, reads, scaling
 
+import virnucpro
 from benchmarks import commands, inputs
+from benchmarks.releases import BadRelease
 from virnucpro.engine import Engine
 from virnucpro.esm2 import Esm2
 from virnucpro.loader import FrontEnd
@@ -192,8 +195,8 @@ def test_a_version_that_is_no_faster(tmp_path):
         command = [sys.executable, "-c", code, str(proteins(folder, COUNT)), str(folder / "out")]
         command += ["--weights-dir", str(inputs.weights(WORK)), "--esm-model", WORK.esm_model]
         figures = commands.cold(WORK, command, folder / "caches", **run_from(ROOT))
-        sides.append(record("0", "0", {"architecture": "a", "precision": "p", "packing": "k"}, figures))
-        nap = figures["wall_seconds"]
+        sides.append(record("v2.0", "0", "0", {"precision": "fp32"}, figures))
+        nap = figures["seconds"]
     baseline, candidate = sides
     comparison = compare(candidate, baseline, judged=True)
     assert comparison["verdict"] == "FAIL"
@@ -218,7 +221,8 @@ def test_without_git_nothing_fails_and_the_reason_is_told(tmp_path):
         env=environment, cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("unable to validate, which is no failure") == 2, done.stdout
+    assert done.stdout.count(test_v1_comparison.NO_TAG) == 1, done.stdout
+    assert done.stdout.count(test_v1_comparison.NO_V2_RESULTS) == 1, done.stdout
     assert "$ python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h200" in done.stdout
     assert done.stdout.count("SKIPPED [1]") == 2
 
@@ -227,20 +231,79 @@ def test_without_git_nothing_fails_and_the_reason_is_told(tmp_path):
 def test_a_tag_that_is_missing(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(test_v1_comparison, "V1", "v0.9")
     assert test_v1_comparison.check_v1_available(tmp_path / "base") == (False, None)
-    assert "v1.0 cannot be measured: This clone has no refs/tags/v0.9" in caplog.text
+    assert "v1.0 cannot be measured: This clone has no tag v0.9" in caplog.text
 
 
 @on_cpu
 def test_sides_that_were_not_measured_together():
-    side = {"workload": WORK.name, "num_sequences": COUNT, "commit": validation.head(), "machine": validation.machine()}
-    assert differences(side, side | {"commit": "v1.0's"}) == ""
+    v2 = {
+        "workload": WORK.name, "num_sequences": COUNT, "commit": validation.head(), "version": "v2.0",
+        "exact_version": virnucpro.__version__, "machine": validation.machine(),
+    }  # fmt: skip
+    v1 = v2 | {"commit": test_v1_comparison.v1_commit(), "version": "v1.0", "exact_version": "1.0.0"}
+    assert differences(v2, v1) == ""
     for change, text in (
         ({"num_sequences": 7}, f"num_sequences is {COUNT} and 7"),
-        ({"machine": side["machine"] | {"torch": "2.9"}}, "torch is"),
-        ({"machine": side["machine"] | {"gpus": [{"name": "H100"}]}}, "the GPUs are [] and ['H100']"),
+        ({"commit": "0000"}, f"commit is {v2['commit']} and 0000, not"),
+        ({"version": "v2.0"}, "version is v2.0 and v2.0, not v2.0 and v1.0"),
+        ({"exact_version": "1.0.1"}, "exact_version is"),
+        ({"machine": v1["machine"] | {"date": "2026-01-01"}}, "date is"),
+        ({"machine": v1["machine"] | {"torch": "2.9"}}, "torch is"),
+        ({"machine": v1["machine"] | {"gpus": [{"name": "H100"}]}}, "the GPUs are [] and ['H100']"),
     ):
-        assert text in differences(side, side | change)
-    assert "v2_results.json is of commit 0000, not" in differences(side | {"commit": "0000"}, side)
+        assert text in differences(v2, v1 | change)
+    assert "commit is 0000 and" in differences(v2 | {"commit": "0000"}, v1)
+
+
+@on_cpu
+def test_embeddings_of_another_scale_are_refused_which_a_cosine_passes(tmp_path):
+    folders = tmp_path / "one", tmp_path / "three"
+    rows_ND = np.random.default_rng(0).normal(size=(COUNT, 8)).astype(np.float32)
+    for folder, scale in zip(folders, (1, 3), strict=True):
+        (folder / "few_merged").mkdir(parents=True)
+        with h5py.File(folder / "few_merged" / "embeddings.h5", "w") as file:
+            file["ids"], file["embeddings"] = [f"p{number}" for number in range(COUNT)], scale * rows_ND
+    near = agreement(*folders, "few")
+    assert near["least_cosine"] > LEAST_COSINE
+    with pytest.raises(AssertionError, match="largest_relative_difference"):
+        test_v1_comparison.check_agreement(near)
+    test_v1_comparison.check_agreement(agreement(folders[0], folders[0], "few"))
+
+
+@on_cpu
+def test_a_tag_that_says_otherwise_is_refused_and_no_skip(tmp_path, monkeypatch):
+    def elsewhere(repo, tag):
+        raise BadRelease(f"{tag}: the tag is at another commit")
+
+    monkeypatch.setattr("benchmarks.worktree.tagged", elsewhere)
+    with pytest.raises(BadRelease, match=r"v1\.0: the tag is at another commit"):
+        test_v1_comparison.check_v1_available(tmp_path / "base")
+
+
+@on_cpu
+def test_the_comparison_as_it_is_printed(capsys):
+    figures = {"seconds": 40.0, "gpu_memory": None, "gpu": None}
+    v1 = record("v1.0", "1.0.0", "1" * 40, {"precision": "bf16"}, figures)
+    settings = {"precision": "fp16", "attention": "triton", "steps": "fused"}
+    v2 = record("v2.0", virnucpro.__version__, "2" * 40, settings, figures | {"seconds": 8.0})
+    test_v1_comparison.show(compare(v2, v1, judged=True))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    saved = v1["projected_6M_hours"] - v2["projected_6M_hours"]
+    hours = f"{v1['projected_6M_hours']:,.2f} {v2['projected_6M_hours']:,.2f} {saved:.2f} h"
+    assert [lines[1], lines[3], *lines[5:13]] == [
+        "v1.0 vs v2.0 Speedup Comparison",
+        "Metric v1.0 (multi-worker) v2.0 (async+pack) Improvement",
+        "Architecture multi_worker_padded_bf16 async_dataloader_packing_fp16",
+        "Precision BF16 FP16",
+        "Packing padded batches packed: triton attention, fused steps",
+        "World Size 1 1",
+        f"Sequences {COUNT} {COUNT}",
+        "Elapsed (s) 40.00 8.00 5.00x",
+        f"Seq/sec {COUNT / 40:.2f} {COUNT / 8:.2f} 5.00x",
+        f"Projected 6M (hours saved) {hours}",
+    ]
+    assert lines[14:17] == ["Overall Speedup: 5.00x", "Target: 4.5x", "Result: PASS"]
+    assert any(line.startswith("Breakdown, measured (") for line in lines)
 
 
 @on_cpu

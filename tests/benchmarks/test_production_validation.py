@@ -29,7 +29,7 @@ from validation import (
     warm_up,
 )
 
-from benchmarks.check_speedup import table
+from benchmarks.support.tables import table
 from virnucpro.devices import visible_gpus
 from virnucpro.reads import read_records
 from virnucpro.survey import kind_of
@@ -82,7 +82,7 @@ def show_stages(document: dict) -> None:
 
 
 class TestProductionValidation:
-    def test_quick_profile(self, results_dir: Path, model_weights: Path, gpu_left_clean: None) -> None:
+    def test_throughput_subset_profiling(self, results_dir: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """1,000 reads: what the time goes into. Nothing is asked of the hardware."""
         fasta, folder = reads(results_dir / "inputs", count := 30 if ON_CPU else 1000), results_dir / "profile"
         telemetry = TelemetryLogger(folder, "profile", warmup_seconds=0, warmup_batches=3)
@@ -94,7 +94,9 @@ class TestProductionValidation:
             "reading the input", "loading the models", "computing", "writing the results",
         ]  # fmt: skip
 
-    def test_full_pipeline(self, results_dir: Path, fasta: Path, model_weights: Path, gpu_left_clean: None) -> None:
+    def test_production_throughput_validation(
+        self, results_dir: Path, fasta: Path, model_weights: Path, gpu_left_clean: None
+    ) -> None:
         """For each GPU, not on average: utilisation and packing; waits for the loader; 6 million sequences in time."""
         telemetry = logger(results_dir, "production")
         devices = max(1, visible_gpus())
