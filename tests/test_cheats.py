@@ -432,6 +432,22 @@ def deep_json(clone: Clone) -> None:
     clone.paths(clone.candidate)[0].write_text("[" * 100_000)
 
 
+def evidence_without(*names: str) -> Callable[[Clone], None]:
+    def cheat(clone: Clone) -> None:
+        for side in (clone.baseline, clone.candidate):
+            clone.told(side, lambda document: [document[name].clear() for name in names])
+
+    return cheat
+
+
+def words_for_a_load(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["machine"].update(cpus="many"))
+
+
+def a_list_for_settings(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["manifest"].update(settings=[]))
+
+
 def a_later_format(clone: Clone) -> None:
     clone.told(clone.candidate, lambda document: document.update(format=2))
 
@@ -517,6 +533,12 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (no_json, "evidence cut off", "not evidence of a run"),
     (words_for_numbers, "words for numbers", "not evidence of a run"),
     (deep_json, "evidence that is all brackets", "not evidence of a run"),
+    (evidence_without("gpu"), "a GPU without facts", "results or evidence are not whole"),
+    (evidence_without("output"), "an output without counts", "its output has None records of 10000"),
+    (evidence_without("machine", "suite"), "no machine and no suite", "results or evidence are not whole"),
+    (evidence_without("manifest"), "no manifest", "its manifest says None"),
+    (words_for_a_load, "words for the processors", "results or evidence are not whole"),
+    (a_list_for_settings, "a list for settings", "results or evidence are not whole"),
     (a_later_format, "evidence of a later format", "not evidence of a run"),
 ]  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.releases import DEEPEN, is_shallow
-from benchmarks.results import ABSENT, FAILED, SKIPPED, CommitResults, Results
+from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, CommitResults, Results
 from benchmarks.support import evidence, pairs, stand_in, validity
 
 BENCHMARK = "commands.EmbedProteins"
@@ -66,7 +66,14 @@ def judge(question: Question) -> Verdict:
             another commit; git cannot run.
     """
     verdict = Verdict(question)
-    verdict.reasons = list(_judged(question, verdict))
+    try:
+        verdict.reasons = list(_judged(question, verdict))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # an entry is missing, or not of its type
+        what = f"{type(error).__name__}: {error}"
+        place = question.results / question.machine
+        raise BadResults(
+            f"{place} ({what}): results or evidence are not whole. Restore them, or measure again."
+        ) from error
     return verdict
 
 
