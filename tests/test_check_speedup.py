@@ -40,9 +40,11 @@ class Toy:
     fast: str
     head: str
 
-    def measure(self, seconds: list[float], machine: str = MACHINE) -> list[dict]:
-        """Runs of the fast commit and of v1.0 in turn, and one of v1.0 with its default; replaces what was there."""
-        shutil.rmtree(self.repo / "results" / machine, ignore_errors=True)
+    def measure(self, seconds: list[float], machine: str = MACHINE, keep: bool = False) -> list[dict]:
+        """Runs of the fast commit and of v1.0 in turn, and one of v1.0 with its default; replaces what was there, or
+        not."""
+        if not keep:
+            shutil.rmtree(self.repo / "results" / machine, ignore_errors=True)
         runs = [(self.first, "default", 260.0)]
         for number, each in enumerate(seconds):
             runs += [(self.fast, "default", each), (self.first, "one", 240.0 + number)]
@@ -252,6 +254,24 @@ def test_a_run_that_is_in_no_pair_and_speaks_against_it_makes_it_ambiguous(toy, 
     code, out, _, said = check()
     assert (code, said["verdict"]) == (1, "AMBIGUOUS")
     assert "A run that is in no pair (90.0 s, 2030-" in out
+
+
+def test_another_sitting_decides_nothing_today(toy, check):
+    """v1.0 was measured beside v2.0 once, with another driver and a busy host, and now beside a later commit."""
+    runs = [(toy.first, "default", 262.0)]
+    for number in range(3):
+        runs += [(toy.second, "default", 40.0), (toy.first, "one", 245.0 + number)]
+    year = toy_suite.turns(toy.repo, MACHINE, runs, begun=toy_suite.BEGUN - 3e7)
+    for run in year:
+        run["gpu"]["driver"], run["load"] = "470.1", 99.0
+        moment = f"{run['commit'][:8]}-{run['workers']}-{run['begun']:.0f}"
+        toy_suite.write(toy.repo / "results" / MACHINE / "evidence" / f"{moment}.jsonl", run)
+    now = toy.measure([30.0, 31.0, 32.0], keep=True)
+    toy_suite.store(toy.repo, MACHINE, [*year, *now], {})
+    code, _, _, said = check()
+    assert (code, said["pairs"]) == (0, [[240.0, 30.0], [241.0, 31.0], [242.0, 32.0]])
+    code, _, err, _ = check("--candidate", "v2.0", "--machine", MACHINE)
+    assert code == 1 and "the load was 99.0" in err
 
 
 def test_on_a_cpu_five_pairs_are_needed_and_one_setting(toy, check):

@@ -32,7 +32,7 @@ ROWS = {
 def facts(side: Side, repo: Path, workload: str) -> dict:
     """What speedup_comparison.json says of a side."""
     seconds, count = side.seconds.number, workloads.WORKLOADS[INPUTS[workload]].count
-    clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
+    clocks = [run["gpu"]["sm_clock"] for run in side.judged if run["gpu"] and run["gpu"]["sm_clock"]]
     return {
         **architecture(repo, side.results.commit),
         "runs": len(side.runs),

@@ -39,6 +39,7 @@ class Side:
     seconds: Value
     error: Value
     runs: list[dict]  # evidence, oldest first
+    judged: list[dict]  # of these, the runs of sittings in which the candidate ran; all if it has none there
 
 
 def problems(sides: list[Side], repo: Path, workload: str, facts: dict) -> Iterator[str]:
@@ -46,7 +47,7 @@ def problems(sides: list[Side], repo: Path, workload: str, facts: dict) -> Itera
     for side in sides:
         for value, name in ((side.seconds, "seconds"), (side.error, "error")):
             yield from (f"{side.name}: {said}" for said in stored(value, [run[name] for run in side.runs], name))
-        for run in side.runs:
+        for run in side.judged:
             for condition in (of_commit, of_workload, complete, of_time, of_suite, of_machine):
                 said = condition(run, repo=repo, workload=workload, facts=facts)
                 yield from (f"{side.name}, run of {moment(run)}: {each}" for each in said)
@@ -164,7 +165,7 @@ def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
 
 def undisturbed(side: Side) -> Iterator[str]:
     """Nobody else was on the baseline's GPU. (On the candidate's it could only speak against the candidate.)"""
-    for run in side.runs:
+    for run in side.judged:
         gpu = run["gpu"]
         if gpu and (gpu["other_processes"] or gpu["memory_before"] > A_QUIET_GPU):
             others, held = gpu["other_processes"], gpu["memory_before"] / 2**30
@@ -191,15 +192,15 @@ def in_asvs_record(sides: list[Side]) -> Iterator[str]:
 
 def rested(side: Side, sides: list[Side]) -> Iterator[str]:
     """A GPU has rested before each run."""
-    runs = sorted((run for each in sides for run in each.runs if run["gpu"]), key=lambda run: run["begun"])
+    runs = sorted((run for each in sides for run in each.judged if run["gpu"]), key=lambda run: run["begun"])
     for before, run in itertools.pairwise(runs):
-        if run in side.runs and before["gpu"]["uuid"] == run["gpu"]["uuid"] and run["begun"] - before["ended"] < REST:
+        if run in side.judged and before["gpu"]["uuid"] == run["gpu"]["uuid"] and run["begun"] - before["ended"] < REST:
             yield f"the GPU had {run['begun'] - before['ended']:.0f} s of rest before the run of {moment(run)}, not 30."
 
 
 def alike(sides: list[Side]) -> Iterator[str]:
     """Both sides had the same in all but the package; each release its own precision."""
-    runs = [run for side in sides for run in side.runs]
+    runs = [run for side in sides for run in side.judged]
     same = {
         "weights": lambda run: run["weights"],
         "input as the package read it": lambda run: run["manifest"].get("input", {}).get("sha256"),
@@ -212,7 +213,7 @@ def alike(sides: list[Side]) -> Iterator[str]:
         found = {repr(what(run)) for run in runs}
         if len(found) > 1:
             yield f"The {name} differ between the runs: {' and '.join(sorted(found))}."
-    clocks = [[run["gpu"]["sm_clock"] or 0 for run in side.runs if run["gpu"]] for side in sides]
+    clocks = [[run["gpu"]["sm_clock"] or 0 for run in side.judged if run["gpu"]] for side in sides]
     baseline = [clock for each in clocks[:-1] for clock in each]
     if baseline and clocks[-1] and min(baseline) < 0.95 * max(clocks[-1]):
         slow, fast = f"{min(baseline):.0f} MHz", f"{max(clocks[-1]):.0f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.releases import DEEPEN, is_shallow
@@ -105,6 +105,8 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if len(versions := {str(side.seconds.version) for side in everyone}) > 1:
         yield f"The benchmark has versions {' and '.join(sorted(versions))}, which do not compare: run both again."
         return
+    everyone = _together(everyone)
+    settings, candidate = dict(zip(settings, everyone)), everyone[-1]
     facts = json.loads((question.results / machine / "machine.json").read_text(encoding="utf-8"))
     if wrong := list(validity.problems(everyone, repo, workload, facts)):
         yield from wrong
@@ -142,7 +144,16 @@ def _side(
     wanted = (BENCHMARK, workload, workers, results.commit, env, seconds.version)
     keys = ("benchmark", "workload", "workers", "commit", "environment", "version")
     mine = [run for run in runs if tuple(run[key] for key in keys) == wanted]
-    return validity.Side(name, within, seconds, error, mine)
+    return validity.Side(name, within, seconds, error, mine, mine)
+
+
+def _together(sides: list[validity.Side]) -> list[validity.Side]:
+    """Each with the runs that are judged: v1.0 is measured anew with each candidate, and what its machine was a year
+    ago decides nothing today."""
+    candidate = sides[-1].results.commit
+    found = pairs.sittings([run for side in sides for run in side.runs])
+    today = [run for sitting in found if any(run["commit"] == candidate for run in sitting) for run in sitting]
+    return [replace(side, judged=[run for run in side.runs if run in today] or side.runs) for side in sides]
 
 
 def _stray(alone: list[dict], found: list[pairs.Pair], candidate: str) -> str | None:
