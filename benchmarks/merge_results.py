@@ -16,6 +16,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -27,6 +28,7 @@ VERSIONS = {MACHINE: 1, BENCHMARKS: 2}  # of asv's formats; of a result file:
 RESULTS_VERSION = 2
 SAME = ("commit_hash", "env_name", "params", "requirements", "python", "env_vars", "result_columns")
 PER_PARAMETER = ("result", "samples", "stats_")  # beginnings of columns with one value for each set of parameters
+FIGURES = {"wall_seconds": "seconds", "error": "error", "host_memory": "host_memory", "gpu_memory": "gpu_memory"}
 LARGEST = 64 * 2**20  # bytes of a file; the largest that asv has written for this suite has 20 kB
 
 
@@ -59,19 +61,25 @@ def merge(source: Path, into: Path) -> list[Path]:
     if (into / BENCHMARKS).exists():
         definitions = read(into / BENCHMARKS) | definitions
     texts[into / BENCHMARKS] = json.dumps(definitions, indent=4, sort_keys=True)
+    contents: dict[Path, dict] = {}
     for path in paths:
         new = read(path)
         if new["params"]["machine"] != name:
             raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
-        texts[old] = json.dumps(union(read(old), new, old) if old.exists() else new)
+        contents[old] = union(read(old), new, old) if old.exists() else new
     for path in sorted(source.glob("evidence/*.jsonl")):
-        texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name, name)
+        texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name)
+    known = {path.name: path for path in (folder / "evidence").glob("*.jsonl")}
+    documents = [json.loads(text) for path, text in texts.items() if path.parent.name == "evidence"]
+    documents += [evidence.read(path) for name, path in known.items() if folder / "evidence" / name not in texts]
+    documents.sort(key=lambda document: document["begun"])
+    texts |= {path: json.dumps(by_evidence(content, documents)) for path, content in contents.items()}
     write(folder, texts)
     return list(texts)
 
 
-def kept_evidence(path: Path, place: Path, machine: str) -> str:
+def kept_evidence(path: Path, place: Path) -> str:
     """The text of a run's evidence. Raises CannotMerge: it is none, or another is at its place already."""
     try:
         text = evidence.line(evidence.read(path))
@@ -212,18 +220,49 @@ def later(old: dict, new: dict, columns: list[str]) -> list:
 
 
 def add_samples(row: dict, old: dict, count: int) -> None:
-    """Into a row the samples of an older one of the same parameters, and what asv then says of all of them."""
-    from asv_runner.statistics import compute_stats
-
+    """Into a row the samples of an older one of the same parameters, and what asv then says of all of them. A file that
+    came back has those of its call before, too: what both have counts once."""
     for index, before in enumerate(old.get("samples") or []):
         now = (row.get("samples") or [None] * count)[index]
-        if not before or not now:
+        if before and now:
+            set_samples(row, index, before + list((Counter(now) - Counter(before)).elements()))
+
+
+def set_samples(row: dict, index: int, samples: list[float]) -> None:
+    from asv_runner.statistics import compute_stats
+
+    row["samples"][index] = samples
+    row["result"][index], stats = compute_stats(samples, 1)
+    for column in [column for column in row if column.startswith("stats_") and row[column]]:
+        row[column][index] = stats[column.removeprefix("stats_")]
+
+
+def by_evidence(content: dict, documents: list[dict]) -> dict:
+    """The content of a file of results in which the samples of commands are those of the evidence: two runs may have
+    the same error, to the last bit, and both count."""
+    columns = content["result_columns"]
+    for key, cells in content["results"].items():
+        benchmark, figure = key.rsplit(".track_", 1) if ".track_" in key else (key, "")
+        row = dict(zip(columns, [*cells, *[None] * (len(columns) - len(cells))]))
+        if figure not in FIGURES or not row.get("samples"):
             continue
-        both = before + [each for each in now if each not in before]
-        row["samples"][index] = both
-        row["result"][index], stats = compute_stats(both, 1)
-        for column in [column for column in row if column.startswith("stats_") and row[column]]:
-            row[column][index] = stats[column.removeprefix("stats_")]
+        for index, (workload, workers) in enumerate(itertools.product(*row["params"])):
+            wanted = (content["commit_hash"], content["env_name"], benchmark, row["version"], workload, workers)
+            found = [run.get(FIGURES[figure]) for run in documents if place(run) == wanted]
+            if row["samples"][index] and set(map(float, row["samples"][index])) <= {
+                float(x) for x in found if x is not None
+            }:
+                set_samples(row, index, found)
+        values = [row[column] for column in columns]
+        while values and values[-1] is None:
+            values.pop()
+        content["results"][key] = values
+    return content
+
+
+def place(run: dict) -> tuple[str, ...]:
+    parameters = repr(run["workload"]), repr(run["workers"])
+    return (run["commit"], run["environment"], run["benchmark"], run["version"], *parameters)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,30 @@ def test_evidence_comes_along_and_is_never_replaced(tmp_path, capsys):
     assert main([str(source), "--into", str(tmp_path / "results")]) == 1
     assert "Evidence is never replaced" in capsys.readouterr().err
     assert json.loads((folder / "a-one.jsonl").read_text()) == documents["a-one.jsonl"]
+
+
+def test_two_runs_with_one_error_are_two(tmp_path):
+    """Errors are the same to the last bit, run after run; a second sitting brings as many again."""
+    repo, into = tmp_path / "repo", tmp_path / "results"
+    commit = toy_suite.make(repo)["v1.0"]
+    for number in (1, 2):
+        runs = [(commit, "default", 10.0 * number), (commit, "default", 11.0 * number)]
+        toy_suite.turns(repo, "toy", runs, begun=toy_suite.BEGUN + 1e6 * number)
+        source = tmp_path / f"from-{number}"
+        shutil.move(repo / "results" / "toy", source)
+        shutil.copy(repo / "results" / "benchmarks.json", source)
+        assert main([str(source), "--into", str(into)]) == 0
+        assert main([str(source), "--into", str(into)]) == 0  # the same again changes nothing
+    (path,) = (into / "toy").glob("*-*.json")
+    whole = json.loads(path.read_text())
+    cells = {
+        key: dict(zip(whole["result_columns"], row, strict=False))
+        for key, row in whole["results"].items()
+        if "EmbedProteins" in key
+    }
+    assert cells["commands.EmbedProteins.track_error"]["samples"][0] == [4e-07] * 4
+    assert cells["commands.EmbedProteins.track_wall_seconds"]["samples"][0] == [10.0, 11.0, 20.0, 22.0]
+    assert cells["commands.EmbedProteins.track_wall_seconds"]["result"][0] == 15.5
 
 
 @pytest.mark.parametrize("content, said", [
