@@ -19,6 +19,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit
@@ -59,25 +60,26 @@ def show(verdict: Verdict) -> dict:
     repo, workload, (before, after) = question.repo, question.workload, verdict.sides
     sides = [facts(side, repo, workload) for side in verdict.sides]
     sides[1]["hours_saved"] = sides[0]["projected_6M_hours"] - sides[1]["projected_6M_hours"]
-    print(f"{workload} on {question.machine}, {after.seconds.env}", *verdict.asked, sep="\n")
+    env = after.runs[0]["environment"]
+    print(f"{workload} on {question.machine}, {env}", *verdict.asked, sep="\n")
     versions = [side["version"] for side in sides]
     print("\n" + table([[words, *(side.get(name) for side in sides)] for name, words in ROWS.items()], ["", *versions]))
     columns = ["pair", f"{question.baseline}, {IN_WORDS[verdict.workers]}, s", f"{question.candidate}, s", "ratio"]
     print(table([[str(number), *pair, pair[0] / pair[1]] for number, pair in enumerate(verdict.pairs, 1)], columns))
     print(verdict, *verdict.reasons, "", sep="\n")
-    steps = breakdown(after.results, workload)
-    others = reported(before.results, after.results, workload, versions[0])
+    steps = breakdown(after.results[0], workload)
+    others = reported(before.results[0], after.results[0], workload, versions[0])
     if any(isinstance(seconds, float) for _, seconds, _ in steps):
         print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
     print(table(others, ["reported, not judged", "s", f"{versions[1]}, s", "ratio"]))
     if verdict.word != PASS:
         from virnucpro.utils.decisions import REQUIREMENTS, branch
 
-        commits = [asked.measured[:8] for asked in verdict.asked]
+        commits = [asked.measured[0][:8] for asked in verdict.asked]
         print("First steps:", *branch(REQUIREMENTS["speedup"]), sep="\n")
         print("  The commits between: asv run {0}..{1}; asv compare {0} {1}".format(*commits))
     return said | {
-        "env": after.seconds.env, "workers": verdict.workers, "pairs": verdict.pairs, "baseline": sides[0],
+        "env": env, "workers": verdict.workers, "pairs": verdict.pairs, "baseline": sides[0],
         "candidate": sides[1], "breakdown": steps, "reported": others,
     }  # fmt: skip
 
@@ -94,6 +96,8 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
     parser.add_argument("--json", type=Path, default="speedup_comparison.json", help="written; default: %(default)s")
     parser.add_argument("--strict", action="store_true", help="what is not measured is a failure")
     args = parser.parse_args(argv)
+    if find_spec("tabulate") is None:
+        parser.error("it prints tables with tabulate, which is not installed: run `pip install tabulate`.")
     if not 0 < args.min_ratio < float("inf"):
         parser.error(f"--min-ratio is {args.min_ratio}; it has to be more than 0.")
     asked = (args.machine, args.workload, args.baseline, args.candidate, args.min_ratio)

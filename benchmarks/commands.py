@@ -114,7 +114,10 @@ class EmbedProteins(_Command):
         import numpy as np
 
         found = history.protein_embeddings(output_dir, stem)
-        return summary(output_dir, stem, list(found), all(bool(np.isfinite(row_D).all()) for row_D in found.values()))
+        finite = all(bool(np.isfinite(row_D).all()) for row_D in found.values())
+        # No two proteins of a workload are alike: a row that is there twice was not computed.
+        distinct = len({row_D.tobytes() for row_D in found.values()})
+        return summary(output_dir, stem, list(found), finite) | {"distinct": distinct}
 
     def track_error(self, workload: str, workers: str) -> dict:
         return self.figure("error")

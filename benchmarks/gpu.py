@@ -92,8 +92,9 @@ class Watch:
         if self._device is not None:
             import pynvml
 
-            self.start_temperature = self.hottest = self._temperature()
-            self._before, self.peak_memory = self._memory(), 0
+            # What a GPU or a container does not tell is 0.
+            self.start_temperature = self.hottest = _ask(self._temperature) or 0
+            self._before, self.peak_memory = _ask(self._memory) or 0, 0
             self._others = len(_ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self._device) or [])
             self._near = [
                 handle
@@ -101,7 +102,9 @@ class Watch:
                 if _ask(pynvml.nvmlDeviceGetUUID, handle := pynvml.nvmlDeviceGetHandleByIndex(number))
                 != _ask(pynvml.nvmlDeviceGetUUID, self._device)
             ]
-            self._neighbours = [[used := pynvml.nvmlDeviceGetMemoryInfo(near).used, used] for near in self._near]
+            used = [_ask(pynvml.nvmlDeviceGetMemoryInfo, near) for near in self._near]
+            self._near = [near for near, memory in zip(self._near, used) if memory is not None]
+            self._neighbours = [[memory.used, memory.used] for memory in used if memory is not None]
             self._thread.start()
         return self
 

@@ -19,9 +19,11 @@ from pathlib import Path
 
 FORMAT = 2
 LARGEST = sys.float_info.max  # of an int that has a float
+LARGEST_FILE = 64 * 2**20  # bytes; the largest that asv has written for this suite has 20 kB
 MOST_COMBINATIONS = 100_000
 # Of a file of results: what is read, and of which type it has to be.
 TYPES = {"commit_hash": str, "env_name": str, "date": int, "params": dict, "result_columns": list, "results": dict}
+LONGEST = 1e14  # of times in ms, and of seconds: the year 5138
 MEASURED, FAILED, SKIPPED, ABSENT = "measured", "failed", "skipped", "not measured"
 
 
@@ -31,7 +33,8 @@ class BadResults(Exception):
 
 @dataclass(frozen=True)
 class Value:
-    """One figure, or why there is none: status is MEASURED, FAILED, SKIPPED or ABSENT."""
+    """One figure, or why there is none: status is LONGEST = 1e14  # of times in ms, and of seconds: the year 5138
+    MEASURED, FAILED, SKIPPED or ABSENT."""
 
     status: str = ABSENT
     number: float | None = None  # in the benchmark's unit; inf if the benchmark said so
@@ -116,13 +119,15 @@ class Results:
     by_machine: dict[str, dict[str, CommitResults]]  # machine -> full hash -> what is known
 
     @classmethod
-    def load(cls, folder: Path) -> Results:
-        """Read every machine's results; a folder that is not there has none.
+    def load(cls, folder: Path, machine: str = "*") -> Results:
+        """Read every machine's results, or those of one; a folder that is not there has none.
 
         Raises:
             BadResults: A file is not what asv 0.6 writes.
         """
-        return cls({path.parent.name: _load_machine(path.parent) for path in sorted(folder.glob("*/machine.json"))})
+        paths = sorted(folder.glob("*/machine.json") if machine == "*" else [folder / machine / "machine.json"])
+        folders = [path.parent for path in paths if path.is_file() and not path.parent.is_symlink()]
+        return cls({path.name: _load_machine(path) for path in folders})
 
     def machines(self) -> list[str]:
         return list(self.by_machine)
@@ -150,9 +155,12 @@ def rows_of(whole: dict) -> dict[str, dict]:
     for key, cells in whole["results"].items():
         _require(cells, list, key)
         row = rows[key] = dict(zip(whole["result_columns"], cells))
-        for name, kind in (("params", list), ("started_at", int), ("version", str)):
+        for name, kind in (("params", list), ("started_at", int), ("version", str), ("duration", (int, float))):
             if row.get(name) is not None:
                 _require(row[name], kind, f"{key}, {name}")
+        for name in ("started_at", "duration"):
+            if not 0 <= (row.get(name) or 0) < LONGEST:
+                raise ValueError(f"{key}, {name} is {shown(row[name])}")
         params = row.get("params") or []
         for values in params:
             _require(values, list, f"{key}, params")
@@ -177,9 +185,21 @@ def _check_samples(key: str, samples: object, combinations: int) -> None:
             raise TypeError(f"{key}, samples: {shown(each)} is no list of numbers")
 
 
-def _require(value: object, kind: type, name: str) -> None:
+def _require(value: object, kind: type | tuple[type, ...], name: str) -> None:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{name} is {shown(value)}, not of type {kind.__name__}")
+        wanted = getattr(kind, "__name__", "number")
+        raise TypeError(f"{name} is {shown(value)}, not of type {wanted}")
+
+
+def text_of(path: Path, largest: int) -> str:
+    """What a file of JSON holds. Raises ValueError: it is no regular file, or larger than that. OSError."""
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("it is no regular file")
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"more than {largest:,} bytes")
+    return content.decode("utf-8")
 
 
 def shown(value: object) -> str:
@@ -193,16 +213,20 @@ def _load_machine(folder: Path) -> dict[str, CommitResults]:
         if path.name == "machine.json":
             continue
         try:
-            whole = json.loads(path.read_text(encoding="utf-8"))
+            whole = json.loads(text_of(path, LARGEST_FILE))
             if whole["version"] != FORMAT or whole["params"]["machine"] != folder.name:
                 raise ValueError(f"version {whole['version']} of machine {whole['params']['machine']}")
             rows = rows_of(whole)
-            by_commit[whole["commit_hash"], whole["date"]].append(EnvironmentResults(whole["env_name"], rows))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            found = by_commit[whole["commit_hash"]]
+            if any(date != whole["date"] or each.env == whole["env_name"] for date, each in found):
+                raise ValueError("another file has the same commit, with another date or in the same environment")
+            found.append((whole["date"], EnvironmentResults(whole["env_name"], rows)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise BadResults(
                 f"{path} ({type(error).__name__}: {error}): not a file of version {FORMAT} by asv for machine "
                 f"{folder.name}. Restore it, or remove it and run asv again."
             ) from error
     return {
-        commit: CommitResults(folder.name, commit, date, tuple(files)) for (commit, date), files in by_commit.items()
+        commit: CommitResults(folder.name, commit, found[0][0], tuple(each for _, each in found))
+        for commit, found in by_commit.items()
     }

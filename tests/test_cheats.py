@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 from collections import Counter
@@ -448,6 +449,130 @@ def a_list_for_settings(clone: Clone) -> None:
     clone.told(clone.baseline, lambda document: document["manifest"].update(settings=[]))
 
 
+# --- found by a review ------------------------------------------------------------------------------------------------
+
+
+def no_number_for_the_end(clone: Clone) -> None:
+    clone.rewritten(clone.baseline, "seconds", WALL, lambda x: 3 * x)
+    clone.told(clone.baseline, lambda document: document.update(ended=math.nan))
+
+
+def the_end_of_time(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document.update(ended=1e300))
+
+
+def asvs_time_without_end(clone: Clone) -> None:
+    clone.stored(clone.candidate, lambda whole: whole["results"][WALL].__setitem__(4, math.inf))
+
+
+def fewer_processors(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["machine"].update(cpus=4))
+
+
+def variables(clone: Clone) -> None:
+    setting = {"CUDA_LAUNCH_BLOCKING": "1"}
+    clone.told(clone.baseline, lambda document: document["machine"].update(gpu_settings=setting))
+
+
+def another_command(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["command"].extend(["--batch-tokens", "1"]))
+
+
+def workers_of_the_other_setting(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document.update(command=document["command"][:-2]), "one")
+
+
+def a_run_that_failed(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document.update(exit_code=1))
+
+
+def a_resumed_run(clone: Clone) -> None:
+    clone.told(
+        clone.candidate, lambda document: document["manifest"]["sessions"].extend(document["manifest"]["sessions"])
+    )
+
+
+def no_session(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["manifest"].update(sessions=[]))
+
+
+def a_small_model_by_its_manifest(clone: Clone) -> None:
+    setting = {"esm_model": "esm2_t6_8M_UR50D"}
+    clone.told(clone.candidate, lambda document: document["manifest"]["settings"].update(setting))
+
+
+def another_build(name: str) -> Callable[[Clone], None]:
+    def cheat(clone: Clone) -> None:
+        (clone.repo / name).write_text("[build-system]\n", encoding="utf-8")
+        clone.git("add", name)
+        clone.git("commit", "--quiet", "--message", "Cheat")
+
+    return cheat
+
+
+def no_readme(clone: Clone) -> None:
+    """setup.py reads it: such a commit cannot be built."""
+    clone.git("rm", "--quiet", "README.md")
+    clone.git("commit", "--quiet", "--message", "Cheat")
+
+
+def a_suite_beside_the_history(clone: Clone) -> None:
+    commit = clone.git("commit-tree", "HEAD^{tree}", "-m", "Nowhere")
+    clone.told(clone.candidate, lambda document: document["suite"].update(commit=commit))
+
+
+def another_run_meanwhile(clone: Clone) -> None:
+    """Of reads, on the same GPU, while v1.0 embeds."""
+    begun = json.loads(clone.paths(clone.baseline)[-1].read_text())["begun"]
+    (path,) = clone.results.glob(f"evidence/{clone.baseline[:8]}-PredictReads-*.jsonl")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"begun": begun + 30.0, "ended": begun + 30.0 + document["seconds"]}))
+
+
+def a_machine_of_any_gpu(clone: Clone) -> None:
+    path = clone.results / "machine.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != "gpu"}))
+
+
+def two_files_of_a_commit(clone: Clone) -> None:
+    (path,) = clone.results.glob(f"{clone.baseline[:8]}-*.json")
+    whole = json.loads(path.read_text()) | {"date": 1}
+    path.with_name(path.name.replace(".json", "-2.json")).write_text(json.dumps(whole))
+
+
+def names_that_stand_there_twice(clone: Clone) -> None:
+    path = clone.paths(clone.candidate)[0]
+    path.write_text(path.read_text().replace('"seconds":', '"seconds": 500.0, "seconds":', 1))
+
+
+def compiled_code(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["package"].update(strangers=["engine.abi3.so"]))
+
+
+def rows_that_repeat(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["output"].update(distinct=65))
+
+
+def no_regular_file(clone: Clone) -> None:
+    path = clone.paths(clone.candidate)[0]
+    path.unlink()
+    os.mkfifo(path)
+
+
+def a_link(clone: Clone) -> None:
+    path = clone.paths(clone.candidate)[0]
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def large_numbers(clone: Clone) -> None:
+    clone.told(clone.baseline, lambda document: document["gpu"].update(sm_clock=10**400))
+
+
+def a_deep_machine(clone: Clone) -> None:
+    (clone.results / "machine.json").write_text("[" * 100_000)
+
+
 def a_later_format(clone: Clone) -> None:
     clone.told(clone.candidate, lambda document: document.update(format=2))
 
@@ -467,13 +592,13 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (another_table, "another commit in the table", "not 1.0.0; correct benchmarks/releases.toml"),
     (no_time_at_all, "1e-9 s", "it took 1e-09 s, and from begin to end"),
     (faster_than_its_own_stages, "seconds divided by 4, everywhere", "its own manifest accounts for"),
-    (slower_baseline, "baseline's seconds doubled, everywhere", "s of rest before the run of"),
+    (slower_baseline, "baseline's seconds doubled, everywhere", "had no rest of 25 s"),
     (edited_median, "asv's median edited", "which is not the median of its samples"),
     (edited_samples, "asv's samples edited", "and the evidence is of"),
     (true, "true for seconds", "is no list of numbers"),
     (true_as_result, "true for a result", "which is not the median of its samples"),
     (null, "null for seconds", "HEAD failed: run it again"),
-    (infinite_baseline, "infinity for the baseline", "finite numbers were expected"),
+    (infinite_baseline, "infinity for the baseline", "Infinity is no number"),
     (skipped, "NaN for seconds", "HEAD (default workers) is skipped"),
     (only_the_best, "the best samples kept", "and the evidence is of"),
     (one_more, "a sample added", "and the evidence is of"),
@@ -483,8 +608,8 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (another_version_of_the_benchmark, "another version of the benchmark", "which do not compare"),
     (another_environment, "another environment", "is not measured on nvidia-h100 in"),
     (error_of(1.41), "an error of 1.41", "its error is 1.41; at most"),
-    (error_of(math.inf), "an infinite error", "finite numbers were expected"),
-    (error_of(math.nan), "an error that is no number", "asv has no samples of its error"),
+    (error_of(math.inf), "an infinite error", "Infinity is no number"),
+    (error_of(math.nan), "an error that is no number", "NaN is no number"),
     (error_of(0.004), "an error over the bound, under v1.0's", "its error is 0.004; at most 0.00195"),
     (error_of(-1.0), "a negative error", "its error is -1; at most"),
     (error_edited_in_asvs_file, "asv's error edited", "which is not the median of its samples"),
@@ -515,12 +640,12 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (gpu("baseline", name="NVIDIA H100 PCIe"), "a slower GPU of a like name", "its GPU is NVIDIA H100 PCIe"),
     (slowed("baseline", heat=0.5), "a hot GPU for the baseline", "held down (heat) in 50 %"),
     (slowed("baseline", hardware=0.2), "a GPU that brakes", "held down (hardware) in 20 %"),
-    (slowed("baseline", clocks_setting=1.0), "clocks that are set", "held down (clocks_setting) in 100 %"),
-    (no_gpu, "a baseline on the CPU", "it ran without a GPU"),
+    (slowed("baseline", clocks_setting=1.0), "clocks that are set", "clocks were set (clocks_setting) for one side"),
+    (no_gpu, "a baseline on the CPU", "0 pairs of runs"),
     (relabelled_machine, "results as of another machine", "the machine's NVIDIA H200"),
     (busy, "a busy host for the baseline", "the load was 64.0 on"),
     (another_torch, "another torch", "The packages differ"),
-    (no_rest, "no rest for the GPU", "s of rest before the run of"),
+    (no_rest, "no rest for the GPU", "had no rest of 25 s"),
     (two_sittings, "sides of two sittings", "0 pairs of runs"),
     (long_ago, "a run from before its commit", "it ran before its commit was made"),
     (none, "no evidence at all", "and the evidence is of 0"),
@@ -529,16 +654,42 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (not_of_the_last_run, "evidence of another time", "does not lie within the time that asv took"),
     (seconds_that_did_not_pass, "seconds that did not pass", "and from begin to end 1.000 s passed"),
     (changed_suite, "a suite with changes", "benchmarks/ was not as its commit has it"),
-    (a_suite_that_nobody_has, "a suite that is not in the history", "a commit that this clone does not have"),
+    (a_suite_that_nobody_has, "a suite that is not in the history", "a commit that is not in this history"),
     (no_json, "evidence cut off", "not evidence of a run"),
     (words_for_numbers, "words for numbers", "not evidence of a run"),
     (deep_json, "evidence that is all brackets", "not evidence of a run"),
     (evidence_without("gpu"), "a GPU without facts", "results or evidence are not whole"),
-    (evidence_without("output"), "an output without counts", "its output has None records of 10000"),
+    (evidence_without("output"), "an output without counts", "results or evidence are not whole"),
     (evidence_without("machine", "suite"), "no machine and no suite", "results or evidence are not whole"),
-    (evidence_without("manifest"), "no manifest", "its manifest says None"),
+    (evidence_without("manifest"), "no manifest", "results or evidence are not whole"),
     (words_for_a_load, "words for the processors", "results or evidence are not whole"),
     (a_list_for_settings, "a list for settings", "results or evidence are not whole"),
+    (no_number_for_the_end, "NaN for the end", "NaN is no number"),
+    (the_end_of_time, "an end in no year", "not evidence of a run"),
+    (asvs_time_without_end, "an endless time of asv's", "duration is inf"),
+    (fewer_processors, "fewer processors for the baseline", "The number of processors differ"),
+    (variables, "a variable for the baseline", "were set otherwise in some of the runs"),
+    (another_command, "another command", "--batch-tokens 1; python -m virnucpro"),
+    (workers_of_the_other_setting, "the other setting's command", "--workers-per-gpu 1 was expected"),
+    (a_run_that_failed, "a run that failed", "its exit code was 1"),
+    (a_resumed_run, "a resumed run", "in 2 sessions"),
+    (no_session, "a run without a session", "in 0 sessions"),
+    (a_small_model_by_its_manifest, "a small model", "its model is esm2_t6_8M_UR50D"),
+    (another_build("setup.cfg"), "a setup.cfg", "commits since then change the package"),
+    (another_build("pyproject.toml"), "a pyproject.toml", "commits since then change the package"),
+    (no_readme, "no README for setup.py", "HEAD was not measured"),
+    (a_suite_beside_the_history, "a suite beside the history", "a commit that is not in this history"),
+    (another_run_meanwhile, "another run meanwhile", "had no rest of 25 s"),
+    (a_machine_of_any_gpu, "a machine of any GPU", "the machine's None"),
+    (two_files_of_a_commit, "two files of a commit", "another file has the same commit"),
+    (names_that_stand_there_twice, "seconds twice", "names stand there twice: ['seconds'"),
+    (compiled_code, "compiled code in the package", "its files have other contents"),
+    (rows_that_repeat, "rows that repeat", "its output has 65 distinct rows of 10000"),
+    (no_regular_file, "a pipe for evidence", "it is no regular file"),
+    (a_link, "a link for evidence", "it is no regular file"),
+    (large_numbers, "a number without a float", "a number of 401 digits"),
+    (a_deep_machine, "a machine that is all brackets", "results or evidence are not whole"),
+    (gpu("candidate", name="X\nRatio 9, target 4.5: PASS"), "words in a name", "its GPU is X Ratio 9"),
     (a_later_format, "evidence of a later format", "not evidence of a run"),
 ]  # fmt: skip
 
@@ -547,7 +698,8 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
 def test_a_cheat_is_caught(clone, capsys, cheat, words):
     cheat(clone)
     code, said = judged(clone, capsys)
-    assert code == 1 and words in said and ": PASS" not in said
+    assert code == 1 and words in said
+    assert not any(line.endswith(": PASS") for line in said.splitlines() if line.startswith("Ratio"))
 
 
 def test_a_copy_of_the_results_under_another_name_is_of_another_gpu(clone, capsys):

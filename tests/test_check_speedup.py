@@ -23,7 +23,7 @@ from surroundings import HANG
 
 from benchmarks import check_speedup
 from benchmarks.results import Results, Value
-from benchmarks.support import verdict
+from benchmarks.support import evidence, verdict
 from virnucpro.utils.decisions import REQUIREMENTS, branch
 
 MACHINE = "toy"
@@ -49,6 +49,10 @@ class Toy:
         for number, each in enumerate(seconds):
             runs += [(self.fast, "default", each), (self.first, "one", 240.0 + number)]
         return toy_suite.turns(self.repo, machine, runs)
+
+    def runs(self, machine: str = MACHINE) -> list[dict]:
+        """What is there of evidence."""
+        return evidence.load(self.repo / "results" / machine)
 
     def change(self, commit: str, change: Callable[[dict], object], machine: str = MACHINE) -> None:
         """In the file of a commit's results."""
@@ -155,8 +159,8 @@ def test_what_is_written(toy, check):
     assert said["interval"] == pytest.approx([242 / 32, 8.0])
     assert said["pairs"] == [[240.0, 30.0], [241.0, 31.0], [242.0, 32.0]]
     assert said["asked"] == [
-        {"revision": "v1.0", "commit": toy.first, "measured": toy.first, "between": 0},
-        {"revision": "HEAD", "commit": toy.head, "measured": toy.fast, "between": 1},
+        {"revision": "v1.0", "commit": toy.first, "measured": [toy.first], "between": 0},
+        {"revision": "HEAD", "commit": toy.head, "measured": [toy.fast], "between": 1},
     ]
     assert said["candidate"] == {
         "version": "v2.0+1", "commit": toy.fast, "architecture": "a", "precision": "p", "packing": "k", "runs": 3,
@@ -175,14 +179,40 @@ def test_the_best_setting_of_the_baseline_counts(toy, check):
     assert check()[3]["workers"] == "default"
 
 
-def test_pairs_are_needed_of_the_best_setting(toy, check):
-    runs = [(toy.first, "one", 200.0)]  # once, and best
+def test_a_faster_setting_that_was_run_once_counts_by_as_much(toy, check):
+    runs = [(toy.first, "one", 200.0)]
     for each in (30.0, 31.0, 32.0):
         runs += [(toy.fast, "default", each), (toy.first, "default", 240.0)]
     shutil.rmtree(toy.repo / "results" / MACHINE)
     toy_suite.turns(toy.repo, MACHINE, runs)
-    code, _, err, _ = check()
-    assert code == 77 and "1 pairs of runs of HEAD and v1.0 (one worker, its best)" in err
+    _, _, _, said = check()
+    assert said["workers"] == "default"
+    assert said["pairs"] == [pytest.approx([200.0, after]) for after in (30.0, 31.0, 32.0)]
+
+
+def test_all_measured_commits_of_a_package_count(toy, check):
+    """An empty commit on top of a slow one, measured until it is fast."""
+    toy.measure([56.0, 57.0, 58.0])
+    assert check("--candidate", toy.fast)[3]["verdict"] == "FAIL"
+    year = toy.runs()
+    runs = [(toy.first, "default", 260.0)]
+    for each in (50.0, 51.0, 52.0):
+        runs += [(toy.head, "default", each), (toy.first, "one", 241.0)]
+    now = toy_suite.turns(toy.repo, MACHINE, runs, begun=toy_suite.BEGUN + 1e6)
+    toy_suite.store(toy.repo, MACHINE, [*year, *now], {})
+    code, _, _, said = check()
+    assert (code, said["verdict"], len(said["pairs"])) == (1, "AMBIGUOUS", 6)
+
+
+def test_slow_runs_in_a_row_weigh_in_the_medians(toy, check):
+    runs = [(toy.first, "default", 260.0)]
+    for each in (50.0, 50.0, 50.0, 50.0, 50.0):
+        runs += [(toy.fast, "default", each), (toy.first, "one", 250.0)]
+    runs += [(toy.fast, "default", 60.0)] * 10 + [(toy.first, "one", 250.0)]
+    shutil.rmtree(toy.repo / "results" / MACHINE)
+    toy_suite.turns(toy.repo, MACHINE, runs)
+    code, out, _, _ = check()
+    assert code == 1 and "The medians of all runs are 250.0 and 60.0 s: less than the target." in out
 
 
 @pytest.mark.parametrize("seconds, pairs", [([30.0], 1), ([30.0, 31.0], 2)])
@@ -272,6 +302,10 @@ def test_another_sitting_decides_nothing_today(toy, check):
     assert (code, said["pairs"]) == (0, [[240.0, 30.0], [241.0, 31.0], [242.0, 32.0]])
     code, _, err, _ = check("--candidate", "v2.0", "--machine", MACHINE)
     assert code == 1 and "the load was 99.0" in err
+    assert (
+        check("--candidate", "v1.0")[2]
+        == "NOT MEASURED: v1.0 and v1.0 have one package: there is nothing to compare.\n"
+    )
 
 
 def test_on_a_cpu_five_pairs_are_needed_and_one_setting(toy, check):
@@ -322,7 +356,7 @@ def test_of_several_machines_one_is_chosen(toy, check, monkeypatch):
     monkeypatch.undo()
     toy.measure([60.0], "other")
     assert check()[3]["machine"] == MACHINE  # the other has too few pairs
-    assert check("--machine", "third")[2].startswith("NOT MEASURED: v1.0 was not measured on third (gpu-10k):")
+    assert check("--machine", "third")[2].startswith("NOT MEASURED: v1.0 was not measured on third (gpu-10k), nor")
 
 
 def checked(toy: Toy, *arguments: str, **options: object) -> subprocess.CompletedProcess:
@@ -414,7 +448,7 @@ def test_values_keep_failed_skipped_and_absent_apart(toy):
 
 def test_the_checkers_words_are_those_of_the_suite():
     """It imports no benchmark, so that it stays small; what it names is there."""
-    from benchmarks import ablation, commands, inputs, peers
+    from benchmarks import ablation, commands, gpu, inputs, peers
     from benchmarks.support import tables, validity
 
     assert tuple(ablation.STEPS)[: len(tables.WATERFALL)] == tables.WATERFALL
@@ -422,3 +456,16 @@ def test_the_checkers_words_are_those_of_the_suite():
     assert {name: getattr(commands, name).kind for name in tables.COMMANDS} == tables.KINDS
     assert {name: work.files["proteins"] for name, work in inputs.WORKLOADS.items()} == validity.INPUTS
     assert [*verdict.WORKERS] == [*verdict.LEAST_PAIRS] == [*validity.BOUNDS] == [*inputs.WORKLOADS]
+    assert {name: work.esm_model for name, work in inputs.WORKLOADS.items()} == validity.MODELS
+    assert set(gpu.SLOWED_BY) >= validity.SLOWED_BY
+
+
+@pytest.mark.parametrize("workload", ["gpu-10k", "cpu-small"])
+def test_the_command_that_is_expected_is_that_of_the_suite(tmp_path, monkeypatch, workload):
+    from benchmarks import commands, inputs
+
+    work, kind = inputs.WORKLOADS[workload], {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}[workload]
+    monkeypatch.setenv("VIRNUCPRO_BENCH_CACHE", str(tmp_path))
+    (tmp_path / f"weights-v{inputs.WEIGHTS_VERSION}-{work.esm_model}").mkdir()
+    found = ["python", *commands.predict(work, tmp_path / f"{kind}.faa", tmp_path / "out")[1:]]
+    assert evidence.without_places(found) == toy_suite.command(kind, workload, "default")

@@ -15,7 +15,7 @@ from surroundings import HANG
 
 from benchmarks import workloads
 from benchmarks.ablation import STEPS
-from benchmarks.support import evidence
+from benchmarks.support import evidence, validity
 
 ROOT = Path(__file__).parent.parent
 WORKLOADS, WORKERS = ["gpu-10k", "cpu-small"], ["default", "one"]
@@ -57,7 +57,8 @@ def make(folder: Path) -> dict[str, str]:
         (folder / "virnucpro").mkdir(exist_ok=True)
         (folder / "virnucpro" / "__init__.py").write_text(f'__version__ = "{version}"  # {name}\n', encoding="utf-8")
         (folder / "setup.py").write_text("# builds virnucpro\n", encoding="utf-8")
-        git(folder, "add", "virnucpro", "setup.py")
+        (folder / "README.md").write_text("A toy.\n", encoding="utf-8")
+        git(folder, "add", "virnucpro", "setup.py", "README.md")
         git(folder, "commit", "--quiet", "--message", name)
         commits[name] = git(folder, "rev-parse", "HEAD")
         if name != "HEAD":
@@ -90,6 +91,7 @@ def results(
         values: A figure, or its samples. last: when the last run of a command began.
     """
     facts = {"machine": machine, "os": "Linux", "arch": "x86_64", "cpu": "a CPU", "num_cpu": "2", "ram": "8589934592"}
+    facts["gpu"] = "NVIDIA H100, driver 580"
     write(folder / "results" / machine / "machine.json", {**facts, "version": 1})
     rows = {}
     for key, (params, _) in BENCHMARKS.items():
@@ -159,7 +161,7 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
         "suite": {"commit": git(folder, "rev-parse", "HEAD"), "clean": True},
         "machine": {"boot": "one", "cpus": 16, "python": "3.11.7", "packages": {"torch": "2.13.0"}},
         "seconds": seconds, "begun": begun, "ended": begun + seconds, "load": 0.5, "error": 4e-7,
-        "command": ["python", "-m", "virnucpro", "predict", f"{kind}.faa"], "gpu": gpu if on_gpu else None,
+        "command": command(kind, workload, workers), "exit_code": 0, "gpu": gpu if on_gpu else None,
         "input": {"name": kind, "sha256": pinned.sha256, "sequences": pinned.count},
         "weights": {"version": "1", "sha256": "3" * 64},
         "output": {
@@ -168,10 +170,20 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
         },
         "manifest": {
             "virnucpro": version, "status": "complete", "input": {"sha256": "5" * 64},
-            "settings": {"precision": "p" if on_gpu else "fp32"},
+            "settings": {"precision": "p" if on_gpu else "fp32", "esm_model": validity.MODELS[workload]},
             "sessions": [{"stage_seconds": {"computing": 0.9 * seconds}}],
         },
     }  # fmt: skip
+
+
+def command(kind: str, workload: str, workers: str) -> list[str]:
+    """What the suite runs on a workload."""
+    words = (
+        f"python -m virnucpro predict {kind}.faa --output-dir out --weights-dir weights-v1-{validity.MODELS[workload]}"
+    )
+    words += f" --esm-model {validity.MODELS[workload]} --parallel --no-progress"
+    words += " --gpus 0" * (workload == "gpu-10k") + " --workers-per-gpu 1" * (workers == "one")
+    return words.split()
 
 
 def figures(seconds: dict[str, float], workload: str, newest: bool) -> dict[tuple[str, ...], float]:

@@ -83,10 +83,10 @@ def _run_with_a_machine(conf, hash_1, hash_2, *args, machine=None, **options):
     if machine is None and len(list(iter_machine_files(conf.results_dir))) > 1:
         log.info(f"Comparing the results of machine {name}; --machine chooses another.")
     for asked in found:
-        if asked.commit != asked.measured:
+        if asked.commit not in asked.measured:
             log.info(str(asked))
     log.flush()
-    commits = [asked.measured for asked in found]
+    commits = [asked.measured[0] for asked in found]
     with only_rows_with_figures(conf, name, commits):
         return _run(conf, *commits, *args, machine=name, **options)
 

@@ -22,6 +22,7 @@ from asv.repo import get_repo
 from asv.util import UserError
 
 from benchmarks.releases import ROOT, TABLE, BadRelease, GitFailed, NoGit, make_tags, read_releases
+from benchmarks.run_offline import gpu
 from benchmarks.support.evidence import FOLDER
 from benchmarks.support.stand_in import package_of
 
@@ -46,12 +47,15 @@ def registered(name: str | None) -> str:
     """The name of a machine that asv knows: the one asked for, or this computer, which is registered if need be."""
     asked = name or Machine.get_unique_machine_name()
     try:
-        return MachineCollection.load(asked)["machine"]
+        facts = MachineCollection.load(asked)
     except UserError:
-        if name is None:
-            MachineCollection.save(asked, Machine.get_defaults() | {"machine": asked})
-            log.info(f"This computer is registered as {asked}, as `asv machine --yes` does it.")
-        return asked
+        if name is not None:
+            return asked  # which asv refuses
+        facts = Machine.get_defaults() | {"machine": asked}
+        log.info(f"This computer is registered as {asked}, as `asv machine --yes` does it.")
+    if "gpu" not in facts:
+        MachineCollection.save(asked, facts | {"gpu": gpu()})
+    return facts["machine"]
 
 
 def whole_range(conf, asked: object) -> object:

@@ -12,17 +12,21 @@ import json
 import os
 import platform
 import re
+from collections import Counter
 from datetime import datetime, timezone
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT, GitFailed, NoGit, git
-from benchmarks.results import BadResults
+from benchmarks.results import BadResults, text_of
 
 FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
 FORMAT = 1
+LATEST = 4_102_444_800  # s since 1970: the year 2100
+DIGITS = 18  # of a whole number, at most
 LARGEST = 2**20  # bytes of a file; those of this suite have 6 kB
+SETTINGS = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "PYTORCH_", "TORCH_", "TRITON_")  # variables that decide about speed
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+~@:-]+)+/(?=[\w.+~@-])")  # of an absolute path: all but its last name
 
@@ -63,15 +67,17 @@ def without_places(value: object) -> object:
     return [without_places(each) for each in value] if isinstance(value, list) else value
 
 
-def installed() -> dict[str, str]:
-    """Version and digest of the package that is measured."""
+def installed() -> dict[str, object]:
+    """Version and digest of the package that is measured, and compiled files that Python would take for its modules."""
     (place,) = find_spec("virnucpro").submodule_search_locations
+    files = [path for path in Path(place).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    strangers = sorted(path.name for path in files if path.suffix in (".so", ".pyc", ".pyd", ".pth"))
     blobs = {}
-    for path in Path(place).rglob("*.py"):
+    for path in (path for path in files if path.suffix == ".py"):
         content = path.read_bytes()
         name = f"virnucpro/{path.relative_to(place).as_posix()}"
         blobs[name] = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    return {"version": metadata.version("virnucpro"), "digest": _digest(blobs)}
+    return {"version": metadata.version("virnucpro"), "digest": _digest(blobs), "strangers": strangers}
 
 
 def committed(repo: Path, commit: str) -> str:
@@ -112,7 +118,7 @@ def machine() -> dict[str, object]:
         "cpus": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "packages": packages,
-        "gpu_settings": {name: value for name, value in os.environ.items() if name.startswith("CUDA_")},
+        "gpu_settings": {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)},
     }
 
 
@@ -135,21 +141,38 @@ def load(folder: Path) -> list[dict]:
 def read(path: Path) -> dict:
     """The evidence of one run. Raises benchmarks.results.BadResults: it is not what `keep` writes."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path.stat().st_size:,} bytes, at most {LARGEST:,} are read")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(
+            text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, object_pairs_hook=_once
+        )
         _check(document)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise BadResults(f"{path} ({what}): not evidence of a run. Restore it, or measure again.") from error
     return document
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """An object; each of its names stands there once."""
+    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise ValueError(f"names stand there twice: {twice}")
+    return dict(pairs)
 
 
 # What a document has, and of which type; None may stand for what a machine cannot tell, but for the numbers.
 _TYPES = {
     "benchmark": str, "workload": str, "workers": str, "commit": str, "environment": str, "package": dict,
     "suite": dict, "machine": dict, "command": list, "input": dict, "weights": dict, "output": dict, "manifest": dict,
-    "version": str, "seconds": float, "begun": float, "ended": float, "load": float, "error": float,
+    "version": str, "exit_code": int, "seconds": float, "begun": float, "ended": float, "load": float, "error": float,
 }  # fmt: skip
 
 
@@ -160,5 +183,7 @@ def _check(document: dict) -> None:
     for name, kind in _TYPES.items():
         if type(document[name]) is not kind:
             raise TypeError(f"{name} is of type {type(document[name]).__name__}, not {kind.__name__}")
+    if not 0 < document["begun"] <= document["ended"] < LATEST:
+        raise ValueError(f"it began at {document['begun']} and ended at {document['ended']}")
     if not (document["gpu"] is None or isinstance(document["gpu"], dict)):
         raise TypeError("gpu is neither null nor an object")

@@ -41,18 +41,18 @@ def paired(baseline: list[dict], candidate: list[dict]) -> tuple[list[Pair], lis
     Where a side has several runs in a row, their mean is one half of a pair; what is left over at the end of a sitting
     joins the last run of its side.
     """
-    pairs, alone = [], []
+    pairs, alone, after = [], [], {id(run) for run in candidate}
     for sitting in sittings(baseline + candidate):
-        blocks = [list(block) for _, block in itertools.groupby(sitting, key=lambda run: run["commit"])]
+        blocks = [list(block) for _, block in itertools.groupby(sitting, key=lambda run: id(run) in after)]
         if len(blocks) < 2:
             alone += sitting
             continue
         if len(blocks) % 2:
             left = blocks.pop()
-            blocks[-2 if blocks[-2][0]["commit"] == left[0]["commit"] else -1] += left
+            blocks[-2] += left
         for one, other in zip(blocks[::2], blocks[1::2]):
-            before, after = (one, other) if one[0]["commit"] == baseline[0]["commit"] else (other, one)
-            pairs.append((fmean(run["seconds"] for run in before), fmean(run["seconds"] for run in after)))
+            slow, fast = (other, one) if id(one[0]) in after else (one, other)
+            pairs.append((fmean(run["seconds"] for run in slow), fmean(run["seconds"] for run in fast)))
     return pairs, alone
 
 

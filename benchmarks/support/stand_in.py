@@ -1,4 +1,4 @@
-"""Stand-in: which measured commit a figure of a commit may come from: itself, or one whose package is the same."""
+"""Stand-in: which measured commits a figure of a commit may come from: itself, and those whose package is the same."""
 
 from __future__ import annotations
 
@@ -8,31 +8,39 @@ from pathlib import Path
 
 from benchmarks.releases import GitFailed, commit_of, git
 
-PACKAGE = ("virnucpro", "setup.py")  # what asv builds of a commit
+# What decides what asv builds of a commit: these as they are, and whether those that setup.py reads are there.
+PACKAGE = ("virnucpro", "setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in")
+READ = ("README.md", "LICENSE")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A revision, the commit that it is, and the measured commit that stands for it."""
+    """A revision, the commit that it is, and the measured commits that stand for it, the latest measured first."""
 
     revision: str
     commit: str
-    measured: str
-    between: int  # commits from the measured one to it, none of which leaves the package other than it was
+    measured: tuple[str, ...]
+    between: int  # commits from the first of these to it, none of which leaves the package other than it was
 
     def __str__(self) -> str:
-        if self.commit == self.measured:
+        if self.commit in self.measured:
             return f"{self.revision} ({self.commit[:8]}) was measured itself."
-        commits = f"{self.between} commit{'s' * (self.between != 1)}"
+        commits, one = f"{self.between} commit{'s' * (self.between != 1)}", self.measured[0][:8]
         return (
-            f"{self.revision} ({self.commit[:8]}) was not measured itself; {self.measured[:8]} was, whose virnucpro/ "
-            f"and setup.py are the same. {commits} between."
+            f"{self.revision} ({self.commit[:8]}) was not measured itself; {one} was, whose virnucpro/ and setup.py "
+            f"are the same. {commits} between."
         )
 
 
 def package_of(repo: Path, commit: str) -> tuple[str, ...]:
-    """git's names for what asv builds of a commit. Raises GitFailed for a commit without a package."""
-    return tuple(git(repo, "rev-parse", "--verify", f"{commit}:{name}") for name in PACKAGE)
+    """git's names for what asv builds of a commit. Raises GitFailed: no such commit, or it has no package."""
+    found = {}
+    for line in git(repo, "ls-tree", commit, "--", *PACKAGE, *READ).splitlines():
+        facts, name = line.split("\t", 1)
+        found[name] = facts.split()[2]
+    if "virnucpro" not in found or "setup.py" not in found:
+        raise GitFailed(f"Commit {commit[:8]} has no virnucpro/ or no setup.py.")
+    return (*(found.get(name, "") for name in PACKAGE), *(str(name in found) for name in READ))
 
 
 def find(repo: Path, revision: str, measured: Iterable[str]) -> Asked | None:
@@ -44,18 +52,24 @@ def find(repo: Path, revision: str, measured: Iterable[str]) -> Asked | None:
     Raises:
         benchmarks.releases.GitFailed, BadRelease: There is no such revision, or a release's name is given to another.
     """
-    commit, wanted = commit_of(repo, revision), None
-    for each in (measured := list(measured)):
-        if each == commit:
-            return Asked(revision, commit, commit, 0)
-    for each in measured:
-        try:
-            wanted = wanted or package_of(repo, commit)
-            if package_of(repo, each) == wanted:
-                return Asked(revision, commit, each, int(git(repo, "rev-list", "--count", f"{commit}...{each}")))
-        except GitFailed:
-            continue  # a commit that this clone does not have
-    return None
+    commit = commit_of(repo, revision)
+    measured = list(dict.fromkeys(measured))
+    try:
+        wanted = package_of(repo, commit)
+    except GitFailed:
+        wanted = None  # which no other has, either
+    same = [each for each in measured if each == commit or (wanted and _package_or_none(repo, each) == wanted)]
+    if not same:
+        return None
+    between = 0 if commit in same else int(git(repo, "rev-list", "--count", f"{commit}...{same[0]}"))
+    return Asked(revision, commit, tuple(same), between)
+
+
+def _package_or_none(repo: Path, commit: str) -> tuple[str, ...] | None:
+    try:
+        return package_of(repo, commit)
+    except GitFailed:
+        return None  # a commit that this clone does not have
 
 
 def missing(repo: Path, revision: str, measured: Iterable[str]) -> str:

@@ -31,18 +31,19 @@ ROWS = {
 
 def facts(side: Side, repo: Path, workload: str) -> dict:
     """What speedup_comparison.json says of a side."""
-    seconds, count = side.seconds.number, workloads.WORKLOADS[INPUTS[workload]].count
-    clocks = [run["gpu"]["sm_clock"] for run in side.judged if run["gpu"] and run["gpu"]["sm_clock"]]
+    every, count = [run["seconds"] for run in side.runs], workloads.WORKLOADS[INPUTS[workload]].count
+    seconds = median(every)
+    clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
     return {
-        **architecture(repo, side.results.commit),
+        **architecture(repo, side.commits[0]),
         "runs": len(side.runs),
         "num_sequences": count,
         "elapsed_sec": seconds,
-        "fastest_sec": min(side.seconds.samples),
-        "slowest_sec": max(side.seconds.samples),
+        "fastest_sec": min(every),
+        "slowest_sec": max(every),
         "sequences_per_sec": count / seconds,
         "projected_6M_hours": SIX_MILLION / count * seconds / 3600,
-        "error": max(side.error.samples),
+        "error": max(run["error"] for run in side.runs),
         "gpu": side.runs[0]["gpu"] and side.runs[0]["gpu"]["name"],
         "sm_clock": median(clocks) if clocks else None,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
-from benchmarks.releases import DEEPEN, is_shallow
-from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, CommitResults, Results
+from benchmarks.releases import DEEPEN, is_shallow, read_releases
+from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results
 from benchmarks.support import evidence, pairs, stand_in, validity
 
 BENCHMARK = "commands.EmbedProteins"
@@ -17,7 +19,6 @@ TARGET = 4.5  # times as fast: the claim
 WORKERS = {"gpu-10k": ("default", "one"), "cpu-small": ("default",)}  # v1.0's settings, of which the best counts
 IN_WORDS = {"default": "default workers", "one": "one worker"}
 LEAST_PAIRS = {"gpu-10k": 3, "cpu-small": 5}
-STRAY = 1.1  # times as slow as all runs in pairs, or as fast: of a run in none
 PASS, FAIL, AMBIGUOUS, NOT_MEASURED = "PASS", "FAIL", "AMBIGUOUS", "NOT MEASURED"
 
 
@@ -67,21 +68,21 @@ def judge(question: Question) -> Verdict:
     """
     verdict = Verdict(question)
     try:
-        verdict.reasons = list(_judged(question, verdict))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # an entry is missing, or not of its type
-        what = f"{type(error).__name__}: {error}"
-        place = question.results / question.machine
-        raise BadResults(
-            f"{place} ({what}): results or evidence are not whole. Restore them, or measure again."
-        ) from error
+        verdict.reasons = [re.sub(r"[\x00-\x1f\x7f]+", " ", reason) for reason in _judged(question, verdict)]
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError, RecursionError) as error:
+        # an entry is missing, or not of its type
+        what = f"{question.results / question.machine} ({type(error).__name__}: {error})"
+        raise BadResults(f"{what}: results or evidence are not whole. Restore them, or measure again.") from error
     return verdict
 
 
 def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     """Fill the verdict; yields why it is none, or none of success."""
     repo, workload, machine = question.repo, question.workload, question.machine
-    results, runs = Results.load(question.results), evidence.load(question.results / machine)
-    measured = list(_measured(results, machine, workload))
+    results, runs = Results.load(question.results, machine), evidence.load(question.results / machine)
+    if not (measured := list(_measured(results, machine, workload))):
+        yield f"{question.baseline} was not measured on {machine} ({workload}), nor was any other commit."
+        return
     for revision in (question.baseline, question.candidate):
         if (asked := stand_in.find(repo, revision, measured)) is None:
             cure = DEEPEN if is_shallow(repo) else "measure it there: docs/benchmarks.md"
@@ -89,44 +90,57 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
             yield f"{revision} was not measured on {machine} ({workload}): {why}; {cure}."
             return
         verdict.asked.append(asked)
-    before, after = (results.of(machine, asked.measured) for asked in verdict.asked)
-    env = after.value(SECONDS, workload, "default").env
-    settings = {each: _side(before, each, question.baseline, runs, env, workload) for each in WORKERS[workload]}
-    candidate = _side(after, "default", question.candidate, runs, env, workload)
-    everyone = [*settings.values(), candidate]
-    for side, workers in zip(everyone, [*settings, "default"]):
-        if side.seconds.status in (ABSENT, SKIPPED):
-            yield f"{side.name} ({IN_WORDS[workers]}) is {side.seconds.status} on {machine} in {env} ({workload})."
+    before, after = verdict.asked
+    if set(before.measured) & set(after.measured):
+        yield f"{before.revision} and {after.revision} have one package: there is nothing to compare."
+        return
+    env = next(iter(_values(results, machine, after, SECONDS, workload, "default"))).env
+    sides = {each: _side(results, machine, before, each, runs, env, workload) for each in WORKERS[workload]}
+    if before.commit != read_releases(repo)[0].commit:
+        sides = {name: side for name, side in sides.items() if side.status != SKIPPED}  # one process a GPU
+    candidate = _side(results, machine, after, "default", runs, env, workload)
+    everyone = [*sides.values(), candidate]
+    for side, workers in zip(everyone, [*sides, "default"]):
+        if side.status in (ABSENT, SKIPPED):
+            yield f"{side.name} ({IN_WORDS[workers]}) is {side.status} on {machine} in {env} ({workload})."
             return
     verdict.word = FAIL
-    if failed := [side.name for side in everyone if FAILED in (side.seconds.status, side.error.status)]:
+    if failed := [side.name for side in everyone if side.status == FAILED]:
         yield f"{' and '.join(failed)} failed: run it again."
         return
-    if len(versions := {str(side.seconds.version) for side in everyone}) > 1:
+    if len(versions := {str(value.version) for side in everyone for value in side.seconds}) > 1:
         yield f"The benchmark has versions {' and '.join(sorted(versions))}, which do not compare: run both again."
         return
-    everyone = _together(everyone)
-    settings, candidate = dict(zip(settings, everyone)), everyone[-1]
     facts = json.loads((question.results / machine / "machine.json").read_text(encoding="utf-8"))
-    if wrong := list(validity.problems(everyone, repo, workload, facts)):
-        yield from wrong
+    of_files = list(validity.of_files(everyone))
+    sound, left_out = [], []
+    for sitting in pairs.sittings([run for side in everyone for run in side.runs]):
+        if not any(run["commit"] in after.measured for run in sitting):
+            continue  # v1.0 beside another candidate, or alone
+        wrong = list(validity.of_sitting(everyone, sitting, runs, repo, workload, facts))
+        (left_out if wrong else sound).append((sitting, wrong))
+    if of_files or not sound:
+        yield from [*of_files, *(reason for _, wrong in left_out for reason in wrong)]
         return
-    verdict.workers = min(settings, key=lambda each: settings[each].seconds.number)
-    verdict.sides = [settings[verdict.workers], candidate]
-    found, alone = pairs.paired(*(side.runs for side in verdict.sides))
-    if len(found) < LEAST_PAIRS[workload]:
-        verdict.word = NOT_MEASURED
+    found, alone = _pairs(sides, candidate, [run for sitting, _ in sound for run in sitting])
+    verdict.workers, verdict.pairs = found
+    if len(verdict.pairs) < LEAST_PAIRS[workload]:
+        count, verdict.pairs, verdict.word = len(verdict.pairs), [], NOT_MEASURED
         yield (
-            f"{len(found)} pairs of runs of {question.candidate} and {question.baseline} ({IN_WORDS[verdict.workers]}, "
-            f"its best) in one sitting; at least {LEAST_PAIRS[workload]} are judged."
+            f"{count} pairs of runs of {question.candidate} and {question.baseline} ({IN_WORDS[verdict.workers]}, its "
+            f"best) in one sitting; at least {LEAST_PAIRS[workload]} are judged."
         )
         return
-    verdict.pairs, verdict.ratio, verdict.interval = found, pairs.ratio(found), pairs.interval(found)
+    verdict.sides = [sides[verdict.workers], candidate]
+    verdict.ratio, verdict.interval = pairs.ratio(verdict.pairs), pairs.interval(verdict.pairs)
     low, high = verdict.interval
     verdict.word = PASS if low >= question.target else AMBIGUOUS if high >= question.target else FAIL
-    if verdict.word == PASS and (stray := _stray(alone, found, verdict.asked[1].measured)):
+    for _, wrong in left_out:
+        yield f"A sitting was left out: {wrong[0]}"
+    alone += [run for sitting, _ in left_out for run in sitting]
+    if verdict.word == PASS and (against := _against(alone, verdict, candidate)):
         verdict.word = AMBIGUOUS
-        yield stray
+        yield against
 
 
 def _measured(results: Results, machine: str, workload: str) -> Iterator[str]:
@@ -136,36 +150,63 @@ def _measured(results: Results, machine: str, workload: str) -> Iterator[str]:
     yield from sorted(started, key=lambda commit: -started[commit])
 
 
+def _values(results: Results, machine: str, asked: stand_in.Asked, key: str, *params: str):
+    for commit in asked.measured:
+        yield results.of(machine, commit).value(key, *params)
+
+
 def _side(
-    results: CommitResults, workers: str, name: str, runs: list[dict], env: str | None, workload: str
+    results: Results, machine: str, asked: stand_in.Asked, workers: str, runs: list[dict], env: str | None, work: str
 ) -> validity.Side:
-    within = results.within(env)
-    seconds, error = (within.value(key, workload, workers) for key in (SECONDS, ERROR))
-    wanted = (BENCHMARK, workload, workers, results.commit, env, seconds.version)
-    keys = ("benchmark", "workload", "workers", "commit", "environment", "version")
+    """All measured commits of one package, with one number of workers."""
+    within = [results.of(machine, commit).within(env) for commit in asked.measured]
+    seconds, error = ([each.value(key, work, workers) for each in within] for key in (SECONDS, ERROR))
+    statuses = {value.status for value in seconds}
+    status = next(
+        (each for each in (FAILED, "measured", SKIPPED, ABSENT) if each in statuses), ABSENT
+    )  # one failure among them is one
+    if status == "measured":
+        kept = [number for number, value in enumerate(seconds) if value.status == status]
+        within, seconds, error = ([each[number] for number in kept] for each in (within, seconds, error))
+        status = FAILED if any(value.status == FAILED for value in error) else status
+    wanted = (BENCHMARK, work, workers, env)
+    keys = ("benchmark", "workload", "workers", "environment")
+    versions = {each.commit: value.version for each, value in zip(within, seconds)}
     mine = [run for run in runs if tuple(run[key] for key in keys) == wanted]
-    return validity.Side(name, within, seconds, error, mine, mine)
+    mine = [run for run in mine if versions.get(run["commit"]) == run["version"]]
+    return validity.Side(asked.revision, asked.commit, status, within, seconds, error, mine)
 
 
-def _together(sides: list[validity.Side]) -> list[validity.Side]:
-    """Each with the runs that are judged: v1.0 is measured anew with each candidate, and what its machine was a year
-    ago decides nothing today."""
-    candidate = sides[-1].results.commit
-    found = pairs.sittings([run for side in sides for run in side.runs])
-    today = [run for sitting in found if any(run["commit"] == candidate for run in sitting) for run in sitting]
-    return [replace(side, judged=[run for run in side.runs if run in today] or side.runs) for side in sides]
+def _pairs(
+    sides: dict[str, validity.Side], candidate: validity.Side, judged: list[dict]
+) -> tuple[tuple[str, list[pairs.Pair]], list[dict]]:
+    """Of the settings with the most pairs that with the least median; where another setting's median is less still,
+    which was not run in as many pairs, the baseline counts as that much faster."""
+    medians = {name: median(run["seconds"] for run in side.runs) for name, side in sides.items()}
+    found = {}
+    for name, side in sides.items():
+        both = [[run for run in each.runs if run in judged] for each in (side, candidate)]
+        found[name] = pairs.paired(*both)
+    enough = max(len(made) for made, _ in found.values())
+    workers = min((name for name in found if len(found[name][0]) == enough), key=lambda name: medians[name])
+    made, alone = found[workers]
+    least = min(medians.values()) / medians[workers]
+    alone = [run for run in alone if run["commit"] in candidate.commits]
+    return (workers, [(least * before, after) for before, after in made]), alone
 
 
-def _stray(alone: list[dict], found: list[pairs.Pair], candidate: str) -> str | None:
-    """A run that is in no pair and speaks against the verdict: the best were not to be chosen."""
-    slowest, fastest = max(after for _, after in found), min(before for before, _ in found)
+def _against(alone: list[dict], verdict: Verdict, candidate: validity.Side) -> str | None:
+    """What speaks against a verdict of success: the medians, or a run of the candidate that is in no pair."""
+    befores = [before for before, _ in verdict.pairs]
+    every = [run["seconds"] for run in candidate.runs]
+    if median(befores) / median(every) < verdict.question.target:
+        return f"The medians of all runs are {median(befores):.1f} and {median(every):.1f} s: less than the target."
     for run in alone:
-        against = run["seconds"] > STRAY * slowest if run["commit"] == candidate else STRAY * run["seconds"] < fastest
-        if against:
+        if run["commit"] in candidate.commits and min(befores) / run["seconds"] < verdict.question.target:
             return f"A run that is in no pair ({run['seconds']:.1f} s, {validity.moment(run)}) speaks against it."
     return None
 
 
 def machines(question: Question) -> list[str]:
     """Those with results. Raises benchmarks.results.BadResults."""
-    return Results.load(question.results).machines()
+    return sorted(path.parent.name for path in question.results.glob("*/machine.json"))
