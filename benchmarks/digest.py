@@ -40,7 +40,7 @@ def progress(every: float = 10.0, clock: Callable[[], float] = time.monotonic) -
             failures += 1
             if failures <= MOST_FAILURES:
                 yield f"{stamp}  {' '.join(what.split())}"
-        elif percent >= due and found[2] == "···":
+        elif percent >= due and found[2] == "···" and not what.startswith("Setting up"):
             due = every * (percent // every + 1)
             yield f"{stamp}  {what.split()[0]}"
 
