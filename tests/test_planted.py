@@ -104,6 +104,7 @@ def repository(tmp_path_factory) -> Repository:
 
 
 def check(repository: Repository, candidate: str, least: float, code: int) -> str:
+    toy_suite.git(repository.folder, "checkout", "--quiet", candidate)  # whose history has the suite that measured it
     claim = ["--workload", "cpu-small", "--min-ratio", str(least), "--candidate", repository.commits[candidate]]
     return repository.run("-c", CHECK, *claim, code=code)
 
