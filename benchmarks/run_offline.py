@@ -35,10 +35,6 @@ BUNDLE = Path(__file__).resolve().parent
 OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
 AGAIN = 75  # exit code
-FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
-JUDGED = r"commands\.EmbedProteins\..*{workload}.*{workers}"
-BESIDE = [r"commands\.Predict.*{workload}.*default", r"start_up\.OneProtein\..*{workload}", "steady.*{workload}"]
-WALL = "commands.EmbedProteins.track_wall_seconds"
 
 
 class CannotRun(Exception):
@@ -71,9 +67,12 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     command = [sys.executable, "-m", "asv", "run", "--config", configuration, "--machine", args.machine]
     command += ["--launch-method", "spawn", "--show-stderr"]
+    sys.path.append(str(repo))
+    from benchmarks.support.record import Taken, recorded  # which came in the bundle's history
+
     codes, taken = [], Taken(work / f"steps-{args.machine}.json")
     todo = (
-        recorded(args.commits, hashes, results / args.machine)
+        recorded(args.commits, hashes, results / args.machine, on_gpu=gpu() != "none")
         if args.record
         else [(each, args.bench) for each in args.commits * args.rounds]
     )
@@ -100,61 +99,6 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads this has enough, and the results are at their place
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return next((code for code in codes if code), 0)
-
-
-class Taken:
-    """Steps that are done, and the seconds of each; kept in a file, so that a later call goes on."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-    def note(self, step: str, seconds: float) -> None:
-        self.seconds[step] = seconds
-        unfinished = self.path.with_suffix(".new")
-        unfinished.write_text(json.dumps(self.seconds), encoding="utf-8")
-        os.replace(unfinished, self.path)
-
-    def guess(self, commit: str, bench: list[str], limit: float) -> float:
-        """Seconds that a step will take: as long as the same took, at most; several benchmarks at once, which commits
-        of one age are measured by, as long as they took for any."""
-        words = " ".join(bench)
-        same = [took for step, took in self.seconds.items() if step.endswith(f"{commit} {words}")]
-        like = [took for step, took in self.seconds.items() if len(bench) > 1 and step.endswith(f" {words}")]
-        return max(same or like or [FALLBACK * limit])
-
-
-def recorded(commits: list[str], hashes: dict[str, str], folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Steps of --record: commit, and which benchmarks. v1.0 is measured with each number of workers that it may have,
-    and then with the one that is best here, until there are pairs enough of that."""
-    workload, settings, pairs = ("cpu-small", ["default"], 5) if gpu() == "none" else ("gpu-10k", ["one", "default"], 3)
-    newest, first = commits[:2]
-
-    def judged(commit: str, workers: str) -> tuple[str, list[str]]:
-        return commit, [JUDGED.format(workload=workload, workers=workers)]
-
-    for workers in settings:
-        yield judged(newest, "default")
-        yield judged(first, workers)
-    best = fastest(folder, hashes[first], settings, workload)
-    for _ in range(pairs - 1):
-        yield judged(newest, "default")
-        yield judged(first, best)
-    for commit in commits:
-        beside = [regex.format(workload=workload) for regex in BESIDE]
-        yield commit, beside if commit in (newest, first) else [*judged(commit, "default")[1], *beside]
-
-
-def fastest(folder: Path, commit: str, settings: list[str], workload: str) -> str:
-    """Of the settings of v1.0 that with the least median, as far as the results here tell; else the first."""
-    found = {}
-    for path in folder.glob(f"{commit[:8]}-*.json"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        row = dict(zip(content["result_columns"], content["results"].get(WALL, [])))
-        for (name, workers), value in zip(product(*row.get("params", [])), row.get("result") or []):
-            if name == repr(workload) and value is not None and value == value:
-                found[workers.strip("'")] = value
-    return min(settings, key=lambda each: found.get(each, math.inf))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

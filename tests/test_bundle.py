@@ -20,6 +20,7 @@ from surroundings import HANG
 from toy_suite import git
 
 from benchmarks import bundle, merge_results, run_offline
+from benchmarks.support import record
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ".".join(platform.python_version_tuple()[:2])
@@ -250,12 +251,11 @@ def test_results_of_another_machine_are_refused_and_nothing_changes(tmp_path, ca
     assert contents(into) == before
 
 
-def steps(monkeypatch, folder: Path, on_gpu: bool, commits: list[str]) -> list[tuple[str, str]]:
+def steps(folder: Path, on_gpu: bool, commits: list[str]) -> list[tuple[str, str]]:
     """Of --record: commit, and what of the judged benchmark is measured, "beside" for the rest."""
-    monkeypatch.setattr(run_offline, "gpu", lambda: "NVIDIA H100, driver 580" if on_gpu else "none")
     hashes = {"HEAD": "a" * 40, "v1.0": "b" * 40} | {commit: commit * 40 for commit in commits}
     found = []
-    for commit, bench in run_offline.recorded(["HEAD", "v1.0", *commits], hashes, folder):
+    for commit, bench in record.recorded(["HEAD", "v1.0", *commits], hashes, folder, on_gpu):
         workers = [regex.split(".*")[-1] for regex in bench if "EmbedProteins" in regex]
         found.append((commit, "+".join([*workers, *(["beside"] if len(bench) > 1 else [])])))
     return found
@@ -265,34 +265,34 @@ def measured(folder: Path, default: float | None, one: float | None) -> None:
     """Results of v1.0 with both settings on a GPU."""
     params = [["'gpu-10k'", "'cpu-small'"], ["'default'", "'one'"]]
     row = [[default, one, float("nan"), float("nan")], params]
-    content = {"result_columns": ["result", "params"], "results": {run_offline.WALL: row}}
+    content = {"result_columns": ["result", "params"], "results": {record.WALL: row}}
     (folder / f"{'b' * 8}-toy.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.mark.parametrize("default, one, best", [
     (257.8, 252.2, "one"), (240.0, 252.2, "default"), (None, 252.2, "one"), (240.0, None, "default"),
 ])  # fmt: skip
-def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, monkeypatch, default, one, best):
+def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, default, one, best):
     measured(tmp_path, default, one)
-    assert steps(monkeypatch, tmp_path, True, ["c"]) == [
+    assert steps(tmp_path, True, ["c"]) == [
         ("HEAD", "default"), ("v1.0", "one"), ("HEAD", "default"), ("v1.0", "default"),
         ("HEAD", "default"), ("v1.0", best), ("HEAD", "default"), ("v1.0", best),
         ("HEAD", "beside"), ("v1.0", "beside"), ("c", "default+beside"),
     ]  # fmt: skip
 
 
-def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path, monkeypatch):
-    assert steps(monkeypatch, tmp_path, False, []) == [
+def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path):
+    assert steps(tmp_path, False, []) == [
         *[("HEAD", "default"), ("v1.0", "default")] * 5, ("HEAD", "beside"), ("v1.0", "beside"),
     ]  # fmt: skip
 
 
 def test_a_step_is_taken_to_need_what_the_like_of_it_took(tmp_path):
-    taken = run_offline.Taken(tmp_path / "steps.json")
+    taken = record.Taken(tmp_path / "steps.json")
     assert taken.guess("c", ["x", "y"], 600) == 300
     taken.note("0 c x", 40.0)
     taken.note("1 d x y", 200.0)
-    again = run_offline.Taken(tmp_path / "steps.json")
+    again = record.Taken(tmp_path / "steps.json")
     assert again.guess("c", ["x"], 600) == 40.0
     assert again.guess("d", ["x"], 600) == 300  # another commit may take five times as long
     assert again.guess("c", ["x", "y"], 600) == 200.0
