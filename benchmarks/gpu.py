@@ -92,9 +92,9 @@ class Watch:
         if self._device is not None:
             import pynvml
 
-            # What a GPU or a container does not tell is 0.
-            self.start_temperature = self.hottest = _ask(self._temperature) or 0
-            self._before, self.peak_memory = _ask(self._memory) or 0, 0
+            self.start_temperature = self.hottest = _ask(self._temperature)
+            self._before = _ask(self._memory)
+            self.peak_memory = None if self._before is None else 0
             self._others = len(_ask(pynvml.nvmlDeviceGetComputeRunningProcesses, self._device) or [])
             self._near = [
                 handle
@@ -118,8 +118,10 @@ class Watch:
 
         while not self._stop.wait(_INTERVAL):
             with suppress(pynvml.NVMLError):  # a sample that is missed is no reason to lose the measurement
-                self.peak_memory = max(self.peak_memory, self._memory() - self._before)
-                self.hottest = max(self.hottest, self._temperature())
+                if self._before is not None:
+                    self.peak_memory = max(self.peak_memory, self._memory() - self._before)
+                if self.hottest is not None:
+                    self.hottest = max(self.hottest, self._temperature())
                 for near, memory in zip(self._near, self._neighbours):
                     memory[1] = max(memory[1], pynvml.nvmlDeviceGetMemoryInfo(near).used)
                 if pynvml.nvmlDeviceGetUtilizationRates(self._device).gpu > _BUSY:
