@@ -4,7 +4,8 @@
 
 Judged: the whole command on 10,000 proteins, cold, on one GPU, in pairs of runs in turn, against the best of v1.0's
 settings; the lower bound of the ratio's interval has to reach the target. A commit that was not measured is stood for
-only by one whose package is the same. `benchmarks.support.validity` says what has to hold of every run.
+only by one whose package is the same. `benchmarks.support.conditions` and
+`validity` say what has to hold of the runs.
 
 Exit codes: 0 PASS; 1 FAIL, AMBIGUOUS (the interval straddles the target), or the figures or their evidence are not
 sound; 2 bad request, or there are several machines to choose from, or the JSON file cannot be written; 77 not measured

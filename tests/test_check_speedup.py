@@ -23,7 +23,7 @@ from surroundings import HANG
 
 from benchmarks import check_speedup
 from benchmarks.results import Results, Value
-from benchmarks.support import evidence, verdict
+from benchmarks.support import conditions, evidence, verdict
 from virnucpro.utils.decisions import REQUIREMENTS, branch
 
 MACHINE = "toy"
@@ -40,14 +40,21 @@ class Toy:
     fast: str
     head: str
 
-    def measure(self, seconds: list[float], machine: str = MACHINE, keep: bool = False) -> list[dict]:
-        """Runs of the fast commit and of v1.0 in turn, and one of v1.0 with its default; replaces what was there, or
-        not."""
+    def measure(
+        self,
+        seconds: list[float],
+        machine: str = MACHINE,
+        keep: bool = False,
+        once: tuple[str, float] = ("default", 260.0),
+        often: tuple[str, float] = ("one", 240.0),
+    ) -> list[dict]:
+        """Runs of the fast commit and of v1.0 in turn, a second more for v1.0 each time, after one of v1.0 with its
+        other setting; replaces what was there, or not."""
         if not keep:
             shutil.rmtree(self.repo / "results" / machine, ignore_errors=True)
-        runs = [(self.first, "default", 260.0)]
+        runs = [(self.first, *once)]
         for number, each in enumerate(seconds):
-            runs += [(self.fast, "default", each), (self.first, "one", 240.0 + number)]
+            runs += [(self.fast, "default", each), (self.first, often[0], often[1] + number)]
         return toy_suite.turns(self.repo, machine, runs)
 
     def runs(self, machine: str = MACHINE) -> list[dict]:
@@ -171,23 +178,16 @@ def test_what_is_written(toy, check):
 
 
 def test_the_best_setting_of_the_baseline_counts(toy, check):
-    runs = [(toy.first, "one", 260.0)]
-    for each in (30.0, 31.0, 32.0):
-        runs += [(toy.fast, "default", each), (toy.first, "default", 240.0)]
-    shutil.rmtree(toy.repo / "results" / MACHINE)
-    toy_suite.turns(toy.repo, MACHINE, runs)
+    toy.measure([30.0, 31.0, 32.0], once=("one", 260.0), often=("default", 240.0))
     assert check()[3]["workers"] == "default"
 
 
 def test_a_faster_setting_that_was_run_once_counts_by_as_much(toy, check):
-    runs = [(toy.first, "one", 200.0)]
-    for each in (30.0, 31.0, 32.0):
-        runs += [(toy.fast, "default", each), (toy.first, "default", 240.0)]
-    shutil.rmtree(toy.repo / "results" / MACHINE)
-    toy_suite.turns(toy.repo, MACHINE, runs)
+    toy.measure([30.0, 31.0, 32.0], once=("one", 200.0), often=("default", 240.0))
     _, _, _, said = check()
+    share = 200.0 / 241.0  # of the medians
     assert said["workers"] == "default"
-    assert said["pairs"] == [pytest.approx([200.0, after]) for after in (30.0, 31.0, 32.0)]
+    assert said["pairs"] == [pytest.approx([share * (240.0 + number), 30.0 + number]) for number in range(3)]
 
 
 def test_all_measured_commits_of_a_package_count(toy, check):
@@ -454,10 +454,10 @@ def test_the_checkers_words_are_those_of_the_suite():
     assert tuple(ablation.STEPS)[: len(tables.WATERFALL)] == tables.WATERFALL
     assert tuple(peers.PEERS) == tables.PEERS
     assert {name: getattr(commands, name).kind for name in tables.COMMANDS} == tables.KINDS
-    assert {name: work.files["proteins"] for name, work in inputs.WORKLOADS.items()} == validity.INPUTS
+    assert {name: work.files["proteins"] for name, work in inputs.WORKLOADS.items()} == conditions.INPUTS
     assert [*verdict.WORKERS] == [*verdict.LEAST_PAIRS] == [*validity.BOUNDS] == [*inputs.WORKLOADS]
-    assert {name: work.esm_model for name, work in inputs.WORKLOADS.items()} == validity.MODELS
-    assert set(gpu.SLOWED_BY) >= validity.SLOWED_BY
+    assert {name: work.esm_model for name, work in inputs.WORKLOADS.items()} == conditions.MODELS
+    assert set(gpu.SLOWED_BY) >= conditions.SLOWED_BY
 
 
 @pytest.mark.parametrize("workload", ["gpu-10k", "cpu-small"])

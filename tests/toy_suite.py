@@ -15,7 +15,7 @@ from surroundings import HANG
 
 from benchmarks import workloads
 from benchmarks.ablation import STEPS
-from benchmarks.support import evidence, validity
+from benchmarks.support import conditions, evidence
 
 ROOT = Path(__file__).parent.parent
 WORKLOADS, WORKERS = ["gpu-10k", "cpu-small"], ["default", "one"]
@@ -170,7 +170,7 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
         },
         "manifest": {
             "virnucpro": version, "status": "complete", "input": {"sha256": "5" * 64},
-            "settings": {"precision": "p" if on_gpu else "fp32", "esm_model": validity.MODELS[workload]},
+            "settings": {"precision": "p" if on_gpu else "fp32", "esm_model": conditions.MODELS[workload]},
             "sessions": [{"stage_seconds": {"computing": 0.9 * seconds}}],
         },
     }  # fmt: skip
@@ -178,10 +178,9 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
 
 def command(kind: str, workload: str, workers: str) -> list[str]:
     """What the suite runs on a workload."""
-    words = (
-        f"python -m virnucpro predict {kind}.faa --output-dir out --weights-dir weights-v1-{validity.MODELS[workload]}"
-    )
-    words += f" --esm-model {validity.MODELS[workload]} --parallel --no-progress"
+    model = conditions.MODELS[workload]
+    words = f"python -m virnucpro predict {kind}.faa --output-dir out --weights-dir weights-v1-{model}"
+    words += f" --esm-model {model} --parallel --no-progress"
     words += " --gpus 0" * (workload == "gpu-10k") + " --workers-per-gpu 1" * (workers == "one")
     return words.split()
 

@@ -19,8 +19,8 @@ from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, GitFailed, git, read_releases
 from benchmarks.results import FAILED, MEASURED, BadResults, CommitResults, Results, Value
 from benchmarks.site import bars
+from benchmarks.support.evidence import moment
 from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL, best
-from benchmarks.support.validity import moment
 from benchmarks.support.verdict import TARGET, Question, judge
 
 TEMPLATE = Path(__file__).with_name("front_page.html")

@@ -168,6 +168,10 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
+def moment(run: dict) -> str:
+    return f"{datetime.fromtimestamp(run['begun'], timezone.utc):%Y-%m-%d %H:%M:%S}"
+
+
 # What a document has, and of which type; None may stand for what a machine cannot tell, but for the numbers.
 _TYPES = {
     "benchmark": str, "workload": str, "workers": str, "commit": str, "environment": str, "package": dict,

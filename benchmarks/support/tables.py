@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import workloads
+from benchmarks.releases import release_of
 from benchmarks.results import CommitResults, ratio
-from benchmarks.support.validity import INPUTS, Side, architecture
+from benchmarks.support.conditions import INPUTS
+from benchmarks.support.validity import Side
 
 SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring
 COMMANDS = {"EmbedProteins": "embed proteins", "PredictReads": "predict reads", "PredictContigs": "predict contigs"}
@@ -76,6 +78,13 @@ def reported(before: CommitResults, after: CommitResults, workload: str, label: 
     found += [(f"10K proteins, warm: {peer}", value, steady) for peer, value in peers.items()]
     found.append(("10K proteins, warm: the matrix products alone", floor, steady))
     return [[words, a.figure, b.figure, ratio(a, b)] for words, a, b in found if a.sound]
+
+
+def architecture(repo: Path, commit: str) -> dict[str, str]:
+    """Of the newest release in a commit's history, in words, with the commit's own name."""
+    release, label = release_of(repo, commit)
+    words = {word: getattr(release, word, "unknown") for word in ("architecture", "precision", "packing")}
+    return {"version": label, "commit": commit, **words}
 
 
 def table(rows: list[list], headers: Sequence[str]) -> str:

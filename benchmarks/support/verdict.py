@@ -203,7 +203,7 @@ def _against(alone: list[dict], verdict: Verdict, candidate: validity.Side) -> s
         return f"The medians of all runs are {median(befores):.1f} and {median(every):.1f} s: less than the target."
     for run in alone:
         if run["commit"] in candidate.commits and min(befores) / run["seconds"] < verdict.question.target:
-            return f"A run that is in no pair ({run['seconds']:.1f} s, {validity.moment(run)}) speaks against it."
+            return f"A run that is in no pair ({run['seconds']:.1f} s, {evidence.moment(run)}) speaks against it."
     return None
 
 

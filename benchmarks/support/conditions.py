@@ -1,0 +1,140 @@
+"""Conditions: what has to hold of a single run, by its evidence, before it counts.
+
+Each yields a sentence for what does not hold.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import workloads
+from benchmarks.releases import GitFailed, git, holds, read_releases
+from benchmarks.support import evidence
+
+INPUTS = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}
+MODELS = {"gpu-10k": "esm2_t36_3B_UR50D", "cpu-small": "esm2_t6_8M_UR50D"}
+SLACK = 2.0  # s by which clocks and starts of processes may differ
+HELD_DOWN = 0.05  # of the samples: a clock that is held down for longer, other than by the GPU's own power limit
+SLOWED_BY = {"power_cap", "hardware", "heat", "clocks_setting"}
+
+
+def of_run(run: dict, repo: Path, workload: str, facts: dict, asked: str) -> Iterator[str]:
+    """All that does not hold of it.
+
+    Args:
+        facts: machine.json. asked: The commit that it stands for, whose package is the same.
+    """
+    for condition in (of_commit, of_command, of_workload, complete, of_time, of_suite, of_machine):
+        yield from condition(run, repo=repo, workload=workload, facts=facts, asked=asked)
+
+
+def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
+    """What was installed is that commit's package."""
+    commit, package = run["commit"], run["package"]
+    try:
+        digest, said = evidence.committed(repo, commit), git(repo, "show", f"{commit}:virnucpro/__init__.py")
+    except GitFailed:
+        yield f"this clone has no commit {commit[:8]}; run `git fetch --tags`."
+        return
+    if package.get("digest") != digest or package.get("strangers"):
+        yield f"the package that ran is not that of commit {commit[:8]}: its files have other contents."
+    version = re.search(r"""^__version__ = ["'](.+)["']""", said, re.MULTILINE)
+    versions = {package.get("version"), run["manifest"].get("virnucpro"), version and version[1]}
+    if len({re.sub(r"[._-]?(dev)", r".\1", str(each)) for each in versions}) != 1:
+        yield f"the version is one of {sorted(map(str, versions))}, by package, by manifest and by commit {commit[:8]}."
+
+
+def of_command(run: dict, workload: str, **_: object) -> Iterator[str]:
+    """It is what the suite runs, no more and no less, and it ended well."""
+    name, model, weights = INPUTS[workload], MODELS[workload], run["weights"].get("version")
+    wanted = ["python", "-m", "virnucpro", "predict", f"{name}.faa", "--output-dir", "out"]
+    wanted += ["--weights-dir", f"weights-v{weights}-{model}", "--esm-model", model, "--parallel", "--no-progress"]
+    wanted += ["--gpus", "0"] if workload == "gpu-10k" else []
+    wanted += ["--workers-per-gpu", "1"] if run["workers"] == "one" else []
+    if run["command"] != wanted:
+        yield f"its command was {' '.join(map(str, run['command']))}; {' '.join(wanted)} was expected."
+    if run["exit_code"] != 0:
+        yield f"its exit code was {run['exit_code']}."
+
+
+def of_workload(run: dict, repo: Path, workload: str, asked: str, **_: object) -> Iterator[str]:
+    """It is the workload's own input, by its sha256 and count."""
+    pinned = workloads.WORKLOADS[INPUTS[workload]]
+    wanted = {"name": INPUTS[workload], "sha256": pinned.sha256, "sequences": pinned.count}
+    if run["workload"] != workload or run["input"] != wanted:
+        yield f"its input is {run['input']}, and {workload} has {wanted}."
+    if workload == "gpu-10k" and run["gpu"] is None:
+        yield "it ran without a GPU."
+    settings = run["manifest"]["settings"]
+    precision, model = str(settings.get("precision")), settings.get("esm_model")
+    if model != MODELS[workload]:
+        yield f"its model is {model}, and {workload} has {MODELS[workload]}."
+    release = next((each for each in read_releases(repo) if each.commit in (run["commit"], asked)), None)
+    own = release.precision if release and workload == "gpu-10k" else precision
+    if precision.lower().split()[:1] != own.lower().split()[:1]:  # "bf16 autocast"
+        yield f"its precision is {precision}, and {release.tag if release else 'its own'} computes in {own.lower()}."
+
+
+def complete(run: dict, workload: str, **_: object) -> Iterator[str]:
+    """Every record has a row, every row is finite, and the run itself says that it is done."""
+    count, output = workloads.WORKLOADS[INPUTS[workload]].count, run["output"]
+    for name in ("records", "frames", "rows"):
+        if output.get(name) != count:
+            yield f"its output has {output.get(name)} {name} of {count}."
+    if output.get("fates") != {"embedded": count}:
+        yield f"the fates of its records are {output.get('fates')}; all {count} were to be embedded."
+    if output.get("finite") is not True:
+        yield "its output has numbers that are not finite."
+    if output.get("distinct", count) != count:
+        yield f"its output has {output['distinct']} distinct rows of {count}."
+    if run["manifest"].get("status") != "complete":
+        yield f"its manifest says {run['manifest'].get('status')!r}, not 'complete'."
+
+
+def of_time(run: dict, repo: Path, **_: object) -> Iterator[str]:
+    """Its seconds are those between begin and end, no less than the run itself accounts for, and after its commit."""
+    passed, seconds = run["ended"] - run["begun"], run["seconds"]
+    if not seconds > 0 or abs(passed - seconds) > SLACK:
+        yield f"it took {seconds} s, and from begin to end {passed:.3f} s passed."
+    sessions = run["manifest"].get("sessions", [])
+    own = sum(sum(session.get("stage_seconds", {}).values()) for session in sessions)
+    tells = holds(repo, "grep", "--quiet", "stage_seconds", run["commit"], "--", "virnucpro")  # of a version that does
+    if tells and (len(sessions) != 1 or not 0 < own <= seconds + SLACK):
+        yield f"it took {seconds} s, and its own manifest accounts for {own:.1f} s in {len(sessions)} sessions."
+    try:
+        if run["begun"] + 86_400 < int(git(repo, "show", "--no-patch", "--format=%ct", run["commit"])):
+            yield "it ran before its commit was made."
+    except GitFailed:
+        pass  # said above
+
+
+def of_suite(run: dict, repo: Path, **_: object) -> Iterator[str]:
+    """Measured by benchmarks/ as a commit of this history has it."""
+    commit = str(run["suite"].get("commit"))
+    if run["suite"].get("clean") is not True:
+        yield "benchmarks/ was not as its commit has it: commit what is changed there and measure again."
+    elif not (re.fullmatch("[0-9a-f]{40}", commit) and holds(repo, "merge-base", "--is-ancestor", commit, "HEAD")):
+        yield f"it was measured by the benchmarks of {commit[:8]}, a commit that is not in this history."
+
+
+def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
+    """One GPU of the kind that the machine is registered with, at its own power limit, and cool."""
+    gpu = run["gpu"]
+    if gpu is None:
+        return
+    if not (gpu["name"] and gpu["uuid"] and str(facts.get("gpu")).startswith(gpu["name"])):
+        yield f"its GPU is {gpu['name']}, the machine's {facts.get('gpu')}."
+    if gpu["gpus_used"] != 1:
+        yield f"{gpu['gpus_used']} GPUs were in use; the claim is of one."
+    limits = gpu["power_limit"], gpu["default_power_limit"]
+    if None not in limits and limits[0] != limits[1]:
+        yield f"the GPU's power limit was {limits[0]} W; {limits[1]} W is its own."
+    if not set(gpu["slowed_by"]) >= SLOWED_BY:
+        yield f"it does not say why the GPU's clock was held down: {', '.join(SLOWED_BY - set(gpu['slowed_by']))}."
+    for name, share in gpu["slowed_by"].items():
+        if name not in ("power_cap", "clocks_setting") and not share <= HELD_DOWN:
+            yield f"the GPU's clock was held down ({name}) in {100 * share:.0f} % of the time."
+    if not run["load"] <= run["machine"]["cpus"]:
+        yield f"the load was {run['load']} on {run['machine']['cpus']} processors before it began."
