@@ -41,6 +41,17 @@ def amount(on_gpu: int, on_cpu: int) -> int:
     return int(asked) if asked else on_cpu if ON_CPU else on_gpu
 
 
+def parameters() -> dict[str, object]:
+    """What VIRNUCPRO_VALIDATION_SET sets, as `--set` does: "token_budget=8192 num_workers=4".
+
+    Raises:
+        BadRequest: A name or a value that `--set` does not take.
+    """
+    pairs = os.environ.get("VIRNUCPRO_VALIDATION_SET", "").split()
+    config = RuntimeConfig.from_pairs(pairs)
+    return {name: getattr(config, name) for name in (pair.partition("=")[0] for pair in pairs)}
+
+
 @pytest.fixture(scope="session")
 def results_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where results stay: VIRNUCPRO_VALIDATION_DIR, or .validation; of the small form a temporary folder."""

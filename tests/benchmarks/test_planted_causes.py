@@ -29,6 +29,7 @@ import virnucpro
 from benchmarks import commands, inputs
 from benchmarks.releases import BadRelease
 from virnucpro.engine import Engine
+from virnucpro.errors import BadRequest
 from virnucpro.esm2 import Esm2
 from virnucpro.loader import FrontEnd
 from virnucpro.utils.decisions import REQUIREMENTS
@@ -83,6 +84,15 @@ def test_an_idle_gpu(tmp_path, model_weights, slow_loader):
     document = run_of_reads(tmp_path, model_weights, count=1000, buffer_size=32)
     print(*findings(document, "gpu_utilization"))
     seen(findings(document, "gpu_utilization"), "GPU utilisation >= 70 %, rank 0 (cuda:0): FAIL", "buffer_size=4096")
+
+
+def test_production_runs_with_what_the_sweep_recommends(monkeypatch):
+    assert validation.parameters() == {}
+    monkeypatch.setenv("VIRNUCPRO_VALIDATION_SET", "token_budget=8192 num_workers=4 checkpoint_dir=none")
+    assert validation.parameters() == {"token_budget": 8192, "num_workers": 4, "checkpoint_dir": None}
+    monkeypatch.setenv("VIRNUCPRO_VALIDATION_SET", "tokens=8192")
+    with pytest.raises(BadRequest, match="unknown key"):
+        validation.parameters()
 
 
 @on_cpu
@@ -223,7 +233,7 @@ def test_without_git_nothing_fails_and_the_reason_is_told(tmp_path):
     assert done.returncode == 0, done.stdout
     assert done.stdout.count(test_v1_comparison.NO_TAG) == 1, done.stdout
     assert done.stdout.count(test_v1_comparison.NO_V2_RESULTS) == 1, done.stdout
-    assert "$ python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h200" in done.stdout
+    assert "$ python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h100" in done.stdout
     assert done.stdout.count("SKIPPED [1]") == 2
 
 
@@ -350,6 +360,8 @@ def test_too_little_memory(tmp_path, weights, monkeypatch):
     assert speed(entries[1]) is None
     # the slower one is the baseline: what is faster is recommended, unless the baseline itself moves as much
     faster = {"run_metadata": entries[2]["run_metadata"] | {"tokens_per_second": 2 * speed(entries[2])}}
-    assert recommendation([*entries, faster], entries[2], drift=5.0).startswith("--set token_budget=1200: 100.0 %")
+    recommended = recommendation([*entries, faster], entries[2], drift=5.0)
+    assert recommended.startswith("--set token_budget=1200: 100.0 %")
+    assert " VIRNUCPRO_VALIDATION_SET='token_budget=1200' python" in recommended
     assert recommendation([*entries, faster], entries[2], drift=120.0).startswith("Keep the defaults")
     assert recommendation(entries, entries[2], drift=0.0).startswith("Keep the defaults")

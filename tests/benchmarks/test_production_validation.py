@@ -22,6 +22,7 @@ from validation import (
     full_run,
     judge,
     machine,
+    parameters,
     reads,
     require_gpus,
     scaling,
@@ -45,7 +46,8 @@ COUNT = amount(on_gpu=150_000, on_cpu=120)  # of synthetic reads for each GPU: t
 PART = amount(on_gpu=40_000, on_cpu=100)  # for one GPU and two
 # Left out: the larger of both.
 WARMUP_SECONDS, WARMUP_BATCHES = (0.2, 3) if ON_CPU else (60.0, 20)
-SMALL = {"buffer_size": 8} if ON_CPU else {}  # so that there are windows enough
+# On the CPU small windows, so that there are enough of them; VIRNUCPRO_VALIDATION_SET sets others.
+PARAMETERS = ({"buffer_size": 8} if ON_CPU else {}) | parameters()
 JUDGED_HERE = ("projected_hours", "gpu_utilization", "packing_efficiency", "loader_wait")
 
 
@@ -86,7 +88,7 @@ class TestProductionValidation:
         """1,000 reads: what the time goes into. Nothing is asked of the hardware."""
         fasta, folder = reads(results_dir / "inputs", count := 30 if ON_CPU else 1000), results_dir / "profile"
         telemetry = TelemetryLogger(folder, "profile", warmup_seconds=0, warmup_batches=3)
-        summary, document = full_run(fasta, folder / "out", model_weights, telemetry, **SMALL)
+        summary, document = full_run(fasta, folder / "out", model_weights, telemetry, **PARAMETERS)
         show_stages(document)
         assert sum(summary.fates.values()) == count
         assert document["summary"]["sequences"] == len(frames(summary.results))
@@ -100,7 +102,7 @@ class TestProductionValidation:
         """For each GPU, not on average: utilisation and packing; waits for the loader; 6 million sequences in time."""
         telemetry = logger(results_dir, "production")
         devices = max(1, visible_gpus())
-        summary, document = full_run(fasta, results_dir / "production", model_weights, telemetry, devices, **SMALL)
+        summary, document = full_run(fasta, results_dir / "production", model_weights, telemetry, devices, **PARAMETERS)
         show_stages(document)
         assert not summary.failed_ranks
         assert sum(summary.fates.values()) == sum(1 for _ in read_records(str(fasta)))
@@ -118,7 +120,7 @@ class TestProductionValidation:
         """Time of computing with checkpoints, as users have them, over the time without."""
         part = reads(results_dir / "inputs", 60 if ON_CPU else 20_000)
         (results_dir / "checkpoint_overhead.json").unlink(missing_ok=True)
-        found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **SMALL)
+        found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **PARAMETERS)
         write_document(results_dir / "checkpoint_overhead.json", found)
         print(found)
         assert found["checkpoint_write_seconds"] > 0
@@ -133,7 +135,7 @@ class TestProductionValidation:
         else:
             require_gpus(2)
         part = reads(results_dir / "inputs", PART)
-        found = scaling(part, results_dir / "production-scaling", model_weights, **SMALL)
+        found = scaling(part, results_dir / "production-scaling", model_weights, **PARAMETERS)
         write_document(results_dir / "production-scaling" / "scaling.json", found)
         show_scaling(found)
         check_work(found)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 _SUITE = "python -m pytest -s tests/benchmarks"
 ELSEWHERE = "More in docs/validation.md, with a copy of the repository."
 _PROFILE = "python -m benchmarks.device_time WEIGHTS_DIR INPUT"
+_PRODUCTION = f"{_SUITE}/test_production_validation.py"
 
 
 class Step(NamedTuple):
@@ -21,6 +22,17 @@ class Step(NamedTuple):
     def is_installed(self) -> bool:
         """Whether the command comes with the package; the suite and the benchmarks need a copy of the repository."""
         return all(part.startswith("virnucpro ") for part in self.command.split("; "))
+
+
+_MEMORY = Step(
+    "Does token_budget suit the GPU's memory? What packs of so many tokens take of it is said here; packs that do not "
+    "fit are halved, which the log tells, and are slow: then lower it. On a GPU with memory to spare try more.",
+    "virnucpro doctor --batch-tokens 32768; virnucpro predict INPUT --output-dir DIR --set token_budget=32768",
+)
+_AGAIN = Step(
+    "Set what the sweep recommends, and run the production validation again with it.",
+    f"VIRNUCPRO_VALIDATION_SET='token_budget=8192 num_workers=4' {_PRODUCTION}",
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,8 @@ REQUIREMENTS = {
         (
             Step(
                 "Is the baseline unavailable (no tag, no git, a shallow clone)? Then nothing can be validated here, "
-                "which is no failure. Make the tags; the committed results of an H200 can be judged anywhere.",
-                "python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h200",
+                "which is no failure. Make the tags; the committed results of an H100 can be judged anywhere.",
+                "python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h100",
             ),
             Step(
                 "Is the workload too small, so that start-up counts? Compare on 20,000 sequences.",
@@ -74,7 +86,9 @@ REQUIREMENTS = {
             Step(
                 "Are there more GPUs than one? Use them all.", "virnucpro predict INPUT --output-dir DIR --parallel"
             ),
+            _MEMORY,
             Step("Is another size of packs or windows faster here?", f"{_SUITE}/test_parameter_tuning.py"),
+            _AGAIN,
             Step("Is the GPU slow at what it does? Matrix products take 80 % or more of an H200.", _PROFILE),
         ),
     ),
@@ -84,13 +98,14 @@ REQUIREMENTS = {
             Step("Is p95 of the loader's waits 100 ms or more? Follow that branch first.", "virnucpro report RUN_DIR"),
             Step(
                 "Was the run too short to tell, start-up being most of it? Measure a longer one.",
-                f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_SUITE}/test_production_validation.py",
+                f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_PRODUCTION}",
             ),
             Step(
                 "Are the windows of reads small, so that the GPU runs dry between them? Make them larger.",
                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
             ),
             Step("Which numbers of loaders and window sizes keep it busy here?", f"{_SUITE}/test_parameter_tuning.py"),
+            _AGAIN,
         ),
     ),
     "packing_efficiency": Requirement(
@@ -104,10 +119,12 @@ REQUIREMENTS = {
                 "Are there few reads in a window to choose from? Make windows larger.",
                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
             ),
+            _MEMORY,
             Step(
                 "Which token_budget and buffer_size pack proteins well?",
                 f"{_SUITE}/test_parameter_tuning.py -k packing",
             ),
+            _AGAIN,
         ),
     ),
     "loader_wait": Requirement(
@@ -122,6 +139,7 @@ REQUIREMENTS = {
                 "virnucpro doctor; virnucpro predict /local/INPUT --output-dir DIR",
             ),
             Step("Which num_workers and prefetch_factor do?", f"{_SUITE}/test_parameter_tuning.py -k loader"),
+            _AGAIN,
         ),
     ),
     "scaling": Requirement(
@@ -154,7 +172,7 @@ REQUIREMENTS = {
                 "Are they written too often? Write fewer.",
                 "virnucpro predict INPUT --output-dir DIR --set checkpoint_seq_threshold=50000",
             ),
-            Step("Measure the overhead again.", f"{_SUITE}/test_production_validation.py -k checkpoint"),
+            Step("Measure the overhead again.", f"{_PRODUCTION} -k checkpoint"),
         ),
     ),
 }  # fmt: skip
