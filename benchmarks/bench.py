@@ -26,7 +26,7 @@ from typing import IO
 from benchmarks import inputs
 from benchmarks.check_speedup import UNAVAILABLE
 from benchmarks.digest import Digest, comparison, everything, nothing, progress, verdict
-from benchmarks.releases import GitFailed, NoGit, git, surroundings
+from benchmarks.support.git import GitFailed, NoGit, git, surroundings
 from benchmarks.support.verdict import BENCHMARK, LEAST_PAIRS
 
 BASELINE, CANDIDATE, COMMITTED = "v1.0", "HEAD", "nvidia-h100"

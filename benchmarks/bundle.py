@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.releases import surroundings
+from benchmarks.support.git import surroundings
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"

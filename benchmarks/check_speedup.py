@@ -23,8 +23,9 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit
+from benchmarks.releases import ROOT, BadRelease
 from benchmarks.results import BadResults
+from benchmarks.support.git import GitFailed, NoGit
 from benchmarks.support.tables import ROWS, breakdown, facts, reported, table
 from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 

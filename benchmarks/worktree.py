@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from benchmarks.releases import ROOT, GitFailed, git, tagged
+from benchmarks.releases import ROOT, tagged
+from benchmarks.support.git import GitFailed, git
 
 _locks: dict[Path, IO] = {}
 

@@ -22,8 +22,9 @@ import toy_suite
 from conftest import ROOT
 
 from benchmarks import check_speedup
-from benchmarks.releases import GitFailed, NoGit, commit_of
+from benchmarks.releases import commit_of
 from benchmarks.support import evidence
+from benchmarks.support.git import GitFailed, NoGit
 
 MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
 WALL, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"

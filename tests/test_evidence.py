@@ -13,9 +13,9 @@ import toy_suite
 from conftest import ROOT
 
 from benchmarks import commands, inputs
-from benchmarks.releases import GitFailed, NoGit, git
 from benchmarks.results import BadResults
 from benchmarks.support import evidence
+from benchmarks.support.git import GitFailed, NoGit, git
 
 
 @pytest.fixture

@@ -8,18 +8,9 @@ from pathlib import Path
 import pytest
 from toy_suite import git
 
-from benchmarks.releases import (
-    ROOT,
-    BadRelease,
-    GitFailed,
-    NoGit,
-    commit_of,
-    main,
-    read_releases,
-    release_of,
-    tagged,
-)
-from benchmarks.releases import git as git_of_releases
+from benchmarks.releases import ROOT, BadRelease, commit_of, main, read_releases, release_of, tagged
+from benchmarks.support.git import GitFailed, NoGit
+from benchmarks.support.git import git as git_of_releases
 
 
 def commit(repo: Path, version: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 import toy_suite
 
 from benchmarks import worktree
-from benchmarks.releases import GitFailed, NoGit
+from benchmarks.support.git import GitFailed, NoGit
 
 ROOT = Path(__file__).parent.parent
 USER = """

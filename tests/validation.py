@@ -19,7 +19,7 @@ from conftest import ON_CPU, ROOT
 from held import in_step
 
 from benchmarks import gpu, inputs, workloads
-from benchmarks.releases import GitFailed, NoGit, git
+from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import table
 from virnucpro.coordinator import Coordinator
 from virnucpro.devices import visible_gpus

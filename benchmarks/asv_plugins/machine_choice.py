@@ -17,8 +17,9 @@ from asv.machine import Machine, MachineCollection, iter_machine_files
 from asv.results import iter_results_for_machine, iter_results_for_machine_and_hash
 from asv.util import UserError, load_json
 
-from benchmarks.releases import ROOT, BadRelease, GitFailed
+from benchmarks.releases import ROOT, BadRelease
 from benchmarks.support import stand_in
+from benchmarks.support.git import GitFailed
 
 
 def this_computer() -> str:

@@ -21,9 +21,10 @@ from asv.machine import Machine, MachineCollection
 from asv.repo import get_repo
 from asv.util import UserError
 
-from benchmarks.releases import ROOT, TABLE, BadRelease, GitFailed, NoGit, make_tags, read_releases
+from benchmarks.releases import ROOT, TABLE, BadRelease, make_tags, read_releases
 from benchmarks.run_offline import gpu
 from benchmarks.support.evidence import FOLDER
+from benchmarks.support.git import GitFailed, NoGit
 from benchmarks.support.stand_in import package_of
 
 # For the pip that fills asv's environments. A URI, since pip would split a path at its spaces.

@@ -16,9 +16,10 @@ from pathlib import Path
 from asv.publishing import OutputPublisher
 from asv.util import UserError
 
-from benchmarks.releases import ROOT, BadRelease, GitFailed, NoGit, git
+from benchmarks.releases import ROOT, BadRelease
 from benchmarks.results import BadResults
 from benchmarks.site import front_page, vendor
+from benchmarks.support.git import GitFailed, NoGit, git
 
 _FAR = re.compile(r'<(script|link)\b[^>]*\b(src|href)="https?://[^"]*/([^"/]+)"[^>]*>')
 COMMITS = """<!doctype html>
@@ -63,7 +64,7 @@ def commits_page(hashes: list[str], repo: Path = ROOT) -> str:
     """The page that asv's links to a commit lead to: nobody need know where the repository is published.
 
     Raises:
-        benchmarks.releases.GitFailed: A commit is not in this clone.
+        benchmarks.support.git.GitFailed: A commit is not in this clone.
     """
     form = "--format=%H%x09%cs%x09%s"
     known = git(repo, "log", "--no-walk=sorted", form, "--stdin", stdin="\n".join(hashes)) if hashes else ""

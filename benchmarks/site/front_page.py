@@ -16,16 +16,17 @@ from urllib.parse import quote
 
 from benchmarks.ablation import STEPS
 from benchmarks.inputs import WORKLOADS
-from benchmarks.releases import ROOT, GitFailed, git, read_releases
-from benchmarks.results import FAILED, MEASURED, BadResults, CommitResults, Results, Value
+from benchmarks.releases import ROOT, read_releases
+from benchmarks.results import MEASURED, BadResults, CommitResults, Results, Value
 from benchmarks.site import bars
+from benchmarks.site.cells import card, cell, decimal, facts_line, table
 from benchmarks.support.evidence import moment
+from benchmarks.support.git import GitFailed, git
 from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL, best
 from benchmarks.support.verdict import TARGET, Question, judge
 
 TEMPLATE = Path(__file__).with_name("front_page.html")
 FIRST, CLAIMED = "nvidia-h100", "gpu-10k"  # the claim: its machine and its workload
-NONE = '<span class="none">not measured</span>'
 PEERS = "peers.Peers.track_seconds_per_10k"
 # Heading -> the figure of a command, and how it is shown for so many sequences.
 COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
@@ -78,7 +79,7 @@ def page(results_dir: Path, repo: Path = ROOT) -> str:
     machines = sorted(results.machines(), key=lambda name: (name != FIRST, name))
     sections = ["\n".join(_section(repo, results, results_dir, name)) for name in machines]
     if not sections:
-        sections = [_card("<strong>NOT MEASURED</strong>No machine has results yet.", "verdict")]
+        sections = [card("<strong>NOT MEASURED</strong>No machine has results yet.", "verdict")]
     text = TEMPLATE.read_text(encoding="utf-8")
     return Template(text).substitute(body="\n".join(sections))
 
@@ -129,22 +130,20 @@ def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> I
     if commits and commits[-1].commit not in {release.commit for release in known}:
         by_release[commits[-1].commit[:8]] = commits[-1]
     facts = _read_facts(results_dir / machine / "machine.json")
-    yield f'<h2>{escape(machine)}</h2>\n<p class="soft">{_facts(facts)}</p>'
+    yield f'<h2>{escape(machine)}</h2>\n<p class="soft">{facts_line(facts)}</p>'
     word, sentences = verdict(repo, results_dir, machine)
     claim = (
         f"The claim: {TARGET} times as fast as {known[0].tag} or more in embedding "
         f"{WORKLOADS[CLAIMED].sequences('proteins'):,} proteins with the 3B model on one GPU; the whole command, cold."
     )
     text = f"<strong>{word}</strong>" + "".join(f"<p>{_prose(said)}</p>" for said in sentences)
-    yield _card(f'{text}<p class="soft">{escape(claim)}</p>', f"verdict {word.split()[0].lower()}")
+    yield card(f'{text}<p class="soft">{escape(claim)}</p>', f"verdict {word.split()[0].lower()}")
     for workload in WORKLOADS:
         figures = _Figures(machine, workload, by_release)
         if any(figures.are_there(f"commands.{name}.track_wall_seconds", "{workload}", "default") for name in COMMANDS):
             yield from _workload(figures)
             yield f"<h3>Commit by commit ({escape(workload)})</h3>"
-            yield _card(
-                _table(["commit", "date", *(name for name, *_ in HISTORY)], _history(repo, commits, workload), 2)
-            )
+            yield card(table(["commit", "date", *(name for name, *_ in HISTORY)], _history(repo, commits, workload), 2))
 
 
 def in_order(repo: Path, commits: list[CommitResults]) -> list[CommitResults]:
@@ -169,7 +168,7 @@ def _history(repo: Path, commits: list[CommitResults], workload: str) -> Iterato
             day, subject = "", "not in this clone"
         cells = []
         for (name, *_), value in zip(HISTORY, values):
-            text = _cell(value, lambda x, count: decimal(x))
+            text = cell(value, lambda x, count: decimal(x))
             if value.sound:
                 runs = f' <span class="none">{_spread(value)}</span>' if len(value.samples) > 1 else ""
                 worse = value.number > WORSE * best.get(name, value.number)
@@ -193,16 +192,16 @@ def _workload(figures: _Figures) -> Iterator[str]:
             (name, [(tag, found and best(found, key, figures.workload)) for tag, found in figures.by_release.items()])
         )
     yield f"<h3>Whole commands, cold ({workload})</h3>"
-    yield _card(bars.releases(f"Wall seconds of each release's commands, with its best setting {where}", groups))
-    yield _card(_table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
+    yield card(bars.releases(f"Wall seconds of each release's commands, with its best setting {where}", groups))
+    yield card(table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
     yield (
         '<p class="soft">Workers: processes per GPU, the release\'s own number or one. Host memory: of the largest '
         "process. Error: the largest difference from float32: of an embedding, by its length; of a score, as it is.</p>"
     )
     yield f"<h3>What each step is worth, from v1.0's way to v2.0's ({workload})</h3>"
-    yield _card(_steps(figures, f"Seconds for 10,000 proteins, step by step {where}"))
+    yield card(_steps(figures, f"Seconds for 10,000 proteins, step by step {where}"))
     yield f"<h3>Models loaded and warm, other libraries, and before the models ({workload})</h3>"
-    yield _card(_table(["figure", *figures.by_release], _others(figures), words=1))
+    yield card(table(["figure", *figures.by_release], _others(figures), words=1))
 
 
 def _steps(figures: _Figures, title: str) -> str:
@@ -226,37 +225,14 @@ def _commands(figures: _Figures) -> Iterator[list[str]]:
                 continue  # without a GPU there is no such choice
             for release in figures.by_release:
                 values = [figures.value(release, key + figure, "{workload}", workers) for figure, _ in COLUMNS.values()]
-                cells = [_cell(value, form, count) for value, (_, form) in zip(values, COLUMNS.values())]
+                cells = [cell(value, form, count) for value, (_, form) in zip(values, COLUMNS.values())]
                 yield [label, escape(release), workers, *cells]
 
 
 def _others(figures: _Figures) -> Iterator[list[str]]:
     for name, key, params in OTHERS:
-        cells = [_cell(value, lambda x, count: decimal(x)) for value in figures.values(key, *params)]
+        cells = [cell(value, lambda x, count: decimal(x)) for value in figures.values(key, *params)]
         yield [figures.link(key, name), *cells]
-
-
-def decimal(x: float) -> str:
-    return f"{x:,.1f}" if x >= 10 else f"{x:.2f}" if x >= 0.1 else f"{x:.2g}"
-
-
-def _cell(value: Value, form: Callable[[float, int], str], count: int = 0) -> str:
-    if value.status == MEASURED:
-        return form(value.number, count)
-    return "<strong>failed</strong>" if value.status == FAILED else NONE
-
-
-def _table(headers: list[str], rows: Iterator[list[str]], words: int) -> str:
-    """Its first `words` columns are words, the others numbers."""
-    from tabulate import tabulate
-
-    align = ["left"] * words + ["right"] * (len(headers) - words)
-    table = tabulate(rows, headers, tablefmt="unsafehtml", disable_numparse=True, colalign=align)
-    return f'<div class="wide">{table}</div>'
-
-
-def _card(content: str, classes: str = "") -> str:
-    return f'<div class="{f"card {classes}".strip()}">{content}</div>'
 
 
 def _prose(text: str) -> str:
@@ -271,11 +247,3 @@ def _read_facts(path: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise BadResults(f"{path} ({error}): not a file of asv. Restore it, or run `asv machine` again.") from error
     return facts
-
-
-def _facts(facts: dict) -> str:
-    """machine.json in a line: whatever was registered for it."""
-    named = {name: str(value) for name, value in facts.items() if name not in ("machine", "version") and value}
-    if named.get("ram", "").isdigit():  # bytes, as asv finds out by itself
-        named["ram"] = f"{int(named['ram']) / 2**30:.0f} GiB"
-    return " &middot; ".join(f"{escape(name.replace('_', ' '))}: {escape(value)}" for name, value in named.items())

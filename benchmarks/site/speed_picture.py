@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 from benchmarks.inputs import WORKLOADS
-from benchmarks.releases import ROOT, BadRelease, NoGit, read_releases
+from benchmarks.releases import ROOT, BadRelease, read_releases
 from benchmarks.results import BadResults, CommitResults, Results
 from benchmarks.site.front_page import CLAIMED, FIRST
+from benchmarks.support.git import NoGit
 from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL, best
 
 FOLDER = Path("docs/pictures")

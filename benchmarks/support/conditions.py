@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import workloads
-from benchmarks.releases import GitFailed, git, holds, read_releases
+from benchmarks.releases import read_releases
 from benchmarks.support import evidence
+from benchmarks.support.git import GitFailed, git, holds
 
 INPUTS = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}
 MODELS = {"gpu-10k": "esm2_t36_3B_UR50D", "cpu-small": "esm2_t6_8M_UR50D"}

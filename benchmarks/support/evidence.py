@@ -18,8 +18,9 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.releases import ROOT, GitFailed, NoGit, git
+from benchmarks.releases import ROOT
 from benchmarks.results import BadResults, text_of
+from benchmarks.support.git import GitFailed, NoGit, git
 
 FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
 FORMAT = 1
@@ -84,7 +85,7 @@ def committed(repo: Path, commit: str) -> str:
     """The digest that the package has as of a commit.
 
     Raises:
-        benchmarks.releases.GitFailed: git knows no such commit.
+        benchmarks.support.git.GitFailed: git knows no such commit.
     """
     blobs = {}
     for line in git(repo, "ls-tree", "-r", commit, "--", "virnucpro").splitlines():

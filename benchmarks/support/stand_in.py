@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.releases import GitFailed, commit_of, git
+from benchmarks.releases import commit_of
+from benchmarks.support.git import GitFailed, git
 
 # What decides what asv builds of a commit: these as they are, and whether those that setup.py reads are there.
 PACKAGE = ("virnucpro", "setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in")
@@ -50,7 +51,8 @@ def find(repo: Path, revision: str, measured: Iterable[str]) -> Asked | None:
     Returns:
         None: neither it nor one with the same package is among them.
     Raises:
-        benchmarks.releases.GitFailed, BadRelease: There is no such revision, or a release's name is given to another.
+        benchmarks.support.git.GitFailed, benchmarks.releases.BadRelease: There is no such revision, or a release's
+            name is given to another.
     """
     commit = commit_of(repo, revision)
     measured = list(dict.fromkeys(measured))

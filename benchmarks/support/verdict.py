@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.releases import DEEPEN, is_shallow, read_releases
+from benchmarks.releases import read_releases
 from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results
 from benchmarks.support import evidence, pairs, stand_in, validity
+from benchmarks.support.git import DEEPEN, is_shallow
 
 BENCHMARK = "commands.EmbedProteins"
 SECONDS, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
@@ -63,7 +64,7 @@ def judge(question: Question) -> Verdict:
     """
     Raises:
         benchmarks.results.BadResults: Results or evidence cannot be read.
-        benchmarks.releases.GitFailed, BadRelease, NoGit: There is no such revision, or a release's name is given to
+        benchmarks.support.git.GitFailed, BadRelease, NoGit: There is no such revision, or a release's name is given to
             another commit; git cannot run.
     """
     verdict = Verdict(question)

@@ -28,8 +28,9 @@ from validation import WORK, advice, amount, head, judge, machine, proteins, rea
 
 import virnucpro
 from benchmarks import commands, gpu, history, inputs, worktree
-from benchmarks.releases import GitFailed, NoGit, commit_of, git, read_releases
+from benchmarks.releases import commit_of, read_releases
 from benchmarks.results import BadResults, Results
+from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import ABLATION, SIX_MILLION, WATERFALL, breakdown, table
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.utils.decisions import REQUIREMENTS
