@@ -15,11 +15,13 @@ import json
 import os
 import re
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.results import BadResults, rows_of, shown
 from benchmarks.support import evidence
+from benchmarks.support.output import whole_file
 from benchmarks.support.samples import by_evidence, later, per_parameter
 
 MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
@@ -64,16 +66,29 @@ def merge(source: Path, into: Path) -> list[Path]:
         if new["params"]["machine"] != name:
             raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
-        contents[old] = union(read(old), new, old) if old.exists() else new
+        with whole(path):
+            contents[old] = union(read(old), new, old) if old.exists() else new
     for path in sorted(source.glob("evidence/*.jsonl")):
         texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name)
     known = {path.name: path for path in (folder / "evidence").glob("*.jsonl")}
     documents = [json.loads(text) for path, text in texts.items() if path.parent.name == "evidence"]
     documents += [evidence.read(path) for name, path in known.items() if folder / "evidence" / name not in texts]
     documents.sort(key=lambda document: document["begun"])
-    texts |= {path: json.dumps(by_evidence(content, documents)) for path, content in contents.items()}
+    for path, content in contents.items():
+        with whole(source / path.name):
+            texts[path] = json.dumps(by_evidence(content, documents))
     write(folder, texts)
     return list(texts)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Raises CannotMerge where something within it finds that the file is not what this suite writes."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise CannotMerge(f"{path} ({what}): no figures of runs. Restore it, or measure again.") from error
 
 
 def kept_evidence(path: Path, place: Path) -> str:
@@ -91,8 +106,6 @@ def kept_evidence(path: Path, place: Path) -> str:
 
 def write(folder: Path, texts: dict[Path, str]) -> None:
     """Write all files or none."""
-    from virnucpro.files import whole_file
-
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,8 +170,8 @@ def check(content: dict, name: str) -> None:
         content["durations"].items()
         for row in rows.values():
             per_parameter(row)
-        if not name.startswith(f"{content['commit_hash'][:8]}-"):
-            raise ValueError(f"it is of commit {content['commit_hash'][:8]}, which its name has to begin with")
+        if name != (wanted := f"{content['commit_hash'][:8]}-{content['env_name']}.json"):
+            raise ValueError(f"by its commit and environment its name is {shown(wanted)}")
 
 
 def require_same(old: dict, new: dict, keys: list[str] | tuple[str, ...], path: Path) -> None:
@@ -199,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.pipes import outlive_readers
+    from benchmarks.support.output import outlive_readers
 
     outlive_readers()
     sys.exit(main())

@@ -74,7 +74,8 @@ def x(row: list) -> dict:
         ("benchmarks.json", {"x": 1}, "'x' is no description of a benchmark"),
         (NAME, b'{"version": 2}', "it has no entry 'commit_hash'"),
         (NAME, {"commit_hash": "../../x"}, "commit_hash is '../../x'"),
-        (NAME, {"commit_hash": "0" * 40}, "it is of commit 00000000, which its name has to begin with"),
+        (NAME, {"commit_hash": "0" * 40}, "by its commit and environment its name is '00000000-host.json'"),
+            (NAME, {"env_name": "../x"}, "by its commit and environment its name is 'c0ffee00-../x.json'"),
         (NAME, {"date": "now"}, "date is 'now', not of type int"),
         (NAME, {"params": {}}, "it has no entry 'machine'"),
         (NAME, {"params": {"machine": ["toy"]}}, "is of machine ['toy']"),
@@ -189,6 +190,35 @@ def test_two_runs_with_one_error_are_two(tmp_path):
     assert cells["commands.EmbedProteins.track_wall_seconds"]["result"][0] == 15.5
 
 
+def test_the_committed_results_merge_with_themselves(tmp_path):
+    """Benchmarks of one set of parameters, of two, and of none."""
+    source, into = tmp_path / "nvidia-h100", tmp_path / "results"
+    shutil.copytree(ROOT / "results" / "nvidia-h100", source)
+    shutil.copy(ROOT / "results" / "benchmarks.json", source)
+    for _ in range(2):
+        assert main([str(source), "--into", str(into)]) == 0
+        for path in source.rglob("*.json*"):
+            place = into if path.name == "benchmarks.json" else into / "nvidia-h100"
+            merged = json.loads((place / path.relative_to(source)).read_text())
+            assert json.dumps(merged, sort_keys=True) == json.dumps(json.loads(path.read_text()), sort_keys=True)
+
+
+@pytest.mark.parametrize("change", [{"samples": [[10**400]]}, {"samples": [["10"]]}])
+def test_figures_that_are_none_are_refused(tmp_path, capsys, change):
+    repo, source = tmp_path / "repo", tmp_path / "from"
+    commit = toy_suite.make(repo)["v1.0"]
+    toy_suite.turns(repo, "toy", [(commit, "default", 10.0)])
+    shutil.move(repo / "results" / "toy", source)
+    shutil.copy(repo / "results" / "benchmarks.json", source)
+    (path,) = source.glob(f"{commit[:8]}-*.json")
+    whole = json.loads(path.read_text())
+    row = whole["results"]["commands.EmbedProteins.track_wall_seconds"]
+    for name, value in change.items():
+        row[whole["result_columns"].index(name)] = [*value, *[None] * 3]
+    path.write_text(json.dumps(whole))
+    assert_refused(tmp_path, capsys, path.name)
+
+
 @pytest.mark.parametrize("content, said", [
     ("[", "not evidence of a run"), ('{"format": 9}', "not evidence of a run"), ("[]", "not evidence of a run"),
 ])  # fmt: skip
@@ -219,7 +249,7 @@ def test_where_nothing_can_be_written_nothing_is(tmp_path, capsys, place):
 
 def test_a_full_disk_leaves_nothing_half_merged(tmp_path):
     """Of three files the last does not fit."""
-    large = json.dumps(RESULTS | {"env_name": "e" * 100_000})
+    large = json.dumps(RESULTS | {"durations": {"d" * 100_000: 1.0}})
     (returned(tmp_path / "from") / NAME).write_text(large)
     into = tmp_path / "results"
     done = subprocess.run(

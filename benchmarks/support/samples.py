@@ -48,7 +48,7 @@ def add_samples(row: dict, old: dict, count: int) -> None:
     came back has those of its call before, too: what both have counts once."""
     for index, before in enumerate(old.get("samples") or []):
         now = (row.get("samples") or [None] * count)[index]
-        if before and now:
+        if before and now and (Counter(before) - Counter(now)):
             set_samples(row, index, before + list((Counter(now) - Counter(before)).elements()))
 
 
@@ -68,14 +68,13 @@ def by_evidence(content: dict, documents: list[dict]) -> dict:
     for key, cells in content["results"].items():
         benchmark, figure = key.rsplit(".track_", 1) if ".track_" in key else (key, "")
         row = dict(zip(columns, [*cells, *[None] * (len(columns) - len(cells))]))
-        if figure not in FIGURES or not row.get("samples"):
-            continue
+        if figure not in FIGURES or not row.get("samples") or len(row["params"]) != 2:
+            continue  # of no command with evidence
         for index, (workload, workers) in enumerate(itertools.product(*row["params"])):
-            wanted = (content["commit_hash"], content["env_name"], benchmark, row["version"], workload, workers)
+            wanted = (content["commit_hash"], content["env_name"], benchmark, row.get("version"), workload, workers)
             found = [run.get(FIGURES[figure]) for run in documents if place(run) == wanted]
-            if row["samples"][index] and set(map(float, row["samples"][index])) <= {
-                float(x) for x in found if x is not None
-            }:
+            there, known = row["samples"][index] or [], [float(x) for x in found if x is not None]
+            if there and set(map(float, there)) <= {*known} and sorted(there) != sorted(known):
                 set_samples(row, index, found)
         values = [row[column] for column in columns]
         while values and values[-1] is None:
