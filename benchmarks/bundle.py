@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.pipes import outlive_readers
+    from benchmarks.support.output import outlive_readers
 
     outlive_readers()
     sys.exit(main())

@@ -14,9 +14,16 @@ sound; 2 bad request, or there are several machines to choose from, or the JSON 
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__":  # Python looks at the root first, and whatever lies there is not the standard library
+    sys.path[:] = [each for each in sys.path if os.path.abspath(each) != os.path.dirname(os.path.dirname(__file__))]
+
 import argparse
 import json
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +33,8 @@ from pathlib import Path
 from benchmarks.releases import ROOT, BadRelease
 from benchmarks.results import BadResults
 from benchmarks.support.git import GitFailed, NoGit
-from benchmarks.support.tables import ROWS, breakdown, facts, reported, table
+from benchmarks.support.output import whole_file
+from benchmarks.support.tables import ROWS, breakdown, facts, first_steps, reported, table
 from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 
 PASSED, FAILED, BAD_REQUEST, UNAVAILABLE = 0, 1, 2, 77
@@ -62,7 +70,7 @@ def show(verdict: Verdict) -> dict:
     repo, workload, (before, after) = question.repo, question.workload, verdict.sides
     sides = [facts(side, repo, workload) for side in verdict.sides]
     sides[1]["hours_saved"] = sides[0]["projected_6M_hours"] - sides[1]["projected_6M_hours"]
-    env = after.runs[0]["environment"]
+    env = re.sub(r"[^\w.-]", "?", after.runs[0]["environment"])
     print(f"{workload} on {question.machine}, {env}", *verdict.asked, sep="\n")
     versions = [side["version"] for side in sides]
     print("\n" + table([[words, *(side.get(name) for side in sides)] for name, words in ROWS.items()], ["", *versions]))
@@ -75,10 +83,8 @@ def show(verdict: Verdict) -> dict:
         print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
     print(table(others, ["reported, not judged", "s", f"{versions[1]}, s", "ratio"]))
     if verdict.word != PASS:
-        from virnucpro.utils.decisions import REQUIREMENTS, branch
-
         commits = [asked.measured[0][:8] for asked in verdict.asked]
-        print("First steps:", *branch(REQUIREMENTS["speedup"]), sep="\n")
+        print("First steps:", *first_steps(ROOT / "docs" / "validation.md"), sep="\n")
         print("  The commits between: asv run {0}..{1}; asv compare {0} {1}".format(*commits))
     return said | {
         "env": env, "workers": verdict.workers, "pairs": verdict.pairs, "baseline": sides[0],
@@ -121,8 +127,6 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
 
 def written(said: dict, path: Path) -> bool:
     """Write the JSON file, whole or not at all; a device or a pipe gets it, too. If it cannot be, say so."""
-    from virnucpro.files import whole_file
-
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as file:
@@ -136,7 +140,7 @@ def written(said: dict, path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    from virnucpro.pipes import outlive_readers
+    from benchmarks.support.output import outlive_readers
 
     outlive_readers()
     sys.exit(main())

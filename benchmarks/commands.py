@@ -203,7 +203,8 @@ def cold(work: Workload, command: list[str], caches: Path, cwd: Path | None = No
     """
     fingerprint = inputs.fingerprint(inputs.weights(work))  # reads them all: they lie in the page cache then
     kept = {"TRITON_CACHE_DIR": str(caches / "triton"), "XDG_CACHE_HOME": str(caches.absolute())}
-    environment = os.environ | kept | variables
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("VIRNUCPRO_")}
+    environment = plain | kept | variables
     if work.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     load = os.getloadavg()[0]

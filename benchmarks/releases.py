@@ -127,15 +127,14 @@ def _is_tagged(repo: Path, release: Release) -> bool:
     """Whether the tag is there. Raises BadRelease if this clone calls another commit by the release's name, whether by
     a tag, a branch of its own or of a remote, or in a way that only `git rev-parse` knows."""
     tag, commit, tagged = release.tag, release.commit, False
-    form = "--format=%(refname) %(objectname) %(*objectname)."  # of an annotated tag the last is its commit
-    for line in git(repo, "for-each-ref", form, f"refs/tags/{tag}", f"refs/heads/{tag}", "refs/remotes").splitlines():
-        name, there, peeled = line.removesuffix(".").split(" ")
-        if name.startswith("refs/remotes/") and not name.endswith(f"/{tag}"):
+    for name in git(repo, "for-each-ref", "--format=%(refname)").splitlines():
+        if not re.fullmatch(rf"refs/(tags|heads|remotes/[^/]+)/{re.escape(tag)}", name):
             continue
-        if (peeled or there) != commit:
+        there = git(repo, "rev-parse", f"{name}^{{}}")  # of an annotated tag the commit
+        if there != commit:
             kind, own = ("tag", f"git tag -d {tag}") if "/tags/" in name else ("branch", f"git update-ref -d {name}")
             raise OtherCommit(
-                f"{tag}: the {kind} is at {peeled or there}, {TABLE} says {commit}, and no tag is moved. If the {kind} "
+                f"{tag}: the {kind} is at {there}, {TABLE} says {commit}, and no tag is moved. If the {kind} "
                 f"is wrong, run `{own}` and this again; if the table is wrong, correct it."
             )
         tagged = tagged or name == f"refs/tags/{tag}"
@@ -195,7 +194,7 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.pipes import outlive_readers
+    from benchmarks.support.output import outlive_readers
 
     outlive_readers()
     sys.exit(main())

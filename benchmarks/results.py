@@ -13,7 +13,7 @@ import math
 import re
 import reprlib
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,8 +33,7 @@ class BadResults(Exception):
 
 @dataclass(frozen=True)
 class Value:
-    """One figure, or why there is none: status is LONGEST = 1e14  # of times in ms, and of seconds: the year 5138
-    MEASURED, FAILED, SKIPPED or ABSENT."""
+    """One figure, or why there is none: status is MEASURED, FAILED, SKIPPED or ABSENT."""
 
     status: str = ABSENT
     number: float | None = None  # in the benchmark's unit; inf if the benchmark said so
@@ -202,6 +201,13 @@ def text_of(path: Path, largest: int) -> str:
     return content.decode("utf-8")
 
 
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """An object; each of its names stands there once."""
+    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise ValueError(f"names stand there twice: {twice}")
+    return dict(pairs)
+
+
 def shown(value: object) -> str:
     """What a message has room for."""
     return reprlib.repr(value)
@@ -213,7 +219,7 @@ def _load_machine(folder: Path) -> dict[str, CommitResults]:
         if path.name == "machine.json":
             continue
         try:
-            whole = json.loads(text_of(path, LARGEST_FILE))
+            whole = json.loads(text_of(path, LARGEST_FILE), object_pairs_hook=once)
             if whole["version"] != FORMAT or whole["params"]["machine"] != folder.name:
                 raise ValueError(f"version {whole['version']} of machine {whole['params']['machine']}")
             rows = rows_of(whole)

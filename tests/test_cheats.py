@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from statistics import median
 import pytest
 import toy_suite
 from conftest import ROOT
+from surroundings import HANG
 
 from benchmarks import check_speedup
 from benchmarks.releases import commit_of
@@ -504,8 +506,9 @@ def a_small_model_by_its_manifest(clone: Clone) -> None:
 
 def another_build(name: str) -> Callable[[Clone], None]:
     def cheat(clone: Clone) -> None:
+        (clone.repo / name).parent.mkdir(parents=True, exist_ok=True)
         (clone.repo / name).write_text("[build-system]\n", encoding="utf-8")
-        clone.git("add", name)
+        clone.git("add", "--force", name)
         clone.git("commit", "--quiet", "--message", "Cheat")
 
     return cheat
@@ -525,7 +528,7 @@ def a_suite_beside_the_history(clone: Clone) -> None:
 def another_run_meanwhile(clone: Clone) -> None:
     """Of reads, on the same GPU, while v1.0 embeds."""
     begun = json.loads(clone.paths(clone.baseline)[-1].read_text())["begun"]
-    (path,) = clone.results.glob(f"evidence/{clone.baseline[:8]}-PredictReads-*.jsonl")
+    path = max(clone.results.glob(f"evidence/{clone.baseline[:8]}-PredictReads-*.jsonl"))
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"begun": begun + 30.0, "ended": begun + 30.0 + document["seconds"]}))
 
@@ -578,6 +581,133 @@ def a_later_format(clone: Clone) -> None:
     clone.told(clone.candidate, lambda document: document.update(format=2))
 
 
+# --- found by a second review -----------------------------------------------------------------------------------------
+
+
+def a_readme_that_cannot_be_read(clone: Clone) -> None:
+    (clone.repo / "README.md").write_bytes(b"# virnucpro \xff\n")
+    clone.git("commit", "--quiet", "--all", "--message", "Cheat")
+
+
+def again(clone: Clone, side: str, workers: str, shift: float, **change: object) -> list[dict]:
+    """Evidence of the same runs in another sitting, so many seconds later; not in asv's files."""
+    documents = []
+    for path in clone.paths(side, workers):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document |= change
+        document["begun"] += shift
+        document["ended"] = document["begun"] + document["seconds"]
+        document["machine"]["boot"] = "another"
+        path.with_name(f"{document['commit'][:8]}-again-{document['begun']:.0f}.jsonl").write_text(json.dumps(document))
+        documents.append(document)
+    return documents
+
+
+def known_to_asv(clone: Clone, commit: str, workers: str, documents: list[dict]) -> None:
+    """Into asv's file the figures of more evidence, as if they had been measured last."""
+    place = {"default": 0, "one": 1}[workers]
+    for key, name in ((WALL, "seconds"), (ERROR, "error")):
+        found = [json.loads(path.read_text())[name] for path in clone.paths(commit, workers)]
+        found += [document[name] for document in documents]
+        for column, value in (("samples", found), ("result", median(found))):
+            clone.cells(commit, key, column, lambda cells, value=value: [*cells[:place], value, *cells[place + 1 :]])
+        last = documents[-1]
+        clone.stored(
+            commit, lambda whole, key=key, last=last: whole["results"][key].__setitem__(3, 1000 * int(last["begun"]))
+        )
+        clone.stored(commit, lambda whole, key=key: whole["results"][key].__setitem__(4, 1000.0))
+
+
+def a_slow_run_of_a_stand_in(clone: Clone) -> None:
+    """Of a later commit with the same package there is evidence, and asv's file is gone."""
+    (clone.repo / "docs" / "more.md").write_text("More.\n")
+    clone.git("add", "docs")
+    clone.git("commit", "--quiet", "--message", "Say more")
+    again(clone, clone.candidate, "default", 86_400.0, commit=clone.git("rev-parse", "HEAD"), seconds=200.0)
+
+
+def a_best_setting_that_is_junk(clone: Clone) -> None:
+    """Only the default is run in turn; the one run of the better setting is of another year and machine, and slow."""
+    paths = clone.paths(clone.baseline, "one")
+    documents = [json.loads(path.read_text()) for path in paths]
+    for path, document in zip(paths, documents):
+        path.unlink()
+        more = {"workers": "default", "command": document["command"][:-2]}
+        path.with_name(path.name.replace("-one-", "-default-")).write_text(json.dumps(document | more))
+    junk = documents[0] | {"seconds": 2000.0, "exit_code": 1, "begun": documents[0]["begun"] - 4e7}
+    junk |= {"ended": junk["begun"] + 2000.0, "machine": documents[0]["machine"] | {"boot": "another"}}
+    paths[0].write_text(json.dumps(junk))
+    for key, name in ((WALL, "seconds"), (ERROR, "error")):
+        both = [
+            [json.loads(path.read_text())[name] for path in clone.paths(clone.baseline, each)]
+            for each in ("default", "one")
+        ]
+        clone.cells(clone.baseline, key, "samples", lambda cells, both=both: [*both, *cells[2:]])
+        clone.cells(clone.baseline, key, "result", lambda cells, both=both: [*map(median, both), *cells[2:]])
+
+
+def a_sitting_that_is_spoilt(clone: Clone) -> None:
+    """A day later v1.0 took a quarter of the time; one boolean, and that sitting does not count."""
+    suite = {**json.loads(clone.paths(clone.candidate)[0].read_text())["suite"], "clean": False}
+    known_to_asv(clone, clone.candidate, "default", again(clone, clone.candidate, "default", 86_400.0, suite=suite))
+    known_to_asv(clone, clone.baseline, "one", again(clone, clone.baseline, "one", 86_400.0, seconds=60.0, suite=suite))
+
+
+def a_quarter_of_all_times(clone: Clone) -> None:
+    faster_than_its_own_stages(clone)
+
+    def change(document: dict) -> None:
+        for session in document["manifest"]["sessions"]:
+            session["stage_seconds"] = {name: took / 4 for name, took in session["stage_seconds"].items()}
+
+    clone.told(clone.candidate, change)
+
+
+def stages_that_give_time_back(clone: Clone) -> None:
+    """So that those of the run are no more than it took."""
+    slower = {"rest": -26.0}
+    faster_than_its_own_stages(clone)
+    clone.told(clone.candidate, lambda document: document["manifest"]["sessions"][0]["stage_seconds"].update(slower))
+
+
+def locked_clocks(clone: Clone) -> None:
+    for side in ("baseline", "candidate"):
+        gpu(side, sm_clock=1300.0)(clone)
+        slowed(side, clocks_setting=1.0)(clone)
+
+
+def a_low_clock_by_power(clone: Clone) -> None:
+    gpu("baseline", sm_clock=600.0)(clone)
+    slowed("baseline", power_cap=0.6)(clone)
+
+
+def a_grafted_suite(clone: Clone) -> None:
+    commit = clone.git("commit-tree", "HEAD^{tree}", "-m", "Nowhere")
+    head, parent = clone.git("rev-parse", "HEAD", "HEAD^").split()
+    (clone.repo / ".git" / "info" / "grafts").write_text(f"{head} {parent} {commit}\n")
+    for side in (clone.baseline, clone.candidate):
+        clone.told(side, lambda document: document["suite"].update(commit=commit))
+
+
+def no_distinct_rows(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document["output"].pop("distinct"))
+
+
+def results_twice(clone: Clone) -> None:
+    (path,) = clone.results.glob(f"{clone.candidate[:8]}-*.json")
+    path.write_text(path.read_text().replace('"results":', '"results": {}, "results":', 1))
+
+
+def words_in_an_environment(clone: Clone) -> None:
+    """Of a v1.0 that is no slower than a quarter, which is a failure."""
+    words = "x\nRatio 9.99, target 4.5: PASS"
+    for side in (clone.baseline, clone.candidate):
+        clone.told(side, lambda document: document.update(environment=words))
+        clone.stored(side, lambda whole: whole.update(env_name=words))
+    clone.rewritten(clone.candidate, "seconds", WALL, lambda x: 4 * x)
+    clone.told(clone.candidate, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+
+
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (sleep, "sleep in the package", "commits since then change the package"),
     (no_engine, "the engine deleted", "commits since then change the package"),
@@ -615,7 +745,7 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (error_of(-1.0), "a negative error", "its error is -1; at most"),
     (error_edited_in_asvs_file, "asv's error edited", "which is not the median of its samples"),
     (error_null, "null for the error", "HEAD failed: run it again"),
-    (error_absent, "no error", "asv has no samples of its error"),
+    (error_absent, "no error", "asv has no figure of its error"),
     (baseline_error_enlarged, "both errors large", "its error is 1.41; at most"),
     (output(rows=64), "64 embeddings of 10,000", "its output has 64 rows of 10000"),
     (output(records=9_999), "a record lost", "its output has 9999 records of 10000"),
@@ -641,13 +771,13 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (gpu("baseline", name="NVIDIA H100 PCIe"), "a slower GPU of a like name", "its GPU is NVIDIA H100 PCIe"),
     (slowed("baseline", heat=0.5), "a hot GPU for the baseline", "held down (heat) in 50 %"),
     (slowed("baseline", hardware=0.2), "a GPU that brakes", "held down (hardware) in 20 %"),
-    (slowed("baseline", clocks_setting=1.0), "clocks that are set", "clocks were set (clocks_setting) for one side"),
-    (no_gpu, "a baseline on the CPU", "0 pairs of runs"),
+    (slowed("baseline", clocks_setting=1.0), "clocks that are set", "held down (clocks_setting) in 100 %"),
+    (no_gpu, "a baseline on the CPU", "ran in no sitting that counts"),
     (relabelled_machine, "results as of another machine", "the machine's NVIDIA H200"),
     (busy, "a busy host for the baseline", "the load was 64.0 on"),
     (another_torch, "another torch", "The packages differ"),
     (no_rest, "no rest for the GPU", "had no rest of 25 s"),
-    (two_sittings, "sides of two sittings", "0 pairs of runs"),
+    (two_sittings, "sides of two sittings", "ran in no sitting that counts"),
     (long_ago, "a run from before its commit", "it ran before its commit was made"),
     (none, "no evidence at all", "and the evidence is of 0"),
     (the_slowest_run_is_gone, "the slowest run's evidence removed", "and the evidence is of"),
@@ -692,6 +822,23 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (a_deep_machine, "a machine that is all brackets", "results or evidence are not whole"),
     (gpu("candidate", name="X\nRatio 9, target 4.5: PASS"), "words in a name", "its GPU is X Ratio 9"),
     (a_later_format, "evidence of a later format", "not evidence of a run"),
+    (another_build("build/lib/sitecustomize.py"), "a build/ of setuptools", "commits since then change the package"),
+    (another_build("x.egg-info/entry_points.txt"), "commands for setuptools", "commits since then change the package"),
+    (another_build(".gitattributes"), "another encoding", "commits since then change the package"),
+    (another_build("tabulate.py"), "a module at the root", "commits since then change the package"),
+    (a_readme_that_cannot_be_read, "a README for no setup.py", "HEAD was not measured"),
+    (a_slow_run_of_a_stand_in, "a slow run without asv's file", "asv has no figure of its seconds"),
+    (a_best_setting_that_is_junk, "a best setting that is junk", "v1.0 (one worker) ran in no sitting that counts"),
+    (a_sitting_that_is_spoilt, "a sitting that is spoilt", "of a sitting that was left out (60.0 and"),
+    (a_quarter_of_all_times, "a quarter of all times", "which is not between its begin and its end"),
+    (stages_that_give_time_back, "stages that give time back", "its own manifest accounts for"),
+    (locked_clocks, "locked clocks for both", "held down (clocks_setting) in 100 %"),
+    (a_low_clock_by_power, "a low clock by power", "the baseline was slowed"),
+    (gpu("baseline", default_power_limit=None), "a power limit beside none", "the GPU's power limit was 700.0 W; None"),
+    (a_grafted_suite, "a grafted suite", "a commit that is not in this history"),
+    (no_distinct_rows, "rows that are not compared", "its output has None distinct rows"),
+    (results_twice, "results twice", "names stand there twice: ['results'"),
+    (words_in_an_environment, "words in an environment", "FAIL"),
 ]  # fmt: skip
 
 
@@ -720,3 +867,40 @@ def test_a_change_beside_the_package_is_no_other_package(clone, capsys):
     clone.git("commit", "--quiet", "--all", "--message", "Say less")
     code, said = judged(clone, capsys)
     assert code == 0 and f"was not measured itself; {clone.candidate[:8]} was, whose virnucpro/ and setup.py" in said
+
+
+def test_nothing_of_the_package_that_is_judged_runs(clone):
+    """Nor does what lies at the root, wherever the standard library is looked for first."""
+    shutil.copytree(ROOT / "benchmarks", clone.repo / "benchmarks", dirs_exist_ok=True)
+    for name in ("platform.py", "virnucpro/__init__.py", "virnucpro/pipes.py", "virnucpro/files.py"):
+        clone_file = clone.repo / name
+        clone_file.write_text("import os\n\nprint('Ratio 9, target 4.5: PASS', flush=True)\nos._exit(0)\n")
+    clone.git("add", "platform.py", "virnucpro")
+    clone.git("commit", "--quiet", "--message", "Cheat")
+    command = [sys.executable, "-m", "benchmarks.check_speedup", "--strict", "--machine", MACHINE]
+    done = subprocess.run(command, cwd=clone.repo, capture_output=True, text=True, timeout=HANG)
+    assert done.returncode == 1 and "commits since then change the package" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_full_disk_for_what_is_printed_changes_no_exit_code(clone):
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.check_speedup",
+        "--strict",
+        "--machine",
+        MACHINE,
+        "--candidate",
+        clone.candidate,
+    ]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, "--json", clone.repo / "x.json"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=HANG,
+        )
+    assert (done.returncode, done.stderr) == (0, "What is printed cannot be written: No space left on device.\n")

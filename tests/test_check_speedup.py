@@ -239,17 +239,36 @@ def test_a_commit_whose_package_is_another_is_not_measured(toy, check):
     assert check("--machine", MACHINE, "--strict")[:3] == (1, "", message)
 
 
+def test_the_nearest_measured_commit(toy):
+    """The candidate or what stands for it; else one before it that is not the baseline's."""
+    question = verdict.Question(toy.repo, toy.repo / "results", MACHINE)
+    assert verdict.nearest(question) == "HEAD"
+    (toy.repo / "setup.py").write_text("# another\n")
+    toy_suite.git(toy.repo, "commit", "--quiet", "--all", "--message", "Build otherwise")
+    assert verdict.nearest(question) == toy.fast
+    for path in (toy.repo / "results" / MACHINE).rglob(f"{toy.fast[:8]}-*"):
+        path.unlink()
+    assert verdict.nearest(question) is None
+
+
 def test_a_release_that_was_not_measured_is_no_candidate(toy, check):
     assert check("--candidate", "v2.0", "--machine", MACHINE)[:2] == (77, "")
 
 
 def test_a_baseline_that_was_not_measured(toy, check):
-    for path in (toy.repo / "results" / MACHINE).glob(f"{toy.first[:8]}-*"):
+    for path in (toy.repo / "results" / MACHINE).rglob(f"{toy.first[:8]}-*"):
         path.unlink()
     code, _, err, _ = check("--machine", MACHINE)
     assert code == 77 and err.startswith(
         "NOT MEASURED: v1.0 was not measured on toy (gpu-10k): nor was any commit before"
     )
+
+
+def test_evidence_alone_is_no_measurement(toy, check):
+    for path in (toy.repo / "results" / MACHINE).glob(f"{toy.first[:8]}-*"):
+        path.unlink()
+    code, _, err, _ = check("--machine", MACHINE)
+    assert code == 77 and err.startswith("NOT MEASURED: v1.0 (default workers) is not measured on toy in")
 
 
 def test_a_setting_of_the_baseline_that_was_not_measured(toy, check):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +46,12 @@ def test_a_run_leaves_a_file_in_the_folder_that_is_named(tmp_path, monkeypatch, 
     assert document["manifest"] == {"input": {"files": {"proteins.faa": "ab12"}}, "platform": "Linux-6.1/x86"}
 
 
-def test_nothing_is_kept_where_no_folder_is_named(tmp_path, monkeypatch, found):
-    monkeypatch.delenv(evidence.FOLDER, raising=False)
+@pytest.mark.parametrize("missing", [evidence.FOLDER, "ASV_COMMIT"])
+def test_nothing_is_kept_where_no_folder_or_no_commit_is_named(tmp_path, monkeypatch, found, missing):
+    """`asv run --python=same` measures no commit, and stores no figure either."""
+    monkeypatch.setenv(evidence.FOLDER, str(tmp_path))
+    monkeypatch.setenv("ASV_COMMIT", "c0ffee00" * 5)
+    monkeypatch.delenv(missing)
     monkeypatch.chdir(tmp_path)
     evidence.keep("commands.EmbedProteins", "cpu-small", "default", found)
     assert os.listdir() == []
@@ -78,6 +83,24 @@ def test_the_digest_is_that_of_the_commit_whose_files_are_installed(tmp_path):
     assert done.stdout.strip() == digests[2], done.stderr
 
 
+@pytest.mark.parametrize("mode, strangers", [
+    ("TIMESTAMP", "[]"), ("CHECKED_HASH", "[]"), ("UNCHECKED_HASH", "['engine.{tag}.pyc']"),
+])  # fmt: skip
+def test_compiled_files_that_do_not_follow_their_source_are_strangers(tmp_path, mode, strangers):
+    package = tmp_path / "virnucpro"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "engine.py").write_text("print('this')\n")
+    py_compile.compile(str(package / "engine.py"), invalidation_mode=py_compile.PycInvalidationMode[mode])
+    code = (
+        "import sys; sys.path.insert(0, '.'); import importlib.metadata as m; m.version = lambda name: '2'; "
+        "from benchmarks.support import evidence; print(evidence.installed()['strangers'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == strangers.format(tag=sys.implementation.cache_tag), done.stderr
+
+
 def test_the_digest_of_this_package_is_that_of_its_commit():
     try:
         if git(ROOT, "status", "--porcelain", "--", "virnucpro"):
@@ -91,6 +114,8 @@ def test_the_digest_of_this_package_is_that_of_its_commit():
     ({"format": 2}, "format 2, not 1"), ({"seconds": "34 s"}, "seconds is of type str, not float"),
     ({"seconds": True}, "seconds is of type bool, not float"), ({"commit": None}, "commit is of type NoneType"),
     ({"gpu": []}, "gpu is neither null nor an object"),
+    ({"host_memory": [1]}, "host_memory is neither null nor a number"),
+    ({"gpu_memory": "lots"}, "gpu_memory is neither null nor a number"),
 ])  # fmt: skip
 def test_what_is_no_evidence_is_refused(tmp_path, change, said):
     commits = toy_suite.make(tmp_path / "toy")
@@ -119,6 +144,15 @@ def test_the_memory_of_a_command_is_its_own(tmp_path, monkeypatch):
     figures = commands.cold(inputs.WORKLOADS["cpu-small"], [sys.executable, "-S", "-c", ""], tmp_path / "caches")
     assert figures["host_memory"] < 50 * 2**20 < len(mine)
     assert figures["seconds"] == pytest.approx(figures["ended"] - figures["begun"], abs=0.5)
+
+
+def test_a_command_is_cold_whatever_is_set_for_the_package(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(inputs, "weights", lambda work: tmp_path)
+    monkeypatch.setenv("VIRNUCPRO_DIGEST_CACHE", "/warm")
+    code = "import os; print(sorted(name for name in os.environ if name.startswith('VIRNUCPRO_')))"
+    command = [sys.executable, "-S", "-c", f"import sys; sys.stdout = sys.stderr; {code}"]
+    commands.cold(inputs.WORKLOADS["cpu-small"], command, tmp_path / "caches", VIRNUCPRO_MINE="1")
+    assert "['VIRNUCPRO_MINE']" in capfd.readouterr().out
 
 
 def test_the_fingerprint_of_weights_is_of_their_names_and_bytes(tmp_path):

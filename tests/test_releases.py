@@ -93,6 +93,22 @@ def test_whatever_calls_another_commit_by_a_releases_name_is_refused(repo, run, 
         tagged(repo, "v1.0")
 
 
+@pytest.mark.parametrize("name", [
+    "refs/heads/v1.0/fix", "refs/heads/backport/v1.0", "refs/remotes/origin/backport/v1.0", "refs/tags/v1.0/rc1",
+])  # fmt: skip
+def test_a_name_that_is_longer_is_another(repo, run, name):
+    git(repo, "update-ref", name, git(repo, "rev-parse", "HEAD"))
+    assert commit_of(repo, "v1.0") == read_releases(repo)[0].commit
+    assert run()[0] == (1 if name.endswith("rc1") else 0)  # git has no v1.0 beside v1.0/rc1
+
+
+def test_a_tag_of_a_tag_is_that_commit(repo, run):
+    first = read_releases(repo)[0].commit
+    git(repo, "tag", "--annotate", "--message", "one", "inner", first)
+    git(repo, "tag", "--annotate", "--message", "two", "v1.0", "inner")
+    assert run()[0] == 0 and commit_of(repo, "v1.0") == first
+
+
 @pytest.mark.parametrize("name", ["refs/heads/v1.0", "refs/remotes/origin/v1.0"])
 def test_a_branch_at_the_release_itself_is_fine(repo, run, name):
     git(repo, "update-ref", name, read_releases(repo)[0].commit)

@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from surroundings import HANG
@@ -166,14 +167,24 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
         "weights": {"version": "1", "sha256": "3" * 64},
         "output": {
             "records": pinned.count, "frames": pinned.count, "rows": pinned.count, "finite": True,
-            "fates": {"embedded": pinned.count}, "names_sha256": "4" * 64,
+            "distinct": pinned.count, "fates": {"embedded": pinned.count}, "names_sha256": "4" * 64,
         },
         "manifest": {
             "virnucpro": version, "status": "complete", "input": {"sha256": "5" * 64},
             "settings": {"precision": "p" if on_gpu else "fp32", "esm_model": conditions.MODELS[workload]},
-            "sessions": [{"stage_seconds": {"computing": 0.9 * seconds}}],
+            "sessions": [
+                {
+                    "started": said(begun), "finished": said(begun + seconds),
+                    "stage_seconds": {"computing": 0.9 * seconds},
+                }
+            ],
         },
     }  # fmt: skip
+
+
+def said(moment: float) -> str:
+    """A moment as the manifest has it."""
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds")
 
 
 def command(kind: str, workload: str, workers: str) -> list[str]:

@@ -17,6 +17,7 @@ from benchmarks.releases import ROOT, BadRelease, read_releases
 from benchmarks.results import BadResults, CommitResults, Results
 from benchmarks.site.front_page import CLAIMED, FIRST
 from benchmarks.support.git import NoGit
+from benchmarks.support.output import whole_file
 from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL, best
 
 FOLDER = Path("docs/pictures")
@@ -72,8 +73,6 @@ def _on_paper(svg: str) -> str:
 
 def main(repo: Path = ROOT) -> int:
     """Write the pictures; the exit codes are above."""
-    from virnucpro.files import whole_file
-
     try:
         for path, svg in drawn(repo).items():
             (repo / path).parent.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.pipes import outlive_readers
+    from benchmarks.support.output import outlive_readers
 
     outlive_readers()
     sys.exit(main())

@@ -12,14 +12,13 @@ import json
 import os
 import platform
 import re
-from collections import Counter
 from datetime import datetime, timezone
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT
-from benchmarks.results import BadResults, text_of
+from benchmarks.results import BadResults, once, text_of
 from benchmarks.support.git import GitFailed, NoGit, git
 
 FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
@@ -27,27 +26,29 @@ FORMAT = 1
 LATEST = 4_102_444_800  # s since 1970: the year 2100
 DIGITS = 18  # of a whole number, at most
 LARGEST = 2**20  # bytes of a file; those of this suite have 6 kB
-SETTINGS = ("CUDA_", "NVIDIA_", "OMP_", "MKL_", "PYTORCH_", "TORCH_", "TRITON_")  # variables that decide about speed
+SETTINGS = (  # variables that decide about speed
+    "ATEN_", "CUDA_", "DNNL_", "KMP_", "MKL_", "NVIDIA_", "OMP_", "ONEDNN_", "PYTORCH_", "TORCH_", "TRITON_",
+)  # fmt: skip
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDERS = re.compile(r"(?<![\w.:/])(?:/[\w.+~@:-]+)+/(?=[\w.+~@-])")  # of an absolute path: all but its last name
 
 
 def keep(benchmark: str, workload: str, workers: str, found: dict) -> None:
-    """Write what is `found` of a run, and what is known of this process' surroundings; nothing without `FOLDER`.
+    """Write what is `found` of a run, and what is known of this process' surroundings; nothing outside asv.
 
     Args:
         benchmark: Module and class. found: What `benchmarks.commands` knows: the rest of the document.
     """
-    folder = os.environ.get(FOLDER)
-    if not folder:
-        return
+    folder, commit = os.environ.get(FOLDER), os.environ.get("ASV_COMMIT")
+    if not (folder and commit):
+        return  # not by asv, or of no commit: `asv run --python=same` stores no figure, either
     document = {"format": FORMAT, "benchmark": benchmark, "workload": workload, "workers": workers}
-    document |= {"commit": os.environ.get("ASV_COMMIT"), "environment": os.environ.get("ASV_ENV_NAME")}
+    document |= {"commit": commit, "environment": os.environ.get("ASV_ENV_NAME")}
     document |= {"package": installed(), "suite": suite(), "machine": machine(), **found}
     document = without_places(document)
     moment = datetime.fromtimestamp(found["begun"], timezone.utc)
-    commit, kind = (document["commit"] or "unknown")[:8], benchmark.split(".")[-1]
-    path = Path(folder, f"{commit}-{kind}-{workload}-{workers}-{moment:%Y%m%dT%H%M%S}.jsonl")
+    kind = benchmark.split(".")[-1]
+    path = Path(folder, f"{commit[:8]}-{kind}-{workload}-{workers}-{moment:%Y%m%dT%H%M%S}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".new")
     unfinished.write_text(line(document), encoding="utf-8")
@@ -72,13 +73,21 @@ def installed() -> dict[str, object]:
     """Version and digest of the package that is measured, and compiled files that Python would take for its modules."""
     (place,) = find_spec("virnucpro").submodule_search_locations
     files = [path for path in Path(place).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    strangers = sorted(path.name for path in files if path.suffix in (".so", ".pyc", ".pyd", ".pth"))
+    strangers = [path.name for path in files if path.suffix in (".so", ".pyc", ".pyd", ".pth")]
+    strangers += [path.name for path in Path(place).rglob("__pycache__/*.pyc") if not _follows_its_source(path)]
     blobs = {}
     for path in (path for path in files if path.suffix == ".py"):
         content = path.read_bytes()
         name = f"virnucpro/{path.relative_to(place).as_posix()}"
         blobs[name] = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    return {"version": metadata.version("virnucpro"), "digest": _digest(blobs), "strangers": strangers}
+    return {"version": metadata.version("virnucpro"), "digest": _digest(blobs), "strangers": sorted(strangers)}
+
+
+def _follows_its_source(compiled: Path) -> bool:
+    """Whether Python compares a compiled file with its source before it takes it (PEP 552)."""
+    with open(compiled, "rb") as file:
+        flags = int.from_bytes(file.read(8)[4:], "little")
+    return flags in (0, 3)  # by time, or by hash that is checked
 
 
 def committed(repo: Path, commit: str) -> str:
@@ -143,7 +152,7 @@ def read(path: Path) -> dict:
     """The evidence of one run. Raises benchmarks.results.BadResults: it is not what `keep` writes."""
     try:
         document = json.loads(
-            text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, object_pairs_hook=_once
+            text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, object_pairs_hook=once
         )
         _check(document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -160,13 +169,6 @@ def _whole(text: str) -> int:
     if len(text) > DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """An object; each of its names stands there once."""
-    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
-        raise ValueError(f"names stand there twice: {twice}")
-    return dict(pairs)
 
 
 def moment(run: dict) -> str:
@@ -192,3 +194,6 @@ def _check(document: dict) -> None:
         raise ValueError(f"it began at {document['begun']} and ended at {document['ended']}")
     if not (document["gpu"] is None or isinstance(document["gpu"], dict)):
         raise TypeError("gpu is neither null nor an object")
+    for name in ("host_memory", "gpu_memory"):
+        if type(document.get(name)) not in (int, float, type(None)):
+            raise TypeError(f"{name} is neither null nor a number")

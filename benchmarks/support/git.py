@@ -27,9 +27,9 @@ class GitFailed(Exception):
 
 def surroundings() -> dict[str, str]:
     """An environment for git: its messages in English, the repository that -C names, though a hook of git's own has
-    variables that name another, and every commit as it was made, though `git replace` would give another for it."""
+    variables that name another, and every commit as it was made, though `git replace` or a graft would give another."""
     ours = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
-    return ours | {"LC_ALL": "C", "LANGUAGE": "", "GIT_NO_REPLACE_OBJECTS": "1"}
+    return ours | {"LC_ALL": "C", "LANGUAGE": "", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": os.devnull}
 
 
 def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:

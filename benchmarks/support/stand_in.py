@@ -9,8 +9,12 @@ from pathlib import Path
 from benchmarks.releases import commit_of
 from benchmarks.support.git import GitFailed, git
 
-# What decides what asv builds of a commit: these as they are, and whether those that setup.py reads are there.
-PACKAGE = ("virnucpro", "setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in")
+# What lies at the root and decides nothing about what asv builds of a commit. All else does: a setup.cfg, a build/ that
+# setuptools takes for its own, a .gitattributes; of what setup.py reads, that it is there and can be read.
+ASIDE = (
+    ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "Makefile", "asv.conf.json", "benchmarks", "docs", "results",
+    "tests",
+)  # fmt: skip
 READ = ("README.md", "LICENSE")
 
 
@@ -36,12 +40,15 @@ class Asked:
 def package_of(repo: Path, commit: str) -> tuple[str, ...]:
     """git's names for what asv builds of a commit. Raises GitFailed: no such commit, or it has no package."""
     found = {}
-    for line in git(repo, "ls-tree", commit, "--", *PACKAGE, *READ).splitlines():
-        facts, name = line.split("\t", 1)
-        found[name] = facts.split()[2]
+    for line in git(repo, "ls-tree", "-z", commit).split("\0"):
+        facts, _, name = line.partition("\t")
+        found[name] = facts
     if "virnucpro" not in found or "setup.py" not in found:
         raise GitFailed(f"Commit {commit[:8]} has no virnucpro/ or no setup.py.")
-    return (*(found.get(name, "") for name in PACKAGE), *(str(name in found) for name in READ))
+    for name in READ:
+        readable = name in found and "\N{REPLACEMENT CHARACTER}" not in git(repo, "show", f"{commit}:{name}")
+        found[name] = str(readable)
+    return tuple(f"{found[name]} {name}" for name in sorted({*found} - {*ASIDE}))
 
 
 def find(repo: Path, revision: str, measured: Iterable[str]) -> Asked | None:
@@ -74,11 +81,18 @@ def _package_or_none(repo: Path, commit: str) -> tuple[str, ...] | None:
         return None  # a commit that this clone does not have
 
 
+def before(repo: Path, revision: str, measured: Iterable[str]) -> str | None:
+    """Of the measured commits the nearest before a revision; None if there is none."""
+    measured = set(measured)
+    history = git(repo, "rev-list", "--first-parent", commit_of(repo, revision)).split()
+    return next((each for each in history if each in measured), None)
+
+
 def missing(repo: Path, revision: str, measured: Iterable[str]) -> str:
     """Why there is no figure of a revision: what is nearest, and what lies between."""
-    commit, measured = commit_of(repo, revision), set(measured)
-    for each in git(repo, "rev-list", "--first-parent", commit).split():
-        if each in measured:
-            changes = git(repo, "rev-list", "--count", f"{each}..{commit}", "--", *PACKAGE)
-            return f"the nearest that was is {each[:8]}, and {changes} commits since then change the package"
-    return "nor was any commit before it"
+    commit = commit_of(repo, revision)
+    if (each := before(repo, revision, measured)) is None:
+        return "nor was any commit before it"
+    aside = (f":(exclude){name}" for name in (*ASIDE, *READ))
+    changes = git(repo, "rev-list", "--count", f"{each}..{commit}", "--", ".", *aside)
+    return f"the nearest that was is {each[:8]}, and {changes} commits since then change the package"

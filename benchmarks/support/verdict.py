@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -13,9 +13,8 @@ from benchmarks.releases import read_releases
 from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results
 from benchmarks.support import evidence, pairs, stand_in, validity
 from benchmarks.support.git import DEEPEN, is_shallow
+from benchmarks.support.sides import SECONDS, Side, commits_measured, known_of, side_of
 
-BENCHMARK = "commands.EmbedProteins"
-SECONDS, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
 TARGET = 4.5  # times as fast: the claim
 WORKERS = {"gpu-10k": ("default", "one"), "cpu-small": ("default",)}  # v1.0's settings, of which the best counts
 IN_WORDS = {"default": "default workers", "one": "one worker"}
@@ -44,7 +43,7 @@ class Verdict:
     word: str = NOT_MEASURED
     reasons: list[str] = field(default_factory=list)
     asked: list[stand_in.Asked] = field(default_factory=list)  # baseline, candidate
-    sides: list[validity.Side] = field(default_factory=list)  # likewise, the baseline with its best setting
+    sides: list[Side] = field(default_factory=list)  # likewise, the baseline with its best setting
     workers: str = ""  # that setting
     pairs: list[pairs.Pair] = field(default_factory=list)
     ratio: float | None = None
@@ -81,7 +80,7 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     """Fill the verdict; yields why it is none, or none of success."""
     repo, workload, machine = question.repo, question.workload, question.machine
     results, runs = Results.load(question.results, machine), evidence.load(question.results / machine)
-    if not (measured := list(_measured(results, machine, workload))):
+    if not (measured := commits_measured(results, runs, machine, workload)):
         yield f"{question.baseline} was not measured on {machine} ({workload}), nor was any other commit."
         return
     for revision in (question.baseline, question.candidate):
@@ -95,11 +94,12 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if set(before.measured) & set(after.measured):
         yield f"{before.revision} and {after.revision} have one package: there is nothing to compare."
         return
-    env = next(iter(_values(results, machine, after, SECONDS, workload, "default"))).env
-    sides = {each: _side(results, machine, before, each, runs, env, workload) for each in WORKERS[workload]}
+    figures = (known_of(results, machine, commit).value(SECONDS, workload, "default") for commit in after.measured)
+    env = next((figure.env for figure in figures if figure.env), None)
+    sides = {each: side_of(results, machine, before, each, runs, env, workload) for each in WORKERS[workload]}
     if before.commit != read_releases(repo)[0].commit:
         sides = {name: side for name, side in sides.items() if side.status != SKIPPED}  # one process a GPU
-    candidate = _side(results, machine, after, "default", runs, env, workload)
+    candidate = side_of(results, machine, after, "default", runs, env, workload)
     everyone = [*sides.values(), candidate]
     for side, workers in zip(everyone, [*sides, "default"]):
         if side.status in (ABSENT, SKIPPED):
@@ -109,7 +109,7 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if failed := [side.name for side in everyone if side.status == FAILED]:
         yield f"{' and '.join(failed)} failed: run it again."
         return
-    if len(versions := {str(value.version) for side in everyone for value in side.seconds}) > 1:
+    if len(versions := {value.version for side in everyone for value in side.seconds if value.version}) > 1:
         yield f"The benchmark has versions {' and '.join(sorted(versions))}, which do not compare: run both again."
         return
     facts = json.loads((question.results / machine / "machine.json").read_text(encoding="utf-8"))
@@ -123,7 +123,12 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if of_files or not sound:
         yield from [*of_files, *(reason for _, wrong in left_out for reason in wrong)]
         return
-    found, alone = _pairs(sides, candidate, [run for sitting, _ in sound for run in sitting])
+    judged = [run for sitting, _ in sound for run in sitting]
+    if missing := [name for name, side in sides.items() if not side.within(judged)]:
+        verdict.word = NOT_MEASURED
+        yield f"{question.baseline} ({IN_WORDS[missing[0]]}) ran in no sitting that counts: its best is not known."
+        return
+    found, alone = _pairs(sides, candidate, judged)
     verdict.workers, verdict.pairs = found
     if len(verdict.pairs) < LEAST_PAIRS[workload]:
         count, verdict.pairs, verdict.word = len(verdict.pairs), [], NOT_MEASURED
@@ -132,62 +137,45 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
             f"best) in one sitting; at least {LEAST_PAIRS[workload]} are judged."
         )
         return
-    verdict.sides = [sides[verdict.workers], candidate]
+    verdict.sides = [replace(side, runs=side.within(judged)) for side in (sides[verdict.workers], candidate)]
     verdict.ratio, verdict.interval = pairs.ratio(verdict.pairs), pairs.interval(verdict.pairs)
     low, high = verdict.interval
     verdict.word = PASS if low >= question.target else AMBIGUOUS if high >= question.target else FAIL
     for _, wrong in left_out:
         yield f"A sitting was left out: {wrong[0]}"
     alone += [run for sitting, _ in left_out for run in sitting]
-    if verdict.word == PASS and (against := _against(alone, verdict, candidate)):
+    against = [_against(alone, verdict, candidate)]
+    against += [_beside(sitting, sides, candidate, question.target) for sitting, _ in left_out]
+    if verdict.word == PASS and any(against):
         verdict.word = AMBIGUOUS
-        yield against
+        yield from filter(None, against)
 
 
-def _measured(results: Results, machine: str, workload: str) -> Iterator[str]:
-    """Commits that have the figure, that whose benchmark ran last first."""
-    found = [each for each in results.commits(machine) if each.value(SECONDS, workload, "default").status != ABSENT]
-    started = {each.commit: max(file.started(SECONDS) for file in each.files) for each in found}
-    yield from sorted(started, key=lambda commit: -started[commit])
+def nearest(question: Question) -> str | None:
+    """The candidate if it was measured, or another with its package; else the commit before it that was, other than the
+    baseline; None if there is none.
 
-
-def _values(results: Results, machine: str, asked: stand_in.Asked, key: str, *params: str):
-    for commit in asked.measured:
-        yield results.of(machine, commit).value(key, *params)
-
-
-def _side(
-    results: Results, machine: str, asked: stand_in.Asked, workers: str, runs: list[dict], env: str | None, work: str
-) -> validity.Side:
-    """All measured commits of one package, with one number of workers."""
-    within = [results.of(machine, commit).within(env) for commit in asked.measured]
-    seconds, error = ([each.value(key, work, workers) for each in within] for key in (SECONDS, ERROR))
-    statuses = {value.status for value in seconds}
-    status = next(
-        (each for each in (FAILED, "measured", SKIPPED, ABSENT) if each in statuses), ABSENT
-    )  # one failure among them is one
-    if status == "measured":
-        kept = [number for number, value in enumerate(seconds) if value.status == status]
-        within, seconds, error = ([each[number] for number in kept] for each in (within, seconds, error))
-        status = FAILED if any(value.status == FAILED for value in error) else status
-    wanted = (BENCHMARK, work, workers, env)
-    keys = ("benchmark", "workload", "workers", "environment")
-    versions = {each.commit: value.version for each, value in zip(within, seconds)}
-    mine = [run for run in runs if tuple(run[key] for key in keys) == wanted]
-    mine = [run for run in mine if versions.get(run["commit"]) == run["version"]]
-    return validity.Side(asked.revision, asked.commit, status, within, seconds, error, mine)
+    Raises:
+        What `judge` raises.
+    """
+    folder, repo = question.results / question.machine, question.repo
+    results, runs = Results.load(question.results, question.machine), evidence.load(folder)
+    measured = commits_measured(results, runs, question.machine, question.workload)
+    if stand_in.find(repo, question.candidate, measured):
+        return question.candidate
+    if before := stand_in.find(repo, question.baseline, measured):
+        measured = [commit for commit in measured if commit not in before.measured]
+    return stand_in.before(repo, question.candidate, measured)
 
 
 def _pairs(
-    sides: dict[str, validity.Side], candidate: validity.Side, judged: list[dict]
+    sides: dict[str, Side], candidate: Side, judged: list[dict]
 ) -> tuple[tuple[str, list[pairs.Pair]], list[dict]]:
     """Of the settings with the most pairs that with the least median; where another setting's median is less still,
     which was not run in as many pairs, the baseline counts as that much faster."""
-    medians = {name: median(run["seconds"] for run in side.runs) for name, side in sides.items()}
-    found = {}
-    for name, side in sides.items():
-        both = [[run for run in each.runs if run in judged] for each in (side, candidate)]
-        found[name] = pairs.paired(*both)
+    runs = {name: side.within(judged) for name, side in sides.items()}
+    medians = {name: median(run["seconds"] for run in mine) for name, mine in runs.items()}
+    found = {name: pairs.paired(mine, candidate.within(judged)) for name, mine in runs.items()}
     enough = max(len(made) for made, _ in found.values())
     workers = min((name for name in found if len(found[name][0]) == enough), key=lambda name: medians[name])
     made, alone = found[workers]
@@ -196,7 +184,7 @@ def _pairs(
     return (workers, [(least * before, after) for before, after in made]), alone
 
 
-def _against(alone: list[dict], verdict: Verdict, candidate: validity.Side) -> str | None:
+def _against(alone: list[dict], verdict: Verdict, candidate: Side) -> str | None:
     """What speaks against a verdict of success: the medians, or a run of the candidate that is in no pair."""
     befores = [before for before, _ in verdict.pairs]
     every = [run["seconds"] for run in candidate.runs]
@@ -205,6 +193,16 @@ def _against(alone: list[dict], verdict: Verdict, candidate: validity.Side) -> s
     for run in alone:
         if run["commit"] in candidate.commits and min(befores) / run["seconds"] < verdict.question.target:
             return f"A run that is in no pair ({run['seconds']:.1f} s, {evidence.moment(run)}) speaks against it."
+    return None
+
+
+def _beside(sitting: list[dict], sides: dict[str, Side], candidate: Side, target: float) -> str | None:
+    """What speaks against it in a sitting that does not count: a pair of runs under the target. Else whoever spoils a
+    file of evidence would choose which sittings count."""
+    for side in sides.values():
+        for before, after in pairs.paired(side.within(sitting), candidate.within(sitting))[0]:
+            if before / after < target:
+                return f"A pair of a sitting that was left out ({before:.1f} and {after:.1f} s) speaks against it."
     return None
 
 

@@ -1,0 +1,71 @@
+"""Sides: what is known of the commits of one package, for one number of workers: asv's figures and the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.results import ABSENT, FAILED, MEASURED, SKIPPED, CommitResults, Results, Value
+from benchmarks.support.stand_in import Asked
+
+BENCHMARK = "commands.EmbedProteins"
+SECONDS, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of the commits of one package on one machine, in one environment, for one number of workers."""
+
+    name: str  # "v1.0", for messages
+    asked: str  # the commit of that name
+    status: str  # of results.Value: of all of them
+    results: list[CommitResults]
+    seconds: list[Value]  # one for each of these
+    error: list[Value]
+    runs: list[dict]  # evidence, oldest first
+
+    @property
+    def commits(self) -> list[str]:
+        return [each.commit for each in self.results]
+
+    def within(self, runs: list[dict]) -> list[dict]:
+        """Its runs that are among these."""
+        known = set(map(id, runs))
+        return [run for run in self.runs if id(run) in known]
+
+
+def commits_measured(results: Results, runs: list[dict], machine: str, workload: str) -> list[str]:
+    """Commits that have the figure, or evidence of it; that which was measured last first."""
+    last: dict[str, float] = {}
+    for each in results.commits(machine):
+        if each.value(SECONDS, workload, "default").status != ABSENT:
+            last[each.commit] = max(file.started(SECONDS) for file in each.files) / 1000
+    for run in runs:
+        if (run["benchmark"], run["workload"]) == (BENCHMARK, workload):
+            last[run["commit"]] = max(run["begun"], last.get(run["commit"], 0.0))
+    return sorted(last, key=lambda commit: -last[commit])
+
+
+def known_of(results: Results, machine: str, commit: str) -> CommitResults:
+    """What asv stored of a commit, which may be nothing."""
+    return results.of(machine, commit) or CommitResults(machine, commit, 0, ())
+
+
+def side_of(
+    results: Results, machine: str, asked: Asked, workers: str, runs: list[dict], env: str | None, work: str
+) -> Side:
+    """All measured commits of one package, with one number of workers; and those of which there is evidence alone."""
+    within = [known_of(results, machine, commit).within(env) for commit in asked.measured]
+    seconds, error = ([each.value(key, work, workers) for each in within] for key in (SECONDS, ERROR))
+    versions = {value.version for value in seconds if value.status == MEASURED}
+    wanted = (BENCHMARK, work, workers, env)
+    keys = ("benchmark", "workload", "workers", "environment")
+    mine = [run for run in runs if tuple(run[key] for key in keys) == wanted and run["commit"] in asked.measured]
+    mine = [run for run in mine if run["version"] in versions]
+    statuses = {value.status for value in seconds}
+    status = next(each for each in (FAILED, MEASURED, SKIPPED, ABSENT) if each in statuses)  # one failure is one
+    if status == MEASURED:
+        there = {run["commit"] for run in mine}
+        kept = [n for n, value in enumerate(seconds) if value.status == MEASURED or within[n].commit in there]
+        within, seconds, error = ([each[number] for number in kept] for each in (within, seconds, error))
+        status = FAILED if any(value.status == FAILED for value in error) else status
+    return Side(asked.revision, asked.commit, status, within, seconds, error, mine)
