@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import pytest
 
 from benchmarks import bench, digest
+from benchmarks.support.git import NoGit
 
 RUN = """\
 · Creating environments
@@ -91,3 +93,36 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     assert bench.main() == 1
     assert capfd.readouterr().err == f"bench: {tmp_path / '.asv'} cannot be written: File exists.\n"
+
+
+@pytest.mark.parametrize("measured, version, candidates", [
+    ("HEAD", "2.1.0.dev0", [None]), ("c0ffee", "2.1.0.dev0", [None, "c0ffee"]), (None, "2.1.0.dev0", [None]),
+    (NoGit("none"), "2.1.0.dev0", [None]), ("c0ffee", "2.1.0", [None]), ("HEAD", "2.1.0", [None]),
+])  # fmt: skip
+def test_between_releases_the_newest_commit_that_was_measured_is_judged(
+    tmp_path, monkeypatch, measured, version, candidates
+):
+    """Where HEAD was not; at a release HEAD itself has to be. All are judged strictly, and one may fail."""
+
+    def nearest(question):
+        if isinstance(measured, Exception):
+            raise measured
+        return measured
+
+    (tmp_path / "virnucpro").mkdir()
+    (tmp_path / "virnucpro" / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "nearest", nearest)
+    steps = list(bench.of_committed_results())
+    assert [dict(pairwise(words)).get("--candidate") for *_, words in steps] == candidates
+    assert all("--strict" in words for *_, words in steps)
+    assert [title for title, *_ in steps] == [bench.NOT_YET, bench.ELSEWHERE][-len(candidates) :]
+
+
+@pytest.mark.parametrize("codes, code", [([1, 0], 0), ([1, 1], 1), ([0, 77], 77)])
+def test_only_that_head_was_not_measured_there_is_no_failure(tmp_path, monkeypatch, codes, code):
+    todo = [(bench.NOT_YET, digest.nothing, ["a"]), (bench.ELSEWHERE, digest.nothing, ["b"])]
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "steps", lambda: todo)
+    monkeypatch.setattr(bench, "step", lambda title, *_: dict(zip([bench.NOT_YET, bench.ELSEWHERE], codes))[title])
+    assert bench.main() == code
