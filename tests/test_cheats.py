@@ -699,13 +699,13 @@ def results_twice(clone: Clone) -> None:
 
 
 def words_in_an_environment(clone: Clone) -> None:
-    """Of a v1.0 that is no slower than a quarter, which is a failure."""
+    """Of a v1.0 that took a quarter of its time: a failure, whose table says where it was measured."""
     words = "x\nRatio 9.99, target 4.5: PASS"
     for side in (clone.baseline, clone.candidate):
         clone.told(side, lambda document: document.update(environment=words))
         clone.stored(side, lambda whole: whole.update(env_name=words))
-    clone.rewritten(clone.candidate, "seconds", WALL, lambda x: 4 * x)
-    clone.told(clone.candidate, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+    clone.rewritten(clone.baseline, "seconds", WALL, lambda x: x / 4)
+    clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + document["seconds"]))
 
 
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
@@ -838,7 +838,7 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (a_grafted_suite, "a grafted suite", "a commit that is not in this history"),
     (no_distinct_rows, "rows that are not compared", "its output has None distinct rows"),
     (results_twice, "results twice", "names stand there twice: ['results'"),
-    (words_in_an_environment, "words in an environment", "FAIL"),
+    (words_in_an_environment, "words in an environment", "x?Ratio?9.99??target?4.5??PASS"),
 ]  # fmt: skip
 
 
