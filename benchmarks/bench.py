@@ -40,7 +40,7 @@ SITE, LOG = Path(".asv", "html"), Path(".asv", "bench.log")
 ELSEWHERE = f"Speed-up on {COMMITTED} (committed results)"
 NOT_YET = f"HEAD on {COMMITTED}, where it was not measured yet"
 SILENCE = 60  # s, after which it says that it is still at work
-LAST = 25  # lines of a step that failed
+LAST = 25  # lines of a step that failed, of those that were not shown
 
 
 def step(title: str, digest: Digest, command: list[str], log: IO[str]) -> int:
@@ -64,17 +64,18 @@ def step(title: str, digest: Digest, command: list[str], log: IO[str]) -> int:
         while (line := _next(lines, begun)) is not None:
             log.write(line)
             log.flush()
-            last.append(line.rstrip())
-            for shown in digest(line.rstrip()):
-                print(shown, flush=True)
+            shown = list(digest(line.rstrip()))
+            for each in shown:
+                print(each, flush=True)
+            if not shown:
+                last.append(line.rstrip())
     finally:
         if sys.exc_info()[0]:
             process.terminate()
         code = process.wait()
     if code:
-        print(
-            f"\n{title}: ended with exit code {code}. Its last lines:", *last, sep="\n    ", file=sys.stderr, flush=True
-        )
+        lines = " Its last lines:" * bool(last)
+        print(f"\n{title}: ended with exit code {code}.{lines}", *last, sep="\n    ", file=sys.stderr, flush=True)
     return code
 
 
@@ -144,7 +145,7 @@ def of_committed_results() -> Iterator[tuple[str, Digest, list[str]]]:
         measured = nearest(Question(ROOT, ROOT / "results", COMMITTED))
         if measured not in (None, CANDIDATE) and not is_release():
             yield NOT_YET, verdict(), [*check, "--json", f".asv/speedup-{COMMITTED}-head.json"]
-            check += ["--candidate", measured]
+            check += ["--candidate", measured[:8]]
     yield ELSEWHERE, verdict(), [*check, "--json", f".asv/speedup-{COMMITTED}.json"]
 
 

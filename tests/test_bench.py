@@ -88,6 +88,15 @@ def test_a_step_that_fails_shows_its_last_lines_and_logs_all(tmp_path, monkeypat
     assert len(log.getvalue().splitlines()) == 103
 
 
+def test_what_was_shown_of_a_step_that_fails_is_not_shown_again(tmp_path, monkeypatch, capfd):
+    (tmp_path / "few.py").write_text("print('Ratio 1.8, target 3: FAIL')\nraise SystemExit(1)\n")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    assert bench.step("A verdict", digest.everything, ["few"], io.StringIO()) == 1
+    out, err = capfd.readouterr()
+    assert out == "\n== A verdict\nRatio 1.8, target 3: FAIL\n"
+    assert err == "\nA verdict: ended with exit code 1.\n"
+
+
 def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd):
     (tmp_path / ".asv").write_text("")
     monkeypatch.setattr(bench, "ROOT", tmp_path)
@@ -96,7 +105,7 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capfd):
 
 
 @pytest.mark.parametrize("measured, version, candidates", [
-    ("HEAD", "2.1.0.dev0", [None]), ("c0ffee", "2.1.0.dev0", [None, "c0ffee"]), (None, "2.1.0.dev0", [None]),
+    ("HEAD", "2.1.0.dev0", [None]), ("c0ffee" * 6, "2.1.0.dev0", [None, "c0ffeec0"]), (None, "2.1.0.dev0", [None]),
     (NoGit("none"), "2.1.0.dev0", [None]), ("c0ffee", "2.1.0", [None]), ("HEAD", "2.1.0", [None]),
 ])  # fmt: skip
 def test_between_releases_the_newest_commit_that_was_measured_is_judged(

@@ -39,6 +39,7 @@ def facts(side: Side, repo: Path, workload: str) -> dict:
     clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
     return {
         **architecture(repo, side.commits[0]),
+        "precision": side.runs[-1]["manifest"]["settings"]["precision"],
         "runs": len(side.runs),
         "num_sequences": count,
         "elapsed_sec": seconds,
@@ -84,7 +85,7 @@ def reported(before: CommitResults, after: CommitResults, workload: str, label: 
 def architecture(repo: Path, commit: str) -> dict[str, str]:
     """Of the newest release in a commit's history, in words, with the commit's own name."""
     release, label = release_of(repo, commit)
-    words = {word: getattr(release, word, "unknown") for word in ("architecture", "precision", "packing")}
+    words = {word: getattr(release, word, "unknown") for word in ("architecture", "packing")}
     return {"version": label, "commit": commit, **words}
 
 
