@@ -105,10 +105,11 @@ BROKEN = {
     "null as a size": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_hidden_layers=None), "layers is None"),
     "odd heads": (lambda w: set_json(w / "DNABERT-S" / "config.json", num_attention_heads=5), "5 heads do not divide"),
     "classifier with nan": (lambda w: spoil_classifier(w / "500_model.pth"), "weights that are not finite"),
-    "esm cut off": (lambda w: cut(w / f"{ESM_8M}.pt"), "damaged or not a PyTorch weights file"),
+    # whichever sees it first: who loads the file, or who digests it beside that
+    "esm cut off": (lambda w: cut(w / f"{ESM_8M}.pt"), f"{ESM_8M}.pt: damaged"),
     "esm empty": (lambda w: (w / f"{ESM_8M}.pt").write_bytes(b""), "Fetch it again"),
     "esm of another kind": (lambda w: torch.save({"x": 1}, w / f"{ESM_8M}.pt"), "no ESM-2 checkpoint of fair-esm"),
-    "dnabert cut off": (lambda w: cut(w / "DNABERT-S" / "pytorch_model.bin"), "damaged or not a PyTorch"),
+    "dnabert cut off": (lambda w: cut(w / "DNABERT-S" / "pytorch_model.bin"), "pytorch_model.bin: damaged"),
     "dnabert config": (lambda w: swap_json(w / "DNABERT-S" / "config.json"), "cannot be read as JSON"),
     "dnabert of fewer tokens": (
         lambda w: write_dnabert(w / "DNABERT-S", **TINY_DNABERT, vocab_size=100),
@@ -120,7 +121,7 @@ BROKEN = {
         "config.json, tokenizer.json and",
     ),
     "no dnabert weights": (lambda w: (w / "DNABERT-S" / "pytorch_model.bin").unlink(), "DNABERT-S/ with config.json"),
-    "classifier cut off": (lambda w: cut(w / "500_model.pth"), "damaged or not a PyTorch weights file"),
+    "classifier cut off": (lambda w: cut(w / "500_model.pth"), "500_model.pth: damaged"),
     "classifier of another width": (
         lambda w: shutil.copy(w / "wide.pth", w / "500_model.pth"),
         "takes 3328 features, but esm2_t6_8M_UR50D (320) and DNABERT-S (24) give 344",
