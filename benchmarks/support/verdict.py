@@ -68,7 +68,8 @@ def judge(question: Question) -> Verdict:
     """
     verdict = Verdict(question)
     try:
-        verdict.reasons = [re.sub(r"[\x00-\x1f\x7f]+", " ", reason) for reason in _judged(question, verdict)]
+        reasons = dict.fromkeys(_judged(question, verdict))  # what does not hold of five runs is said once
+        verdict.reasons = [re.sub(r"[\x00-\x1f\x7f]+", " ", reason) for reason in reasons]
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError, RecursionError) as error:
         # an entry is missing, or not of its type
         what = f"{question.results / question.machine} ({type(error).__name__}: {error})"
