@@ -125,7 +125,8 @@ def steps() -> list[tuple[str, Digest, list[str]]]:
     check = "benchmarks.check_speedup"
     here = [check, "--machine", machine, "--json", f".asv/speedup-{machine}.json"]
     run = ["asv", "run", "--show-stderr", f"{CANDIDATE} {BASELINE} --no-walk"]
-    judged, rest = [*run, f"--bench={BENCHMARK}"], [*run, f"--bench=^(?!{BENCHMARK})"]
+    mine = f"--bench={inputs.of_this_machine()}"
+    judged, rest = [*run, f"{mine}{BENCHMARK}"], [*run, f"{mine}(?!{BENCHMARK})"]
     return [
         ("Tags of the releases", everything, ["benchmarks.releases"]),
         ("This machine, as asv registers it", nothing, ["asv", "machine", "--yes"]),

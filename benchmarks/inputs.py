@@ -71,6 +71,13 @@ def chosen() -> str:
     return os.environ.get(CHOICE) or ("gpu-10k" if gpu.visible() else "cpu-small")
 
 
+def of_this_machine() -> str:
+    """A regular expression for asv's names of benchmarks with their parameters: those that can run here. Each of the
+    others would cost a process that says so."""
+    others = [*(name for name in WORKLOADS if name != chosen()), *(["'one'"] if chosen() == "cpu-small" else [])]
+    return f"^(?!.*({'|'.join(others)}))"
+
+
 def require(name: str) -> Workload:
     """The workload of that name.
 

@@ -57,7 +57,7 @@ def repo(tmp_path_factory) -> Path:
     (repo / "setup.py").write_text(SETUP, encoding="utf-8")
     shutil.copytree(ROOT / "benchmarks" / "asv_plugins", repo / "benchmarks" / "asv_plugins")
     shutil.copytree(ROOT / "benchmarks" / "support", repo / "benchmarks" / "support")
-    for name in ("releases.py", "results.py", "run_offline.py"):  # which the plugins need
+    for name in ("gpu.py", "inputs.py", "releases.py", "results.py", "run_offline.py", "skip.py", "workloads.py"):
         shutil.copy(ROOT / "benchmarks" / name, repo / "benchmarks")
     (repo / "benchmarks" / "requirements.txt").write_text("# beside\ntoy-needed==0\n", encoding="utf-8")
     (repo / "benchmarks" / "__init__.py").touch()

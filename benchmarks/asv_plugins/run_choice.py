@@ -2,8 +2,8 @@
 
 The releases' tags are made, and a clone that calls another commit by a release's name is refused, whatever the command.
 This computer is registered without questions. A range that begins at a release measures that release as well, which git
-leaves out, and every package in it once. Samples are added to those of earlier calls, and the evidence of each run lies
-beside the results.
+leaves out, and every package in it once. Where no benchmarks are named, those run that can on this machine. Samples are
+added to those of earlier calls, and the evidence of each run lies beside the results.
 
 asv imports it, as its configuration says, before a command runs. It relies on the pinned asv 0.6.6, whose `Run.run`
 takes the configuration, and the rest by name.
@@ -21,6 +21,7 @@ from asv.machine import Machine, MachineCollection
 from asv.repo import get_repo
 from asv.util import UserError
 
+from benchmarks.inputs import of_this_machine
 from benchmarks.releases import ROOT, TABLE, BadRelease, make_tags, read_releases
 from benchmarks.run_offline import gpu
 from benchmarks.support.evidence import FOLDER
@@ -83,11 +84,12 @@ def whole_range(conf, asked: object) -> object:
 _run = Run.run
 
 
-def _run_as_typed(conf, range_spec=None, dry_run=False, machine=None, append_samples=False, **options):
+def _run_as_typed(conf, range_spec=None, dry_run=False, machine=None, append_samples=False, bench=None, **options):
     place = Path(conf.results_dir).resolve() / registered(machine) / "evidence"
     os.environ[FOLDER] = "" if dry_run else str(place)
     spec = whole_range(conf, range_spec)
-    return _run(conf, range_spec=spec, dry_run=dry_run, machine=machine, append_samples=True, **options)
+    options |= {"dry_run": dry_run, "machine": machine, "append_samples": True, "bench": bench or [of_this_machine()]}
+    return _run(conf, range_spec=spec, **options)
 
 
 Run.run = staticmethod(_run_as_typed)
