@@ -66,7 +66,7 @@ def merge(source: Path, into: Path) -> list[Path]:
         if new["params"]["machine"] != name:
             raise CannotMerge(f"{path} is of machine {shown(new['params']['machine'])}, {MACHINE} beside it of {name}.")
         old = folder / path.name
-        with whole(path):
+        with refusing(path):
             contents[old] = union(read(old), new, old) if old.exists() else new
     for path in sorted(source.glob("evidence/*.jsonl")):
         texts[folder / "evidence" / path.name] = kept_evidence(path, folder / "evidence" / path.name)
@@ -75,14 +75,14 @@ def merge(source: Path, into: Path) -> list[Path]:
     documents += [evidence.read(path) for name, path in known.items() if folder / "evidence" / name not in texts]
     documents.sort(key=lambda document: document["begun"])
     for path, content in contents.items():
-        with whole(source / path.name):
+        with refusing(source / path.name):
             texts[path] = json.dumps(by_evidence(content, documents))
     write(folder, texts)
     return list(texts)
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """Raises CannotMerge where something within it finds that the file is not what this suite writes."""
     try:
         yield
