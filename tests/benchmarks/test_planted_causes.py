@@ -87,6 +87,7 @@ def test_an_idle_gpu(tmp_path, model_weights, slow_loader):
 
 
 def test_production_runs_with_what_the_sweep_recommends(monkeypatch):
+    monkeypatch.delenv("VIRNUCPRO_VALIDATION_SET", raising=False)
     assert validation.parameters() == {}
     monkeypatch.setenv("VIRNUCPRO_VALIDATION_SET", "token_budget=8192 num_workers=4 checkpoint_dir=none")
     assert validation.parameters() == {"token_budget": 8192, "num_workers": 4, "checkpoint_dir": None}
