@@ -232,8 +232,8 @@ def test_a_commit_whose_package_is_another_is_not_measured(toy, check):
     toy_suite.git(toy.repo, "add", "virnucpro")
     toy_suite.git(toy.repo, "commit", "--quiet", "--message", "Sleep")
     message = (
-        f"NOT MEASURED: HEAD was not measured on toy (gpu-10k): the nearest that was is {toy.fast[:8]}, and 1 commits "
-        "since then change the package; measure it there: docs/benchmarks.md.\n"
+        f"NOT MEASURED: HEAD was not measured on toy (gpu-10k): the nearest that was is {toy.fast[:8]}, and the "
+        "package changed in 1 of the commits since then; measure it there: docs/benchmarks.md.\n"
     )
     assert check("--machine", MACHINE)[:3] == (77, "", message)
     assert check("--machine", MACHINE, "--strict")[:3] == (1, "", message)

@@ -95,4 +95,4 @@ def missing(repo: Path, revision: str, measured: Iterable[str]) -> str:
         return "nor was any commit before it"
     aside = (f":(exclude){name}" for name in (*ASIDE, *READ))
     changes = git(repo, "rev-list", "--count", f"{each}..{commit}", "--", ".", *aside)
-    return f"the nearest that was is {each[:8]}, and {changes} commits since then change the package"
+    return f"the nearest that was is {each[:8]}, and the package changed in {changes} of the commits since then"
