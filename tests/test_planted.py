@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import toy_suite
 from surroundings import HANG
 
 import virnucpro
+from benchmarks import workloads
 from benchmarks.support import evidence
 
 ROOT = Path(__file__).parent.parent
@@ -24,6 +26,7 @@ MISTAKES = {  # of a commit: file, what stands there, what is planted
     "slow": ("virnucpro/__main__.py", "from virnucpro", "import time\n\ntime.sleep({nap})\nfrom virnucpro"),
     "wrong": ("virnucpro/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
+FEW = 40  # proteins, instead of 200: what is planted shows in them, too
 # One pair is enough here: what is tested is that it is seen at all.
 CHECK = (
     "import sys; from benchmarks import check_speedup; from benchmarks.support import verdict; "
@@ -45,6 +48,12 @@ class Repository:
         toy_suite.git(self.folder, "add", *files)
         toy_suite.git(self.folder, "commit", "--quiet", "--message", name)
         self.commits[name] = toy_suite.git(self.folder, "rev-parse", "HEAD")
+
+    def plant(self, file: str, right: str, planted: str) -> None:
+        path = self.folder / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(right) == 1
+        path.write_text(text.replace(right, planted), encoding="utf-8")
 
     def run(self, *command: str, code: int = 0) -> str:
         options = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
@@ -80,6 +89,9 @@ def repository(tmp_path_factory) -> Repository:
     release |= {"architecture": "a", "precision": "FP32", "packing": "k"}
     rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in release.items())
     (folder / "benchmarks" / "releases.toml").write_text(f"[[release]]\n{rows}", encoding="utf-8")
+    small = workloads.WORKLOADS["proteins-small"]
+    digest = hashlib.sha256(workloads.fasta(workloads.proteins(FEW)).encode()).hexdigest()
+    made.plant("benchmarks/workloads.py", f'{small.count}, "{small.sha256}"', f'{FEW}, "{digest}"')
     settings = json5.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
     plugins = [f".benchmarks.asv_plugins.{name}" for name in ("run_choice", "host_environment", "machine_choice")]
     settings |= {
@@ -95,9 +107,7 @@ def repository(tmp_path_factory) -> Repository:
     nap = 1.5 * made.value("base", SECONDS)
     for name, (file, right, planted) in MISTAKES.items():
         toy_suite.git(folder, "checkout", "--quiet", "-B", name, made.commits["suite"])
-        text = (folder / file).read_text(encoding="utf-8")
-        assert text.count(right) == 1
-        (folder / file).write_text(text.replace(right, planted.format(nap=nap)), encoding="utf-8")
+        made.plant(file, right, planted.format(nap=nap))
         made.commit(name, "virnucpro")
         made.measure(f"{made.commits[name]}^!", *wanted)
     return made
@@ -136,7 +146,7 @@ def test_the_evidence_says_whose_code_ran(repository):
     assert sorted(found) == sorted(commits)
     digests = [found[commit]["package"]["digest"] for commit in commits]
     assert digests == [evidence.committed(repository.folder, commit) for commit in commits] and len({*digests}) == 3
-    assert all(run["suite"]["clean"] and run["output"]["rows"] == 200 for run in found.values())
+    assert all(run["suite"]["clean"] and run["output"]["rows"] == FEW for run in found.values())
 
 
 def test_a_range_as_typed_measures_its_first_release_too_and_adds_samples(repository):
