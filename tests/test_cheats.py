@@ -708,10 +708,11 @@ def words_in_an_environment(clone: Clone) -> None:
     clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + document["seconds"]))
 
 
+CHANGED = "and the package changed in 1 of the commits since then"
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
-    (sleep, "sleep in the package", "of the commits since then"),
-    (no_engine, "the engine deleted", "of the commits since then"),
-    (another_setup, "another setup.py", "of the commits since then"),
+    (sleep, "sleep in the package", CHANGED),
+    (no_engine, "the engine deleted", CHANGED),
+    (another_setup, "another setup.py", CHANGED),
     (relabelled, "results and evidence relabelled", "its files have other contents"),
     (relabelled_without_evidence, "results relabelled", "and the evidence is of 0"),
     (another_version, "another version", "the version is one of ['0.9.0', '1.0.0']"),
@@ -806,8 +807,8 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (a_resumed_run, "a resumed run", "in 2 sessions"),
     (no_session, "a run without a session", "in 0 sessions"),
     (a_small_model_by_its_manifest, "a small model", "its model is esm2_t6_8M_UR50D"),
-    (another_build("setup.cfg"), "a setup.cfg", "of the commits since then"),
-    (another_build("pyproject.toml"), "a pyproject.toml", "of the commits since then"),
+    (another_build("setup.cfg"), "a setup.cfg", CHANGED),
+    (another_build("pyproject.toml"), "a pyproject.toml", CHANGED),
     (no_readme, "no README for setup.py", "HEAD was not measured"),
     (a_suite_beside_the_history, "a suite beside the history", "a commit that is not in this history"),
     (another_run_meanwhile, "another run meanwhile", "had no rest of 25 s"),
@@ -822,10 +823,10 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (a_deep_machine, "a machine that is all brackets", "results or evidence are not whole"),
     (gpu("candidate", name="X\nRatio 9, target 4.5: PASS"), "words in a name", "its GPU is X Ratio 9"),
     (a_later_format, "evidence of a later format", "not evidence of a run"),
-    (another_build("build/lib/sitecustomize.py"), "a build/ of setuptools", "of the commits since then"),
-    (another_build("x.egg-info/entry_points.txt"), "commands for setuptools", "of the commits since then"),
-    (another_build(".gitattributes"), "another encoding", "of the commits since then"),
-    (another_build("tabulate.py"), "a module at the root", "of the commits since then"),
+    (another_build("build/lib/sitecustomize.py"), "a build/ of setuptools", CHANGED),
+    (another_build("x.egg-info/entry_points.txt"), "commands for setuptools", CHANGED),
+    (another_build(".gitattributes"), "another encoding", CHANGED),
+    (another_build("tabulate.py"), "a module at the root", CHANGED),
     (a_readme_that_cannot_be_read, "a README for no setup.py", "HEAD was not measured"),
     (a_slow_run_of_a_stand_in, "a slow run without asv's file", "asv has no figure of its seconds"),
     (a_best_setting_that_is_junk, "a best setting that is junk", "v1.0 (one worker) ran in no sitting that counts"),
@@ -879,7 +880,7 @@ def test_nothing_of_the_package_that_is_judged_runs(clone):
     clone.git("commit", "--quiet", "--message", "Cheat")
     command = [sys.executable, "-m", "benchmarks.check_speedup", "--strict", "--machine", MACHINE]
     done = subprocess.run(command, cwd=clone.repo, capture_output=True, text=True, timeout=HANG)
-    assert done.returncode == 1 and "of the commits since then" in done.stderr
+    assert done.returncode == 1 and CHANGED in done.stderr
     assert done.stdout == ""
 
 
