@@ -32,8 +32,8 @@ from pathlib import Path
 
 from benchmarks.releases import ROOT, BadRelease
 from benchmarks.results import BadResults
-from benchmarks.support.git import GitFailed, NoGit
-from benchmarks.support.output import whole_file
+from benchmarks.support.git import GitFailed, NoGit, git
+from benchmarks.support.output import printable, whole_file
 from benchmarks.support.tables import ROWS, breakdown, facts, first_steps, reported, table
 from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 
@@ -71,14 +71,16 @@ def show(verdict: Verdict) -> dict:
     sides = [facts(side, repo, workload) for side in verdict.sides]
     sides[1]["hours_saved"] = sides[0]["projected_6M_hours"] - sides[1]["projected_6M_hours"]
     env = re.sub(r"[^\w.-]", "?", after.runs[0]["environment"])
-    print(f"{workload} on {question.machine}, {env}", *verdict.asked, sep="\n")
     versions = [side["version"] for side in sides]
+    steps = breakdown(after.results[0], workload)
+    others = reported(before.results[0], after.results[0], workload, versions[0])
+    print(printable(f"{workload} on {question.machine}, {env}"), *verdict.asked, sep="\n")
+    if git(repo, "status", "--porcelain", "--", "virnucpro", "setup.py"):
+        print("virnucpro/ or setup.py has changes that are not committed: they are not judged.")
     print("\n" + table([[words, *(side.get(name) for side in sides)] for name, words in ROWS.items()], ["", *versions]))
     columns = ["pair", f"{question.baseline}, {IN_WORDS[verdict.workers]}, s", f"{question.candidate}, s", "ratio"]
     print(table([[str(number), *pair, pair[0] / pair[1]] for number, pair in enumerate(verdict.pairs, 1)], columns))
     print(verdict, *verdict.reasons, "", sep="\n")
-    steps = breakdown(after.results[0], workload)
-    others = reported(before.results[0], after.results[0], workload, versions[0])
     if any(isinstance(seconds, float) for _, seconds, _ in steps):
         print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
     print(table(others, ["reported, not judged", "s", f"{versions[1]}, s", "ratio"]))
@@ -94,7 +96,7 @@ def show(verdict: Verdict) -> dict:
 
 def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
     """Judge; the exit codes are above. Whatever the verdict, the JSON file says it, too."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Is a commit as much faster than another as is claimed?")
     parser.add_argument("--baseline", default="v1.0", metavar="COMMIT", help="compared with this; default: %(default)s")
     parser.add_argument("--candidate", default="HEAD", metavar="COMMIT", help="judged; default: %(default)s")
     parser.add_argument("--min-ratio", type=float, default=TARGET, help="times as fast to be; default: %(default)s")
@@ -114,12 +116,14 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
         verdict = on_a_machine(question)
         said = show(verdict)
         code = {PASS: PASSED, NOT_MEASURED: FAILED if args.strict else UNAVAILABLE}.get(verdict.word, FAILED)
-    except (GitFailed, BadResults, BadRelease, NoGit, ValueError) as error:
+    except (GitFailed, BadResults, BadRelease, NoGit, ValueError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else type(error)
         word, code = {
             GitFailed: (NOT_MEASURED, FAILED if args.strict else UNAVAILABLE),
             NoGit: ("BAD REQUEST", BAD_REQUEST),
             ValueError: ("BAD REQUEST", BAD_REQUEST),
-        }.get(type(error), ("FAIL", FAILED))
+            OSError: ("BAD REQUEST", BAD_REQUEST),  # the folder of results cannot be looked into
+        }.get(kind, ("FAIL", FAILED))
         said = {"verdict": word, "reason": str(error), "ratio": None, "target": args.min_ratio}
         print(f"{word}: {error}", file=sys.stderr)
     return code if written(said, args.json) else BAD_REQUEST

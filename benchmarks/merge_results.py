@@ -198,7 +198,8 @@ def union(old: dict, new: dict, path: Path) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.merge_results", description=__doc__.splitlines()[0])
+    words = "Unite results that were measured elsewhere with those here."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.merge_results", description=words)
     parser.add_argument("source", type=Path, metavar="DIR", help="the folder that came back")
     parser.add_argument("--into", type=Path, default=Path("results"), help="asv's results_dir (results)")
     args = parser.parse_args(argv)

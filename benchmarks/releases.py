@@ -62,13 +62,25 @@ def read_releases(repo: Path = ROOT) -> list[Release]:
     try:
         rows = tomllib.loads((repo / TABLE).read_text(encoding="utf-8"))["release"]
         releases = [Release(**row) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(value, str) and value.isprintable() for row in rows for value in row.values()):
+            raise ValueError("a value is no line of text")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         wanted = ", ".join(field.name for field in fields(Release))
         raise BadRelease(f"{TABLE} ({error}): each [[release]] has {wanted}.") from error
     for release in releases:
         if not re.fullmatch("[0-9a-f]{40}", str(release.commit)):
             raise BadRelease(f"{TABLE}: {release.tag} is {release.commit!r}; write all 40 hex digits of its commit.")
     return releases
+
+
+def check_committed(repo: Path) -> None:
+    """
+    Raises:
+        BadRelease: The table is not as HEAD has it: what it says would be nobody's word.
+    """
+    changes = git(repo, "status", "--porcelain", "--", str(TABLE))
+    if changes and not changes.startswith("??"):  # never committed: a history that has no table
+        raise BadRelease(f"{TABLE} has changes that are not committed: commit or restore it.")
 
 
 def commit_of(repo: Path, revision: str) -> str:
@@ -79,11 +91,11 @@ def commit_of(repo: Path, revision: str) -> str:
         BadRelease: The table is not right, or the tag is not where it says.
     """
     releases = read_releases(repo) if (repo / TABLE).exists() else []
+    for release in releases:
+        _is_tagged(repo, release)  # whatever is asked for: "v2.0^0" is as good a name
     release = next((release for release in releases if release.tag == revision), None)
-    if release is not None:
-        _is_tagged(repo, release)
-        if holds(repo, "cat-file", "-e", f"{release.commit}^{{commit}}"):
-            _check_version(repo, release)
+    if release is not None and holds(repo, "cat-file", "-e", f"{release.commit}^{{commit}}"):
+        _check_version(repo, release)
     name = revision if release is None else release.commit
     try:
         return git(repo, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")

@@ -150,6 +150,8 @@ def rows_of(whole: dict) -> dict[str, dict]:
         _require(whole[name], kind, name)
     if not re.fullmatch("[0-9a-f]{40}", whole["commit_hash"]):
         raise ValueError(f"commit_hash is {shown(whole['commit_hash'])}")
+    if len(set(whole["result_columns"])) < len(whole["result_columns"]):
+        raise ValueError("a column stands there twice")
     rows = {}
     for key, cells in whole["results"].items():
         _require(cells, list, key)
@@ -166,12 +168,18 @@ def rows_of(whole: dict) -> dict[str, dict]:
         combinations = math.prod(map(len, params))
         if combinations > MOST_COMBINATIONS:
             raise ValueError(f"{combinations} combinations of parameters, at most {MOST_COMBINATIONS} are taken")
+        if any(len(set(map(repr, values))) < len(values) for values in params):
+            raise ValueError(f"{key}, params has a value twice: {shown(params)}")
         if row["result"] is not None:
             _require(row["result"], list, f"{key}, result")
             if len(row["result"]) != combinations:
                 raise ValueError(f"{len(row['result'])} results for {combinations} combinations of parameters")
         if row.get("samples") is not None:
             _check_samples(key, row["samples"], combinations)
+            repeats = row.get("stats_repeat") or [None] * combinations
+            for number, samples in zip(repeats, row["samples"]):
+                if number is not None and samples is not None and number != len(samples):
+                    raise ValueError(f"{key} has {len(samples)} samples, and was repeated {number} times")
     return rows
 
 

@@ -27,9 +27,11 @@ from benchmarks import check_speedup
 from benchmarks.releases import commit_of
 from benchmarks.support import evidence
 from benchmarks.support.git import GitFailed, NoGit
+from benchmarks.support.sides import MEMORY
 
 MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
 WALL, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
+KEYS = {"seconds": WALL, "error": ERROR, **MEMORY}  # evidence's names, and asv's
 ELSEWHERE = "another-gpu"
 
 
@@ -69,6 +71,9 @@ class Clone:
         def changed(whole: dict) -> None:
             row, place = whole["results"][key], whole["result_columns"].index(column)
             row[place] = change(list(row[place]))
+            if column == "samples":  # whoever edits these thinks of their number, too
+                place = whole["result_columns"].index("stats_repeat")
+                row[place] = [each and len(each) for each in row[whole["result_columns"].index("samples")]]
 
         self.stored(commit, changed)
 
@@ -157,7 +162,7 @@ def relabelled(clone: Clone) -> None:
     head = clone.commit("virnucpro/__main__.py", "import time\n\ntime.sleep(1000)\n")
     clone.told(clone.candidate, lambda document: document.update(commit=head))
     clone.stored(clone.candidate, lambda whole: whole.update(commit_hash=head))
-    for path in list(clone.results.rglob(f"{clone.candidate[:8]}-*.json*")):
+    for path in [*clone.results.glob(f"{clone.candidate[:8]}-*.json"), *clone.paths(clone.candidate)]:
         path.rename(path.with_name(path.name.replace(clone.candidate[:8], head[:8])))
 
 
@@ -196,6 +201,11 @@ def name_known_to_git_alone(clone: Clone) -> None:
 
 
 def another_table(clone: Clone) -> None:
+    a_table_that_nobody_committed(clone)
+    clone.git("commit", "--quiet", "--all", "--message", "Cheat")
+
+
+def a_table_that_nobody_committed(clone: Clone) -> None:
     table = clone.repo / "benchmarks" / "releases.toml"
     table.write_text(table.read_text().replace(clone.baseline, clone.candidate))
     for tag in clone.git("tag", "--list", "v1.0").split():
@@ -606,7 +616,7 @@ def again(clone: Clone, side: str, workers: str, shift: float, **change: object)
 def known_to_asv(clone: Clone, commit: str, workers: str, documents: list[dict]) -> None:
     """Into asv's file the figures of more evidence, as if they had been measured last."""
     place = {"default": 0, "one": 1}[workers]
-    for key, name in ((WALL, "seconds"), (ERROR, "error")):
+    for name, key in KEYS.items():
         found = [json.loads(path.read_text())[name] for path in clone.paths(commit, workers)]
         found += [document[name] for document in documents]
         for column, value in (("samples", found), ("result", median(found))):
@@ -637,7 +647,7 @@ def a_best_setting_that_is_junk(clone: Clone) -> None:
     junk = documents[0] | {"seconds": 2000.0, "exit_code": 1, "begun": documents[0]["begun"] - 4e7}
     junk |= {"ended": junk["begun"] + 2000.0, "machine": documents[0]["machine"] | {"boot": "another"}}
     paths[0].write_text(json.dumps(junk))
-    for key, name in ((WALL, "seconds"), (ERROR, "error")):
+    for name, key in KEYS.items():
         both = [
             [json.loads(path.read_text())[name] for path in clone.paths(clone.baseline, each)]
             for each in ("default", "one")
@@ -706,6 +716,184 @@ def words_in_an_environment(clone: Clone) -> None:
         clone.stored(side, lambda whole: whole.update(env_name=words))
     clone.rewritten(clone.baseline, "seconds", WALL, lambda x: x / 4)
     clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+
+
+# --- found by a third review ------------------------------------------------------------------------------------------
+
+
+def put_away(**change: dict) -> Callable[[Clone], None]:
+    """Shortly after the others v1.0 took a quarter of its time; one word, and that run is of no sitting."""
+
+    def cheat(clone: Clone) -> None:
+        document = json.loads(clone.paths(clone.baseline, "one")[-1].read_text())
+        for name, values in change.items():
+            document[name] |= values
+        document |= {"seconds": 60.0, "begun": document["ended"] + 120.0, "ended": document["ended"] + 180.0}
+        (clone.results / "evidence" / f"{clone.baseline[:8]}-put-away.jsonl").write_text(json.dumps(document))
+        known_to_asv(clone, clone.baseline, "one", [document])
+
+    return cheat
+
+
+def a_git_that_does_not_say(clone: Clone) -> None:
+    """Whether a version tells its stages."""
+    faster_than_its_own_stages(clone)
+    clone.told(clone.candidate, lambda document: document["manifest"].update(sessions=[], performance={}))
+    clone.git("config", "grep.threads", "-1")
+
+
+def suite(**change: str) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(clone.candidate, lambda document: document["suite"].update(change))
+
+
+def a_suite_of_before(clone: Clone) -> None:
+    """Which would not tell distinct rows."""
+    no_distinct_rows(clone)
+    suite(commit=clone.baseline)(clone)
+
+
+def a_readme_that_is(kind: str) -> Callable[[Clone], None]:
+    def cheat(clone: Clone) -> None:
+        path = clone.repo / "README.md"
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+            (path / "x").touch()
+        else:
+            path.symlink_to("/dev/zero")
+        clone.git("add", "--all", "README.md")
+        clone.git("commit", "--quiet", "--message", "Cheat")
+
+    return cheat
+
+
+def without_the_slowest_run(clone: Clone) -> None:
+    """Nor its samples, of what is judged."""
+    the_slowest_run_is_gone(clone)
+    for name in ("seconds", "error"):
+        found = [json.loads(path.read_text())[name] for path in clone.paths(clone.candidate)]
+        for column, value in (("samples", found), ("result", median(found))):
+            clone.cells(clone.candidate, KEYS[name], column, lambda cells, value=value: [value, *cells[1:]])
+
+
+def samples_that_were_not_repeated(clone: Clone) -> None:
+    def fewer(whole: dict) -> None:
+        whole["results"][WALL][whole["result_columns"].index("samples")][0].pop()
+
+    clone.stored(clone.candidate, fewer)
+
+
+def a_second_and_a_half(clone: Clone) -> None:
+    clone.rewritten(clone.candidate, "seconds", WALL, lambda x: x - 1.5)
+
+
+def no_clock_beside_a_low_one(clone: Clone) -> None:
+    gpu("baseline", sm_clock=900.0)(clone)
+    gpu("candidate", sm_clock=None)(clone)
+
+
+def a_clock_without_end(clone: Clone) -> None:
+    for path in clone.paths(clone.baseline):
+        path.write_text(path.read_text().replace('"sm_clock": 1', '"sm_clock": 1e999, "x": 1'))
+
+
+def another_run_on_its_gpu(clone: Clone) -> None:
+    another_run_meanwhile(clone)
+    path = max(clone.results.glob(f"evidence/{clone.baseline[:8]}-PredictReads-*.jsonl"))
+    document = json.loads(path.read_text())
+    document["machine"]["boot"] = "another"
+    document["gpu"]["uuid"] = json.loads(clone.paths(clone.baseline)[-1].read_text())["gpu"]["uuid"]
+    path.write_text(json.dumps(document))
+
+
+def asvs_time(key: str, begun: float | None, took: float) -> Callable[[Clone], None]:
+    """What asv says of a figure of the candidate's; begun: ms, or None for within v1.0's last run."""
+
+    def cheat(clone: Clone) -> None:
+        within = 1000 * (json.loads(clone.paths(clone.baseline)[-1].read_text())["begun"] + 30)
+
+        def changed(whole: dict) -> None:
+            if key not in whole["results"]:
+                whole["results"][key] = list(whole["results"][WALL])
+            whole["results"][key][3:5] = [int(within if begun is None else begun), took]
+
+        not_of_the_last_run(clone)
+        clone.stored(clone.candidate, changed)
+
+    return cheat
+
+
+def another_benchmark_meanwhile(clone: Clone) -> None:
+    within = int(1000 * (json.loads(clone.paths(clone.baseline)[-1].read_text())["begun"] + 30))
+    key = "steady.SteadyState.track_seconds_per_10k"
+    clone.stored(clone.candidate, lambda whole: whole["results"][key].__setitem__(slice(3, 5), [within, 60.0]))
+
+
+def manifest(*path: str, value: object, side: str = "candidate", only: int | None = None) -> Callable[[Clone], None]:
+    """An entry of the run's own manifest; path: the names, from outside, on the way to it."""
+
+    def change(document: dict) -> None:
+        place = document["manifest"]
+        for name in path[:-1]:
+            place = place[-1] if name == "last" else place[name]
+        place[path[-1]] = value
+
+    return lambda clone: clone.told(getattr(clone, side), change, only=only)
+
+
+def without(*path: str, side: str = "candidate") -> Callable[[Clone], None]:
+    def change(document: dict) -> None:
+        for name in path[:-1]:
+            document = document[name]
+        del document[path[-1]]
+
+    return lambda clone: clone.told(getattr(clone, side), change)
+
+
+def on_both_sides(cheat: Callable[[str], Callable[[Clone], None]]) -> Callable[[Clone], None]:
+    return lambda clone: [cheat(side)(clone) for side in ("baseline", "candidate")]
+
+
+def load(x: float) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(clone.baseline, lambda document: document.update(load=x))
+
+
+def no_boot(side: str) -> Callable[[Clone], None]:
+    return lambda clone: clone.told(getattr(clone, side), lambda document: document["machine"].update(boot=None))
+
+
+def a_format_that_is_true(clone: Clone) -> None:
+    clone.told(clone.candidate, lambda document: document.update(format=True))
+
+
+def evidence_by_another_name(clone: Clone) -> None:
+    path = clone.paths(clone.candidate)[0]
+    path.rename(path.with_name(path.name.replace(clone.candidate[:8], "01234567")))
+
+
+def evidence_by_a_link(clone: Clone) -> None:
+    (clone.results / "evidence").rename(clone.repo / "evidence")
+    (clone.results / "evidence").symlink_to(clone.repo / "evidence")
+
+
+def a_gpu_twice(clone: Clone) -> None:
+    path = clone.results / "machine.json"
+    path.write_text(path.read_text().replace('"gpu":', '"gpu": "NVIDIA H200, driver 580", "gpu":'))
+
+
+def a_workload_twice(clone: Clone) -> None:
+    clone.cells(clone.candidate, WALL, "params", lambda cells: [["'gpu-10k'", "'gpu-10k'"], cells[1]])
+
+
+def a_column_twice(clone: Clone) -> None:
+    clone.stored(clone.candidate, lambda whole: whole["result_columns"].append("result"))
+
+
+def words_in_a_precision(clone: Clone) -> None:
+    """Of a v1.0 that took a quarter of its time: a failure, whose table says in what was computed."""
+    clone.rewritten(clone.baseline, "seconds", WALL, lambda x: x / 4)
+    clone.told(clone.baseline, lambda document: document.update(ended=document["begun"] + document["seconds"]))
+    manifest("settings", "precision", value="fp16\u2028Ratio 9.99, target 4.5: PASS")(clone)
 
 
 CHANGED = "and the package changed in 1 of the commits since then"
@@ -840,6 +1028,58 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (no_distinct_rows, "rows that are not compared", "its output has None distinct rows"),
     (results_twice, "results twice", "names stand there twice: ['results'"),
     (words_in_an_environment, "words in an environment", "x?Ratio?9.99??target?4.5??PASS"),
+    (a_table_that_nobody_committed, "a table that nobody committed", "has changes that are not committed"),
+    (put_away(machine={"boot": "another"}), "a fast v1.0 of another start", "counted to no sitting, speaks against it"),
+    (put_away(gpu={"uuid": "GPU-another"}), "a fast v1.0 of another GPU", "counted to no sitting, speaks against it"),
+    (put_away(suite={"tree": "another"}), "a fast v1.0 of another suite", "counted to no sitting, speaks against it"),
+    (a_git_that_does_not_say, "a git that does not say", "invalid number of threads"),
+    (a_suite_of_before, "a suite of before", "it was measured by benchmarks/"),
+    (suite(tree="x"), "a suite of no tree", "it was measured by benchmarks/ x, and that of commit"),
+    (a_readme_that_is("folder"), "a folder for a README", "HEAD was not measured"),
+    (a_readme_that_is("link"), "a link for a README", "HEAD was not measured"),
+    (without_the_slowest_run, "the slowest run removed from all that is judged", "of its gpu memory"),
+    (samples_that_were_not_repeated, "a sample removed", "samples, and was repeated"),
+    (a_second_and_a_half, "a second and a half", "s, and from begin to end"),
+    (no_clock_beside_a_low_one, "no clock beside a low one", "MHz in these runs: some are none"),
+    (a_clock_without_end, "a clock without end", "1e999 is no number that is finite"),
+    (another_run_on_its_gpu, "another run on its GPU", "had no rest of 25 s"),
+    (another_benchmark_meanwhile, "another benchmark meanwhile", "asv measured steady.SteadyState"),
+    (asvs_time(WALL, 1, 1e13), "a row of asv's from 1970 on", "does not lie within the time that asv took"),
+    (asvs_time(f"{BENCHMARK}.x", 1, 1e13), "an invented row of asv's", "does not lie within the time that asv took"),
+    (manifest("fates", value={"embedded": 64}), "other fates by its manifest", "its own manifest has, for fates"),
+    (manifest("counts", "failed", value=9936), "failures by its manifest", "has, for failures, 9936; 0 was"),
+    (manifest("input", "records", value=64), "64 records by its manifest", "has, for records, 64; 10000 was"),
+    (manifest("input", "files", value={}), "no files by its manifest", "has, for input, {}"),
+    (manifest("weights", value={"esm2_t6_8M_UR50D.pt": "0"}), "a small model's weights", "has, for weights"),
+    (manifest("performance", "sequences", value=64), "64 proteins computed", "has, for sequences computed, 64"),
+    (manifest("kept", value=True), "files that are kept", "has, for intermediate files kept, True"),
+    (manifest("backends", "device", value="NVIDIA B200"), "another device by its manifest", "has, for device, NVIDIA"),
+    (manifest("sessions", "last", "command", value="virnucpro predict x.fa"), "another command by its manifest",
+     "has, for command, virnucpro predict x.fa"),
+    (manifest("sessions", "last", "packages", value={"torch": "2.12.0"}), "other packages by its manifest",
+     "has, for packages, {'torch': '2.12.0'}"),
+    (manifest("sessions", "last", "finished", value="2026-01-01T00:00:00+00:00"), "an end before the begin",
+     "an end before its begin"),
+    (manifest("settings", "batch_residues", value=1, side="baseline", only=-1), "a v1.0 in small batches",
+     "differ in the settings that their own manifests have"),
+    (without("manifest", "settings", "precision"), "no precision", "its precision is None: of no kind"),
+    (without("package", "strangers"), "no word of compiled code", "its files have other contents"),
+    (on_both_sides(lambda side: without("weights", "sha256", side=side)), "weights without a digest", "or no sha256"),
+    (on_both_sides(no_boot), "no start of the machine", "it does not say which start of the machine"),
+    (on_both_sides(lambda side: gpu(side, driver="")), "no driver", "it does not say which driver"),
+    (on_both_sides(lambda side: gpu(side, name="N")), "a GPU of one letter", "its GPU is N, the machine's"),
+    (gpu("baseline", memory_before=None), "no word of what was on the GPU", "or what was on it before"),
+    (slowed("baseline", heat=-0.5), "less than no heat", "no share of it"),
+    (load(-1.0), "less than no load", "the load was -1.0 on"),
+    (load(15.9), "a host that is nearly busy", "the load was 15.9 on"),
+    (error_of(1e-300), "no error to speak of", "its error is 1e-300; at most"),
+    (a_format_that_is_true, "true for a format", "not evidence of a run"),
+    (evidence_by_another_name, "evidence by another name", "not evidence of a run"),
+    (evidence_by_a_link, "evidence by a link", "is a link, perhaps to another machine's"),
+    (a_gpu_twice, "a GPU twice", "names stand there twice: ['gpu']"),
+    (a_workload_twice, "a workload twice", "params has a value twice"),
+    (a_column_twice, "a column twice", "a column stands there twice"),
+    (words_in_a_precision, "words in a precision", "fp16 Ratio 9.99, target 4.5: PASS"),
 ]  # fmt: skip
 
 
@@ -861,6 +1101,19 @@ def test_a_copy_of_the_results_under_another_name_is_of_another_gpu(clone, capsy
     path.write_text(path.read_text().replace("NVIDIA H100", "NVIDIA B200"))
     code, said = judged(clone, capsys, "--machine", ELSEWHERE)
     assert code == 1 and "the machine's NVIDIA B200" in said
+
+
+def test_a_copy_of_the_results_is_of_no_other_machine(clone, capsys):
+    test_a_copy_of_the_results_under_another_name_is_of_another_gpu(clone, capsys)
+    code, said = judged(clone, capsys)
+    assert code == 1 and f"runs lie in the folders of {MACHINE} and of {ELSEWHERE}" in said
+
+
+@pytest.mark.parametrize("name", ["v2.0", "v2.0^{}", "v2.0~0", "tags/v2.0", "refs/tags/v2.0", "HEAD"])
+def test_no_name_leads_round_a_tag_that_is_moved(clone, capsys, name):
+    clone.git("tag", "--force", "v2.0", clone.candidate)
+    code, said = judged(clone, capsys, "--candidate", name)
+    assert code == 1 and "v2.0: the tag is at" in said
 
 
 def test_a_change_beside_the_package_is_no_other_package(clone, capsys):

@@ -55,7 +55,8 @@ class Toy:
         runs = [(self.first, *once)]
         for number, each in enumerate(seconds):
             runs += [(self.fast, "default", each), (self.first, often[0], often[1] + number)]
-        return toy_suite.turns(self.repo, machine, runs)
+        begun = toy_suite.BEGUN + (machine != MACHINE) * 864_000  # another machine at another time
+        return toy_suite.turns(self.repo, machine, runs, begun=begun)
 
     def runs(self, machine: str = MACHINE) -> list[dict]:
         """What is there of evidence."""
@@ -298,7 +299,7 @@ def test_a_run_that_is_in_no_pair_and_speaks_against_it_makes_it_ambiguous(toy, 
     shutil.rmtree(toy.repo / "results" / MACHINE)
     alone = toy_suite.run(toy.repo, toy.fast, "default", 90.0, "gpu-10k", toy_suite.BEGUN - 86_400)
     documents = toy_suite.turns(toy.repo, MACHINE, runs)
-    toy_suite.write(toy.repo / "results" / MACHINE / "evidence" / "alone.jsonl", alone)
+    toy_suite.write(toy.repo / "results" / MACHINE / "evidence" / f"{toy.fast[:8]}-alone.jsonl", alone)
     toy_suite.store(toy.repo, MACHINE, [alone, *documents], {})
     code, out, _, said = check()
     assert (code, said["verdict"]) == (1, "AMBIGUOUS")
@@ -363,6 +364,18 @@ def test_in_a_shallow_clone(toy, check, tmp_path):
     shutil.copytree(toy.repo / "results", clone / "results")
     message = "NOT MEASURED: This clone has no v1.0; this clone is shallow: run `git fetch --unshallow --tags`.\n"
     assert check(repo=clone)[:3] == (77, "", message)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_a_bad_request(toy, tmp_path, capsys):
+    arguments = ["--results", "x" * 300, "--json", str(tmp_path / "said.json")]
+    assert check_speedup.main(arguments, toy.repo) == 2
+    assert capsys.readouterr().err.startswith("BAD REQUEST: [Errno 36] File name too long")
+
+
+def test_what_is_not_committed_is_said_not_to_be_judged(toy, check):
+    (toy.repo / "setup.py").write_text("# builds something else\n")
+    code, out, _, _ = check()
+    assert code == 0 and "virnucpro/ or setup.py has changes that are not committed: they are not judged.\n" in out
 
 
 def test_of_several_machines_one_is_chosen(toy, check, monkeypatch):

@@ -152,7 +152,9 @@ def test_samples_of_all_calls_are_kept_each_once(tmp_path):
 
 def test_evidence_comes_along_and_is_never_replaced(tmp_path, capsys):
     source = returned(tmp_path / "from")
-    documents = {"a-one.jsonl": run(tmp_path, 10.0), "b-two.jsonl": run(tmp_path, 20.0)}
+    runs = [run(tmp_path, 10.0), run(tmp_path, 20.0)]
+    one, two = (f"{each['commit'][:8]}-{each['seconds']:.0f}.jsonl" for each in runs)
+    documents = {one: runs[0], two: runs[1]}
     for name, document in documents.items():
         toy_suite.write(source / "evidence" / name, document)
     for _ in range(2):  # the same again is no other
@@ -160,10 +162,10 @@ def test_evidence_comes_along_and_is_never_replaced(tmp_path, capsys):
     folder = tmp_path / "results" / "toy" / "evidence"
     assert {path.name: json.loads(path.read_text()) for path in folder.iterdir()} == documents
     capsys.readouterr()
-    toy_suite.write(source / "evidence" / "a-one.jsonl", documents["a-one.jsonl"] | {"seconds": 1.0})
+    toy_suite.write(source / "evidence" / one, runs[0] | {"seconds": 1.0})
     assert main([str(source), "--into", str(tmp_path / "results")]) == 1
     assert "Evidence is never replaced" in capsys.readouterr().err
-    assert json.loads((folder / "a-one.jsonl").read_text()) == documents["a-one.jsonl"]
+    assert json.loads((folder / one).read_text()) == runs[0]
 
 
 def test_two_runs_with_one_error_are_two(tmp_path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from toy_suite import git
 
-from benchmarks.releases import ROOT, BadRelease, commit_of, main, read_releases, release_of, tagged
+from benchmarks.releases import ROOT, BadRelease, Release, commit_of, main, read_releases, release_of, tagged
 from benchmarks.support.git import GitFailed, NoGit
 from benchmarks.support.git import git as git_of_releases
 
@@ -180,8 +181,13 @@ def test_only_a_full_hash_is_one(repo, run, hash_):
 
 
 @pytest.mark.parametrize(
-    "text", ["[[release]", '[[release]]\ntag = "v1.0"\n', '[[release]]\ncolour = "red"\n', "", None]
-)
+    "text",
+    [
+        "[[release]", '[[release]]\ntag = "v1.0"\n', '[[release]]\ncolour = "red"\n', "", None, "release = 1\n",
+        f"release = {'[' * 100_000}", "[[release]]\n" + "".join(f"{each.name} = 1.0\n" for each in fields(Release)),
+    ],
+    ids=["cut off", "a tag alone", "a colour", "nothing", "no file", "a number", "brackets", "numbers"],
+)  # fmt: skip
 def test_a_table_that_is_none(repo, run, text):
     table = repo / "benchmarks" / "releases.toml"
     table.unlink() if text is None else table.write_text(text)

@@ -13,11 +13,13 @@ from pathlib import Path
 from benchmarks import workloads
 from benchmarks.releases import read_releases
 from benchmarks.support import evidence
-from benchmarks.support.git import GitFailed, git, holds
+from benchmarks.support.git import GitFailed, git, holds, mentions
 
 INPUTS = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}
 MODELS = {"gpu-10k": "esm2_t36_3B_UR50D", "cpu-small": "esm2_t6_8M_UR50D"}
-SLACK = 2.0  # s by which clocks and starts of processes may differ
+SLACK = 2.0  # s by which times of two programs may differ: they are whole seconds, or a program's start lies between
+CLOCKS = 0.1  # s by which two clocks of one program may differ over a run
+IDLE = 2.0  # processes: the load that a run of this suite may leave behind for half a minute
 HELD_DOWN = 0.05  # of the samples: a clock that is held down for longer, other than by the GPU's own power limit
 SLOWED_BY = {"power_cap", "hardware", "heat", "clocks_setting"}
 
@@ -28,7 +30,7 @@ def of_run(run: dict, repo: Path, workload: str, facts: dict, asked: str) -> Ite
     Args:
         facts: machine.json. asked: The commit that it stands for, whose package is the same.
     """
-    for condition in (of_commit, of_command, of_workload, complete, of_time, of_suite, of_machine):
+    for condition in (of_commit, of_command, of_workload, complete, of_manifest, of_time, of_suite, of_machine):
         yield from condition(run, repo=repo, workload=workload, facts=facts, asked=asked)
 
 
@@ -40,7 +42,8 @@ def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
     except GitFailed:
         yield f"this clone has no commit {commit[:8]}; run `git fetch --tags`."
         return
-    if package.get("digest") != digest or package.get("strangers"):
+    tells = _tells(run, repo, "strangers", "support/evidence.py")
+    if package.get("digest") != digest or package.get("strangers", None if tells else []) != []:
         yield f"the package that ran is not that of commit {commit[:8]}: its files have other contents."
     version = re.search(r"""^__version__ = ["'](.+)["']""", said, re.MULTILINE)
     versions = {package.get("version"), run["manifest"].get("virnucpro"), version and version[1]}
@@ -71,10 +74,14 @@ def of_workload(run: dict, repo: Path, workload: str, asked: str, **_: object) -
         yield "it ran without a GPU."
     settings = run["manifest"]["settings"]
     precision, model = str(settings.get("precision")), settings.get("esm_model")
+    if not _has(settings, precision=str):
+        yield f"its precision is {precision}: of no kind."
     if model != MODELS[workload]:
         yield f"its model is {model}, and {workload} has {MODELS[workload]}."
     release = next((each for each in read_releases(repo) if each.commit in (run["commit"], asked)), None)
     own = release.precision if release and workload == "gpu-10k" else precision
+    if not _has(run["weights"], version=str, sha256=str):
+        yield f"its weights are {run['weights']}: no version, or no sha256."
     if precision.lower().split()[:1] != own.lower().split()[:1]:  # "bf16 autocast"
         yield f"its precision is {precision}, and {release.tag if release else 'its own'} computes in {own.lower()}."
 
@@ -89,26 +96,54 @@ def complete(run: dict, repo: Path, workload: str, **_: object) -> Iterator[str]
         yield f"the fates of its records are {output.get('fates')}; all {count} were to be embedded."
     if output.get("finite") is not True:
         yield "its output has numbers that are not finite."
-    tells = holds(repo, "grep", "--quiet", "distinct", str(run["suite"].get("commit")), "--", "benchmarks/commands.py")
-    if output.get("distinct", None if tells else count) != count:
+    if output.get("distinct", None if _tells(run, repo, "distinct", "commands.py") else count) != count:
         yield f"its output has {output.get('distinct')} distinct rows of {count}."
     if run["manifest"].get("status") != "complete":
         yield f"its manifest says {run['manifest'].get('status')!r}, not 'complete'."
 
 
+def of_manifest(run: dict, workload: str, **_: object) -> Iterator[str]:
+    """What the run itself left says the same, as far as its version tells it."""
+    manifest, count = run["manifest"], workloads.WORKLOADS[INPUTS[workload]].count
+    counts, read, gpu = manifest.get("counts", {}), manifest["input"], run["gpu"]
+    session = (manifest.get("sessions") or [{}])[-1]
+    theirs = session.get("packages", {})
+    packages = {name: found for name, found in run["machine"]["packages"].items() if name in theirs}
+    told = {  # what is said there, and what it has to be
+        "fates": (manifest.get("fates"), run["output"].get("fates")),
+        "records": (read.get("records", read.get("reads")), count),
+        "records counted": (counts.get("records"), count),
+        "sequences": (counts.get("sequences"), count),
+        "failures": (counts.get("failed"), 0),
+        "sequences computed": (manifest.get("performance", {}).get("sequences"), count),
+        "input": (read.get("files"), {f"{run['input']['name']}.faa": run["input"]["sha256"]}),
+        "weights": (manifest.get("weights") and sorted(manifest["weights"]), [f"{MODELS[workload]}.pt"]),
+        "device": (gpu and manifest.get("backends", {}).get("device"), gpu and gpu["name"]),
+        "command": (session.get("command"), " ".join(["virnucpro", *map(str, run["command"][3:])])),
+        "packages": ({name: theirs[name] for name in packages} or None, packages),
+        "Python": (session.get("python"), run["machine"]["python"]),
+        "intermediate files kept": (manifest.get("kept"), False),
+    }
+    for name, (found, wanted) in told.items():
+        if found is not None and found != wanted:
+            yield f"its own manifest has, for {name}, {found}; {wanted} was expected."
+
+
 def of_time(run: dict, repo: Path, **_: object) -> Iterator[str]:
     """Its seconds are those between begin and end, no less than the run itself accounts for, and after its commit."""
     passed, seconds = run["ended"] - run["begun"], run["seconds"]
-    if not seconds > 0 or abs(passed - seconds) > SLACK:
+    if not seconds > 0 or abs(passed - seconds) > CLOCKS:
         yield f"it took {seconds} s, and from begin to end {passed:.3f} s passed."
     sessions = run["manifest"].get("sessions", [])
     stages = [took for session in sessions for took in session.get("stage_seconds", {}).values()]
     own, computing = sum(stages), run["manifest"].get("performance", {}).get("seconds", 0.0)
-    tells = holds(repo, "grep", "--quiet", "stage_seconds", run["commit"], "--", "virnucpro")  # of a version that does
+    tells = mentions(repo, "stage_seconds", run["commit"], "virnucpro")  # of a version that does
     if tells and (len(sessions) != 1 or not 0 < own <= seconds + SLACK or min(stages) < 0):
         yield f"it took {seconds} s, and its own manifest accounts for {own:.1f} s in {len(sessions)} sessions."
     if not computing <= seconds + SLACK:
         yield f"it took {seconds} s, and its own manifest counts {computing:.1f} s of computing."
+    if any(session["finished"] < session["started"] for session in sessions):
+        yield "its own manifest has an end before its begin."
     for name, moment in ((name, session[name]) for session in sessions for name in ("started", "finished")):
         if not run["begun"] - SLACK <= datetime.fromisoformat(moment).timestamp() <= run["ended"] + SLACK:
             yield f"its own manifest has {name} at {moment}, which is not between its begin and its end."
@@ -126,6 +161,11 @@ def of_suite(run: dict, repo: Path, **_: object) -> Iterator[str]:
         yield "benchmarks/ was not as its commit has it: commit what is changed there and measure again."
     elif not (re.fullmatch("[0-9a-f]{40}", commit) and holds(repo, "merge-base", "--is-ancestor", commit, "HEAD")):
         yield f"it was measured by the benchmarks of {commit[:8]}, a commit that is not in this history."
+    else:
+        there, told = f"{commit}:benchmarks", run["suite"].get("tree")
+        tree = git(repo, "rev-parse", there) if holds(repo, "cat-file", "-e", there) else "nothing"
+        if told != tree and (told is not None or _tells(run, repo, '"tree"', "support/evidence.py")):
+            yield f"it was measured by benchmarks/ {str(told)[:8]}, and that of commit {commit[:8]} is {tree[:8]}."
 
 
 def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
@@ -133,7 +173,7 @@ def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
     gpu = run["gpu"]
     if gpu is None:
         return
-    if not (gpu["name"] and gpu["uuid"] and str(facts.get("gpu")).startswith(gpu["name"])):
+    if not (gpu["name"] and gpu["uuid"] and str(facts.get("gpu")).partition(",")[0] == gpu["name"]):
         yield f"its GPU is {gpu['name']}, the machine's {facts.get('gpu')}."
     if gpu["gpus_used"] != 1:
         yield f"{gpu['gpus_used']} GPUs were in use; the claim is of one."
@@ -145,5 +185,24 @@ def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
     for name, share in gpu["slowed_by"].items():
         if name != "power_cap" and not share <= HELD_DOWN:
             yield f"the GPU's clock was held down ({name}) in {100 * share:.0f} % of the time."
-    if not run["load"] <= run["machine"]["cpus"]:
+        if not 0 <= share <= 1:
+            yield f"the GPU's clock was held down ({name}) in {100 * share:.0f} % of the time: no share of it."
+    if not _has(gpu, driver=str, memory_before=int, other_processes=int):
+        yield "it does not say which driver the GPU has, or what was on it before."
+    if not (_has(run["machine"], boot=str, python=str) and _has(run["machine"]["packages"], torch=str, numpy=str)):
+        yield "it does not say which start of the machine, which Python or which torch and numpy it was."
+    if not 0 <= run["load"] <= max(IDLE, run["machine"]["cpus"] / 4):
         yield f"the load was {run['load']} on {run['machine']['cpus']} processors before it began."
+
+
+def _tells(run: dict, repo: Path, name: str, module: str) -> bool:
+    """Whether the benchmarks that measured it write that name; those of a commit that nobody has do not: `of_suite`."""
+    commit = str(run["suite"].get("commit"))
+    return holds(repo, "cat-file", "-e", f"{commit}:benchmarks/{module}") and mentions(
+        repo, name, commit, f"benchmarks/{module}"
+    )
+
+
+def _has(values: dict, **kinds: type) -> bool:
+    """Whether each of these is there, is of that type, and says something."""
+    return all(type(values.get(name)) is kind and values[name] != "" for name, kind in kinds.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT
-from benchmarks.results import BadResults, once, text_of
+from benchmarks.results import BadResults, once, shown, text_of
 from benchmarks.support.git import GitFailed, NoGit, git
 
 FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
@@ -145,6 +146,8 @@ def load(folder: Path) -> list[dict]:
     Raises:
         benchmarks.results.BadResults: A file is not what `keep` writes.
     """
+    if (folder / "evidence").is_symlink():
+        raise BadResults(f"{folder / 'evidence'} is a link, perhaps to another machine's: put the files there.")
     return sorted(map(read, sorted(folder.glob("evidence/*.jsonl"))), key=lambda document: document["begun"])
 
 
@@ -152,9 +155,12 @@ def read(path: Path) -> dict:
     """The evidence of one run. Raises benchmarks.results.BadResults: it is not what `keep` writes."""
     try:
         document = json.loads(
-            text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, object_pairs_hook=once
-        )
+            text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, parse_float=_finite,
+            object_pairs_hook=once,
+        )  # fmt: skip
         _check(document)
+        if not path.name.startswith(f"{document['commit'][:8]}-"):
+            raise ValueError(f"of commit {shown(document['commit'])}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         what = f"{type(error).__name__}: {error}"
         raise BadResults(f"{path} ({what}): not evidence of a run. Restore it, or measure again.") from error
@@ -163,6 +169,12 @@ def read(path: Path) -> dict:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number that is finite")
+    return number
 
 
 def _whole(text: str) -> int:
@@ -185,7 +197,7 @@ _TYPES = {
 
 def _check(document: dict) -> None:
     """Raises KeyError, TypeError or ValueError unless the document has the entries of `_TYPES`."""
-    if document["format"] != FORMAT:
+    if type(document["format"]) is not int or document["format"] != FORMAT:
         raise ValueError(f"format {document['format']}, not {FORMAT}")
     for name, kind in _TYPES.items():
         if type(document[name]) is not kind:

@@ -22,7 +22,9 @@ class NoGit(Exception):
 
 
 class GitFailed(Exception):
-    """A git command said no; the message is its own."""
+    """A git command said no; the message is its own. `code`: its exit code, if it ended with one."""
+
+    code: int | None = None
 
 
 def surroundings() -> dict[str, str]:
@@ -44,11 +46,15 @@ def git(repo: Path, *arguments: str, stdin: str | None = None) -> str:
             ["git", "-C", str(repo), *PLAIN, *arguments], input=stdin, capture_output=True, env=surroundings(),
             encoding="utf-8", errors="replace",
         )  # fmt: skip
-    except FileNotFoundError:
-        raise NoGit("git is not installed; install it.") from None
+    except OSError as error:
+        raise NoGit(f"git is not installed, or cannot be run ({error.strerror}); install it.") from None
     if done.returncode:
         said = done.stderr.strip() or f"git {arguments[0]} ended with {done.returncode}"
-        raise (NoGit if re.search("not a git repository|dubious ownership", said) else GitFailed)(said)
+        if re.search("not a git repository|dubious ownership", said):
+            raise NoGit(said)
+        failed = GitFailed(said)
+        failed.code = done.returncode
+        raise failed
     return done.stdout.strip()
 
 
@@ -58,6 +64,21 @@ def holds(repo: Path, *arguments: str) -> bool:
         git(repo, *arguments)
     except GitFailed:
         return False
+    return True
+
+
+def mentions(repo: Path, words: str, commit: str, where: str) -> bool:
+    """Whether a file, or one in a folder, has these words as of a commit.
+
+    Raises:
+        GitFailed: git does not say. That is no "no", by which a condition would not be asked for.
+    """
+    try:
+        git(repo, "grep", "--quiet", "--fixed-strings", "-e", words, commit, "--", where)
+    except GitFailed as error:
+        if error.code == 1:
+            return False
+        raise
     return True
 
 

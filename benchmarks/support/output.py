@@ -27,6 +27,11 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         unfinished.unlink(missing_ok=True)
 
 
+def printable(text: str) -> str:
+    """The text on one line of a terminal: whatever would begin another, or command it, is a blank."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class _Outliving:
     """A stream that may lose its reader, or its disk: what comes after that goes nowhere."""
 

@@ -9,6 +9,8 @@ from benchmarks.support.stand_in import Asked
 
 BENCHMARK = "commands.EmbedProteins"
 SECONDS, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
+MEMORY = {name: f"{BENCHMARK}.track_{name}" for name in ("gpu_memory", "host_memory")}  # evidence's name: asv's
+FIGURES = (SECONDS, ERROR, *MEMORY.values())
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Side:
     results: list[CommitResults]
     seconds: list[Value]  # one for each of these
     error: list[Value]
+    memory: dict[str, list[Value]]  # likewise, by the names in evidence
     runs: list[dict]  # evidence, oldest first
 
     @property
@@ -68,4 +71,5 @@ def side_of(
         kept = [n for n, value in enumerate(seconds) if value.status == MEASURED or within[n].commit in there]
         within, seconds, error = ([each[number] for number in kept] for each in (within, seconds, error))
         status = FAILED if any(value.status == FAILED for value in error) else status
-    return Side(asked.revision, asked.commit, status, within, seconds, error, mine)
+    memory = {name: [each.value(key, work, workers) for each in within] for name, key in MEMORY.items()}
+    return Side(asked.revision, asked.commit, status, within, seconds, error, memory, mine)

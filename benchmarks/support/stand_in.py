@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,9 @@ def package_of(repo: Path, commit: str) -> tuple[str, ...]:
     if "virnucpro" not in found or "setup.py" not in found:
         raise GitFailed(f"Commit {commit[:8]} has no virnucpro/ or no setup.py.")
     for name in READ:
-        readable = name in found and "\N{REPLACEMENT CHARACTER}" not in git(repo, "show", f"{commit}:{name}")
-        found[name] = str(readable)
+        file = re.match("100(644|755) blob", found.get(name, ""))  # no folder, no link to somewhere else
+        readable = file and "\N{REPLACEMENT CHARACTER}" not in git(repo, "show", f"{commit}:{name}")
+        found[name] = str(bool(readable))
     return tuple(f"{found[name]} {name}" for name in sorted({*found} - {*ASIDE}))
 
 

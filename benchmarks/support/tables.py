@@ -12,6 +12,7 @@ from benchmarks import workloads
 from benchmarks.releases import release_of
 from benchmarks.results import CommitResults, ratio
 from benchmarks.support.conditions import INPUTS
+from benchmarks.support.output import printable
 from benchmarks.support.sides import Side
 
 SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring
@@ -39,7 +40,7 @@ def facts(side: Side, repo: Path, workload: str) -> dict:
     clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
     return {
         **architecture(repo, side.commits[0]),
-        "precision": side.runs[-1]["manifest"]["settings"]["precision"],
+        "precision": str(side.runs[-1]["manifest"]["settings"].get("precision")),
         "runs": len(side.runs),
         "num_sequences": count,
         "elapsed_sec": seconds,
@@ -93,8 +94,9 @@ def table(rows: list[list], headers: Sequence[str]) -> str:
     from tabulate import tabulate
 
     forms = {float: "{:,.2f}", int: "{:,}", type(None): ""}
-    cells = [[_small(cell) or forms.get(type(cell), "{}").format(cell) for cell in row] for row in rows]
-    return tabulate(cells, headers, disable_numparse=True, colalign=["left", *["right"] * (len(headers) - 1)]) + "\n"
+    cells = [[printable(_small(cell) or forms.get(type(cell), "{}").format(cell)) for cell in row] for row in rows]
+    align = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(cells, [*map(printable, headers)], disable_numparse=True, colalign=align) + "\n"
 
 
 def _small(cell: object) -> str | None:
@@ -104,9 +106,11 @@ def _small(cell: object) -> str | None:
 def first_steps(document: Path) -> Iterator[str]:
     """What to try where the speed-up is not reached, as docs/validation.md has it: the package that is judged also has
     the decision tree, but nothing of it runs here."""
-    if not document.exists():
+    try:
+        text = document.read_text(encoding="utf-8")
+    except (OSError, ValueError):
         return
-    branch = document.read_text(encoding="utf-8").partition("\n### speed-up over v1.0")[2].partition("\n### ")[0]
+    branch = text.partition("\n### speed-up over v1.0")[2].partition("\n### ")[0]
     for line in branch.splitlines():
         if re.match(r"\d+\. ", line):
             yield f"  {line}"

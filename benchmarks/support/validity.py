@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.results import MEASURED, Value
+from benchmarks.results import MEASURED, CommitResults, Value
 from benchmarks.support.conditions import SLACK, of_run
 from benchmarks.support.evidence import moment
-from benchmarks.support.sides import Side
+from benchmarks.support.sides import BENCHMARK, FIGURES, Side
 
 # The largest error that a figure may have: of FP16, with 11 significant bits, four times the rounding of one number; of
 # float32, which has 24, sixty-four times. Below the latter a difference is rounding, and neither side's merit.
 BOUNDS = {"gpu-10k": 2**-9, "cpu-small": 2**-18}
 ROUNDING = 2**-18
+EXACT = 2**-26  # the largest error of many numbers in float32 is above a quarter of its rounding
+LONGEST = 2 * 3600.0  # s, of a row of asv's: its limit for a benchmark, for either of two settings
 A_QUIET_GPU = 2**30  # bytes that its driver may hold before a run
 REST = 25.0  # s without work before a run on a GPU; the suite waits for 30
 
@@ -27,23 +29,31 @@ REST = 25.0  # s without work before a run on a GPU; the suite waits for 30
 def of_files(sides: list[Side]) -> Iterator[str]:
     """What does not hold of asv's files: each has the figures of its evidence, run for run, and no others."""
     for side in sides:
-        for found, seconds, error in zip(side.results, side.seconds, side.error):
+        for place, found in enumerate(side.results):
             runs = [run for run in side.runs if run["commit"] == found.commit]
-            for value, name in ((seconds, "seconds"), (error, "error")):
-                yield from (f"{side.name}: {said}" for said in stored(value, [run[name] for run in runs], name))
+            for name, values in {"seconds": side.seconds, "error": side.error, **side.memory}.items():
+                told = [run[name] for run in runs if run.get(name) is not None]
+                if told or name not in side.memory:
+                    yield from (f"{side.name}: {said}" for said in stored(values[place], told, name.replace("_", " ")))
     for commit in dict.fromkeys(commit for side in sides for commit in side.commits):
         mine = [side for side in sides if commit in side.commits]
         yield from (f"{mine[0].name}: {said}" for said in in_asvs_record(mine, commit))
 
 
 def of_sitting(
-    sides: list[Side], sitting: list[dict], everything: list[dict], repo: Path, workload: str, facts: dict
+    sides: list[Side],
+    sitting: list[dict],
+    everything: list[dict],
+    results: list[CommitResults],
+    repo: Path,
+    workload: str,
+    facts: dict,
 ) -> Iterator[str]:
     """What does not hold of the runs of one sitting.
 
     Args:
         sides: The baseline's, each of its settings, then the candidate's. everything: All evidence of the machine.
-        facts: machine.json.
+        results: All that asv has of it. facts: machine.json.
     """
     for side in sides:
         for run in (run for run in side.runs if run in sitting):
@@ -52,6 +62,7 @@ def of_sitting(
     for side in sides[:-1]:
         yield from (f"{side.name}: {said}" for said in undisturbed([run for run in side.runs if run in sitting]))
     yield from rested(sitting, everything)
+    yield from alone(sitting, results)
     yield from alike([[run for run in side.runs if run in sitting] for side in sides])
     yield from errors([[run for run in side.runs if run in sitting] for side in sides], sides[-1].name, workload)
 
@@ -67,7 +78,7 @@ def stored(value: Value, found: list[float], name: str) -> Iterator[str]:
             f"asv has {len(value.samples)} samples of its {name} ({_numbers(value.samples)}), and the evidence is of "
             f"{len(found)} ({_numbers(found)}). A call that was killed leaves one more: remove what it left."
         )
-    elif not all(type(x) is float and math.isfinite(x) for x in value.samples):
+    elif not all(type(x) in (int, float) and math.isfinite(x) for x in value.samples):
         yield f"the samples of its {name} are {_numbers(value.samples)}; finite numbers were expected."
     elif not math.isclose(value.number, median(value.samples), rel_tol=1e-9, abs_tol=0):
         yield f"its {name} is {value.number}, which is not the median of its samples ({_numbers(value.samples)})."
@@ -79,15 +90,16 @@ def in_asvs_record(sides: list[Side], commit: str) -> Iterator[str]:
     runs = sorted((run for side in sides for run in side.runs if run["commit"] == commit), key=lambda run: run["begun"])
     if not runs:
         return
-    last, prefix = runs[-1], f"{runs[-1]['benchmark']}."
+    last = runs[-1]
     for file in next(each for side in sides for each in side.results if each.commit == commit).files:
         for key, row in file.rows.items():
             begun, took = (row.get("started_at") or 0) / 1000, row.get("duration") or 0
-            if key.startswith(prefix) and begun - SLACK <= last["begun"] and last["ended"] <= begun + took + SLACK:
+            within = begun - SLACK <= last["begun"] and last["ended"] <= begun + took + SLACK
+            if key in FIGURES and within and took <= LONGEST:
                 return
     yield (
         f"the run of {moment(last)} ({last['seconds']} s) does not lie within the time that asv took for any figure of "
-        f"{prefix[:-1]}."
+        f"{BENCHMARK}."
     )
 
 
@@ -105,10 +117,28 @@ def rested(sitting: list[dict], everything: list[dict]) -> Iterator[str]:
     for run in sitting:
         least = REST if run["gpu"] else -SLACK
         for other in everything:
-            near = other is not run and other["machine"].get("boot") == run["machine"].get("boot")
+            near = other is not run and set(_where(other)) & set(_where(run))
             if near and other["ended"] > run["begun"] - least and other["begun"] < run["ended"] - SLACK:
                 since = f"{run['begun'] - other['ended']:.0f} s before it began ({other['benchmark']}, {moment(other)})"
                 yield f"The run of {moment(run)} had no rest of {least:.0f} s: another ended {since}."
+
+
+def _where(run: dict) -> list[tuple[str, str]]:
+    """By what a machine is known again: this start of it, and its GPU."""
+    found = {"boot": run["machine"].get("boot"), "GPU": (run["gpu"] or {}).get("uuid")}
+    return [(name, value) for name, value in found.items() if value]
+
+
+def alone(sitting: list[dict], results: list[CommitResults]) -> Iterator[str]:
+    """asv measured nothing else on that machine meanwhile, by its own record of the last call."""
+    begun, ended = (fold(run[name] for run in sitting) for fold, name in ((min, "begun"), (max, "ended")))
+    for found in results:
+        for key, row in ((key, row) for file in found.files for key, row in file.rows.items() if key not in FIGURES):
+            start = (row.get("started_at") or 0) / 1000
+            end = start + (row.get("duration") or 0)
+            for run in sitting if begun < end and start < ended else ():
+                if min(run["ended"], end) - max(run["begun"], start) > SLACK:
+                    yield f"During the run of {moment(run)} asv measured {key} of {found.commit[:8]}, too."
 
 
 def alike(sides: list[list[dict]]) -> Iterator[str]:
@@ -127,6 +157,10 @@ def alike(sides: list[list[dict]]) -> Iterator[str]:
         found = {repr(what(run)) for run in runs}
         if len(found) > 1 or found & {"None", "''", "{}"} - ({"None"} if name == "GPU" else set()):
             yield f"The {name} differ between the runs, or are not told: {' and '.join(sorted(found))}."
+    for side in sides:
+        for commit in dict.fromkeys(run["commit"] for run in side):
+            if len({repr(run["manifest"]["settings"]) for run in side if run["commit"] == commit}) > 1:
+                yield f"The runs of {commit[:8]} differ in the settings that their own manifests have."
     if len({repr(run["machine"].get("gpu_settings") or {}) for run in runs}) > 1:
         yield "Variables CUDA_... were set otherwise in some of the runs."
     *before, after = sides
@@ -141,7 +175,13 @@ def alike(sides: list[list[dict]]) -> Iterator[str]:
 
 def _clocks(before: list[dict], after: list[dict]) -> Iterator[str]:
     """The baseline's GPU was not slowed: its clock is no lower, or by its own power limit no lower than so."""
-    slow, fast = min(gpu["sm_clock"] or 0 for gpu in before), max(gpu["sm_clock"] or 0 for gpu in after)
+    clocks = [gpu["sm_clock"] for gpu in before + after]
+    if clocks == [None] * len(clocks):
+        return  # this GPU does not tell
+    if not all(type(clock) is float and clock > 0 for clock in clocks):
+        yield f"The clocks of the GPU are {', '.join(map(str, clocks))} MHz in these runs: some are none."
+        return
+    slow, fast = min(gpu["sm_clock"] for gpu in before), max(gpu["sm_clock"] for gpu in after)
     least = 0.75 if all(gpu["slowed_by"]["power_cap"] > 0.5 for gpu in before) else 0.95
     if not slow >= least * fast:
         yield f"The baseline's GPU ran at {slow:.0f} MHz, the candidate's at {fast:.0f}: the baseline was slowed."
@@ -153,8 +193,9 @@ def errors(sides: list[list[dict]], name: str, workload: str) -> Iterator[str]:
     baseline = [run["error"] for side in before for run in side]
     bound = min(BOUNDS[workload], max([ROUNDING, *baseline])) if baseline else BOUNDS[workload]
     for x in (run["error"] for run in after):
-        if not 0 <= x <= bound:
-            yield f"{name}: its error is {x:.3g}; at most {bound:.3g} is allowed (the bound, or the baseline's)."
+        if not EXACT <= x <= bound:
+            least = f"and no less than {EXACT:.0e}, which float32 has"
+            yield f"{name}: its error is {x:.3g}; at most {bound:.3g} is allowed (the bound, or v1.0's), {least}."
 
 
 def _numbers(values) -> str:

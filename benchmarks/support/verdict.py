@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.releases import read_releases
-from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results
+from benchmarks.releases import check_committed, read_releases
+from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results, once, text_of
 from benchmarks.support import evidence, pairs, stand_in, validity
 from benchmarks.support.git import DEEPEN, is_shallow
-from benchmarks.support.sides import SECONDS, Side, commits_measured, known_of, side_of
+from benchmarks.support.output import printable
+from benchmarks.support.sides import BENCHMARK, SECONDS, Side, commits_measured, known_of, side_of
 
 TARGET = 4.5  # times as fast: the claim
 WORKERS = {"gpu-10k": ("default", "one"), "cpu-small": ("default",)}  # v1.0's settings, of which the best counts
@@ -67,9 +67,10 @@ def judge(question: Question) -> Verdict:
             another commit; git cannot run.
     """
     verdict = Verdict(question)
+    check_committed(question.repo)
     try:
         reasons = dict.fromkeys(_judged(question, verdict))  # what does not hold of five runs is said once
-        verdict.reasons = [re.sub(r"[\x00-\x1f\x7f]+", " ", reason) for reason in reasons]
+        verdict.reasons = [printable(reason) for reason in reasons]
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError, RecursionError) as error:
         # an entry is missing, or not of its type
         what = f"{question.results / question.machine} ({type(error).__name__}: {error})"
@@ -113,13 +114,14 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if len(versions := {value.version for side in everyone for value in side.seconds if value.version}) > 1:
         yield f"The benchmark has versions {' and '.join(sorted(versions))}, which do not compare: run both again."
         return
-    facts = json.loads((question.results / machine / "machine.json").read_text(encoding="utf-8"))
-    of_files = list(validity.of_files(everyone))
+    text = text_of(question.results / machine / "machine.json", evidence.LARGEST)
+    facts = json.loads(text, object_pairs_hook=once)
+    of_files = [*validity.of_files(everyone), *_elsewhere(question, runs)]
     sound, left_out = [], []
     for sitting in pairs.sittings([run for side in everyone for run in side.runs]):
         if not any(run["commit"] in after.measured for run in sitting):
             continue  # v1.0 beside another candidate, or alone
-        wrong = list(validity.of_sitting(everyone, sitting, runs, repo, workload, facts))
+        wrong = list(validity.of_sitting(everyone, sitting, runs, results.commits(machine), repo, workload, facts))
         (left_out if wrong else sound).append((sitting, wrong))
     if of_files or not sound:
         yield from [*of_files, *(reason for _, wrong in left_out for reason in wrong)]
@@ -147,6 +149,7 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     alone += [run for sitting, _ in left_out for run in sitting]
     against = [_against(alone, verdict, candidate)]
     against += [_beside(sitting, sides, candidate, question.target) for sitting, _ in left_out]
+    against.append(_nearby(verdict, [run for run in runs if not any(run is each for each in judged + alone)]))
     if verdict.word == PASS and any(against):
         verdict.word = AMBIGUOUS
         yield from filter(None, against)
@@ -205,6 +208,38 @@ def _beside(sitting: list[dict], sides: dict[str, Side], candidate: Side, target
             if before / after < target:
                 return f"A pair of a sitting that was left out ({before:.1f} and {after:.1f} s) speaks against it."
     return None
+
+
+def _nearby(verdict: Verdict, others: list[dict]) -> str | None:
+    """What speaks against it at about the same time, in runs of either package that are counted to no sitting: a start
+    of the machine, a GPU, a suite or an environment is a word in a file, by which a run would be put away."""
+    before, after = verdict.asked
+    judged = [run for side in verdict.sides for run in side.runs]
+    begun, ended = min(run["begun"] for run in judged), max(run["ended"] for run in judged)
+    slow, fast = ([pair[place] for pair in verdict.pairs] for place in (0, 1))
+    for run in others:
+        near = run["begun"] - ended <= pairs.GAP and begun - run["ended"] <= pairs.GAP
+        if (run["benchmark"], run["workload"]) != (BENCHMARK, verdict.question.workload) or not near:
+            continue
+        least = run["seconds"] / max(fast) if run["commit"] in before.measured else verdict.question.target
+        least = min(slow) / run["seconds"] if run["commit"] in after.measured and run["seconds"] > 0 else least
+        if least < verdict.question.target:
+            what = f"{run['commit'][:8]} ({run['seconds']:.1f} s, {evidence.moment(run)})"
+            return f"A run of {what}, at about the same time and counted to no sitting, speaks against it."
+    return None
+
+
+def _elsewhere(question: Question, runs: list[dict]) -> Iterator[str]:
+    """Evidence of a run lies in the folder of one machine."""
+    mine = {_identity(run) for run in runs}
+    for name in machines(question):
+        others = [] if name == question.machine else evidence.load(question.results / name)
+        if twice := mine & set(map(_identity, others)):
+            yield f"{len(twice)} runs lie in the folders of {question.machine} and of {name}: which machine was it?"
+
+
+def _identity(run: dict) -> tuple:
+    return run["benchmark"], run["commit"], run["begun"], run["seconds"]
 
 
 def machines(question: Question) -> list[str]:
