@@ -721,16 +721,19 @@ def words_in_an_environment(clone: Clone) -> None:
 # --- found by a third review ------------------------------------------------------------------------------------------
 
 
-def put_away(**change: dict) -> Callable[[Clone], None]:
-    """Shortly after the others v1.0 took a quarter of its time; one word, and that run is of no sitting."""
+def put_away(side: str, seconds: float, **change: dict | str) -> Callable[[Clone], None]:
+    """Shortly after the others a run spoke against the claim; one word, and it is of no sitting."""
 
     def cheat(clone: Clone) -> None:
-        document = json.loads(clone.paths(clone.baseline, "one")[-1].read_text())
-        for name, values in change.items():
-            document[name] |= values
-        document |= {"seconds": 60.0, "begun": document["ended"] + 120.0, "ended": document["ended"] + 180.0}
-        (clone.results / "evidence" / f"{clone.baseline[:8]}-put-away.jsonl").write_text(json.dumps(document))
-        known_to_asv(clone, clone.baseline, "one", [document])
+        commit, workers = {"v1.0": (clone.baseline, "one"), "HEAD": (clone.candidate, "default")}[side]
+        document = json.loads(clone.paths(commit, workers)[-1].read_text())
+        for name, value in change.items():
+            document[name] = document[name] | value if isinstance(value, dict) else value
+        begun = document["ended"] + 400.0
+        document |= {"seconds": seconds, "begun": begun, "ended": begun + seconds}
+        (clone.results / "evidence" / f"{commit[:8]}-put-away.jsonl").write_text(json.dumps(document))
+        if "environment" not in change:
+            known_to_asv(clone, commit, workers, [document])
 
     return cheat
 
@@ -896,6 +899,7 @@ def words_in_a_precision(clone: Clone) -> None:
     manifest("settings", "precision", value="fp16\u2028Ratio 9.99, target 4.5: PASS")(clone)
 
 
+COUNTED = "counted to no sitting, speaks against it"
 CHANGED = "and the package changed in 1 of the commits since then"
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (sleep, "sleep in the package", CHANGED),
@@ -1029,9 +1033,10 @@ CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (results_twice, "results twice", "names stand there twice: ['results'"),
     (words_in_an_environment, "words in an environment", "x?Ratio?9.99??target?4.5??PASS"),
     (a_table_that_nobody_committed, "a table that nobody committed", "has changes that are not committed"),
-    (put_away(machine={"boot": "another"}), "a fast v1.0 of another start", "counted to no sitting, speaks against it"),
-    (put_away(gpu={"uuid": "GPU-another"}), "a fast v1.0 of another GPU", "counted to no sitting, speaks against it"),
-    (put_away(suite={"tree": "another"}), "a fast v1.0 of another suite", "counted to no sitting, speaks against it"),
+    (put_away("v1.0", 60.0, machine={"boot": "another"}), "a fast v1.0 of another start", COUNTED),
+    (put_away("v1.0", 60.0, gpu={"uuid": "GPU-another"}), "a fast v1.0 of another GPU", COUNTED),
+    (put_away("v1.0", 60.0, suite={"tree": "another"}), "a fast v1.0 of another suite", COUNTED),
+    (put_away("HEAD", 200.0, environment="another"), "a slow run in another environment", COUNTED),
     (a_git_that_does_not_say, "a git that does not say", "invalid number of threads"),
     (a_suite_of_before, "a suite of before", "it was measured by benchmarks/"),
     (suite(tree="x"), "a suite of no tree", "it was measured by benchmarks/ x, and that of commit"),

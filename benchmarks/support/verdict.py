@@ -221,9 +221,13 @@ def _nearby(verdict: Verdict, others: list[dict]) -> str | None:
         near = run["begun"] - ended <= pairs.GAP and begun - run["ended"] <= pairs.GAP
         if (run["benchmark"], run["workload"]) != (BENCHMARK, verdict.question.workload) or not near:
             continue
-        least = run["seconds"] / max(fast) if run["commit"] in before.measured else verdict.question.target
-        least = min(slow) / run["seconds"] if run["commit"] in after.measured and run["seconds"] > 0 else least
-        if least < verdict.question.target:
+        if run["commit"] in before.measured:
+            ratio = run["seconds"] / max(fast)
+        elif run["commit"] in after.measured:
+            ratio = min(slow) / run["seconds"]
+        else:
+            continue
+        if ratio < verdict.question.target:
             what = f"{run['commit'][:8]} ({run['seconds']:.1f} s, {evidence.moment(run)})"
             return f"A run of {what}, at about the same time and counted to no sitting, speaks against it."
     return None
