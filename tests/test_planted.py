@@ -61,8 +61,8 @@ class Repository:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def measure(self, asked: str, *benchmarks: str) -> str:
-        return self.run("-m", "asv", "run", "--show-stderr", *(f"--bench={name}" for name in benchmarks), asked)
+    def measure(self, asked: str, benchmarks: str) -> str:
+        return self.run("-m", "asv", "run", "--show-stderr", f"--bench={benchmarks}", asked)
 
     def value(self, name: str, benchmark: str) -> float:
         (file,) = (self.folder / "results").glob(f"*/{self.commits[name][:8]}-*.json")
@@ -102,14 +102,14 @@ def repository(tmp_path_factory) -> Repository:
     }
     (folder / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
     made.commit("suite", "benchmarks", "asv.conf.json", ".ci", ".gitignore")
-    wanted = [f"{name}.*cpu-small.*default" for name in (SECONDS, ERROR)]
-    made.measure(f"{made.commits['base']}^!", *wanted)
+    wanted = "EmbedProteins.*cpu-small.*default"  # all of its figures: the checker compares them
+    made.measure(f"{made.commits['base']}^!", wanted)
     nap = 1.5 * made.value("base", SECONDS)
     for name, (file, right, planted) in MISTAKES.items():
         toy_suite.git(folder, "checkout", "--quiet", "-B", name, made.commits["suite"])
         made.plant(file, right, planted.format(nap=nap))
         made.commit(name, "virnucpro")
-        made.measure(f"{made.commits[name]}^!", *wanted)
+        made.measure(f"{made.commits[name]}^!", wanted)
     return made
 
 

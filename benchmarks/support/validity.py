@@ -70,7 +70,10 @@ def of_sitting(
 def stored(value: Value, found: list[float], name: str) -> Iterator[str]:
     """asv's figure is the median of its samples, and these are what the evidence says, run for run."""
     if value.status != MEASURED:
-        yield f"asv has no figure of its {name}, and there is evidence of {len(found)} runs: restore the file."
+        yield (
+            f"asv has no figure of its {name}, and there is evidence of {len(found)} runs: restore the file, or "
+            "measure all figures of the benchmark."
+        )
     elif not value.samples:
         yield f"asv has no samples of its {name}, only a figure: measure it again with this suite."
     elif sorted(value.samples) != sorted(found):
