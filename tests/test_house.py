@@ -1,0 +1,276 @@
+"""The house: which module may import which, and which must never import torch; told from the syntax trees alone."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = (  # a folder or a module imports from lines above its own, and from its own folder; never from below or beside
+    ("errors", "_version"),
+    ("system",),
+    ("telemetry",),
+    ("reporting",),
+    ("reading",),
+    ("models",),
+    ("config", "weights"),
+    ("engine",),
+    ("executors", "output", "diagnostics"),
+    ("pipeline",),
+    ("api", "commands"),
+    ("cli",),
+)
+RANK = {folder: rank for rank, line in enumerate(ORDER) for folder in line}
+ROOMS: dict[str, str] = {
+    "agent": "executors",
+    "agreement": "diagnostics",
+    "alphabet": "reading",
+    "attention": "models",
+    "attention_kernel": "models",
+    "checkpoints": "models",
+    "checksums": "weights",
+    "children": "system",
+    "chunks": "reading",
+    "classifier": "models",
+    "console": "system",
+    "containers": "reading",
+    "coordinator": "executors",
+    "devices": "system",
+    "digest_cache": "weights",
+    "dnabert": "models",
+    "dnabert_weights": "models",
+    "doctor": "diagnostics",
+    "download": "weights",
+    "embeddings": "output",
+    "engine": "engine",
+    "esm2": "models",
+    "esm2_weights": "models",
+    "files": "system",
+    "fingerprint": "system",
+    "folders": "system",
+    "foreign": "reading",
+    "frames": "reading",
+    "fusion": "models",
+    "hashing": "system",
+    "home": "system",
+    "imports": "system",
+    "inline": "executors",
+    "input_kind": "reading",
+    "installation": "system",
+    "intermediate": "output",
+    "interrupts": "system",
+    "kernels": "models",
+    "loader": "engine",
+    "manifest": "pipeline",
+    "models": "engine",
+    "needs": "diagnostics",
+    "outcomes": "engine",
+    "packs": "engine",
+    "parity": "diagnostics",
+    "parity_report": "diagnostics",
+    "pipeline.computation": "pipeline",
+    "pipeline.progress_reporter": "reporting",
+    "pipeline.runtime_config": "config",
+    "pipes": "system",
+    "prefetch": "engine",
+    "proteins": "reading",
+    "provenance": "pipeline",
+    "published": "weights",
+    "reads": "reading",
+    "recipe": "config",
+    "records": "reading",
+    "report": "output",
+    "rundir": "pipeline",
+    "sampling": "reading",
+    "selftest": "diagnostics",
+    "sequences": "reading",
+    "settings": "config",
+    "startup": "executors",
+    "stock": "weights",
+    "store": "pipeline",
+    "stream": "engine",
+    "survey": "reading",
+    "tasks": "executors",
+    "tokens": "models",
+    "utils.decisions": "reporting",
+    "utils.hardware": "system",
+    "utils.pages": "reporting",
+    "utils.performance_report": "reporting",
+    "utils.pictures": "reporting",
+    "utils.report_page": "reporting",
+    "utils.requirements": "reporting",
+    "utils.telemetry": "telemetry",
+    "utils.telemetry_files": "telemetry",
+    "utils.totals": "telemetry",
+    "verdicts": "output",
+    "viral": "output",
+    "warmup": "engine",
+    "weight_digests": "weights",
+    "weights": "models",
+    "windows": "reading",
+    "work": "executors",
+    "worker": "executors",
+}  # the folder that each module of today belongs to
+TORCH = {
+    "attention",
+    "attention_kernel",
+    "checkpoints",
+    "classifier",
+    "dnabert",
+    "dnabert_weights",
+    "engine",
+    "esm2",
+    "esm2_weights",
+    "fusion",
+    "inline",
+    "kernels",
+    "models",
+    "parity",
+    "selftest",
+    "stream",
+    "warmup",
+}  # what may load torch when it is imported; nothing else may, or whatever imports it
+PRESENT: list[str] = [
+    "attention imports recipe",
+    "cli imports virnucpro",
+    "doctor imports virnucpro",
+    "manifest imports virnucpro",
+    "parity_report imports virnucpro",
+    "pipeline.run imports virnucpro",
+    "prefetch imports work",
+    "provenance imports virnucpro",
+    "utils.telemetry imports utils.performance_report",
+    "viral imports rundir",
+    "circle: recipe settings",
+    "circle: utils.performance_report utils.report_page",
+    "circle: virnucpro manifest pipeline.computation pipeline.multi_gpu_inference pipeline.run provenance",
+    "circle: attention attention_kernel",
+]  # to be emptied
+
+
+class House:
+    """The modules of a package, and what each imports.
+
+    Args:
+        root: The folder in which the package is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.trees = {}
+        for path in sorted((root / "virnucpro").rglob("*.py")):
+            parts = path.relative_to(root).with_suffix("").parts
+            self.trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+        self.anywhere = {name: set(self._imports(name, deep=True)) for name in self.trees}
+        self.at_once = {name: set(self._imports(name, deep=False)) for name in self.trees}
+
+    def _imports(self, name: str, deep: bool) -> Iterator[str]:
+        """The modules that one imports: anywhere, or as soon as it is imported itself."""
+        nodes = ast.walk(self.trees[name]) if deep else _at_once(self.trees[name])
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert not node.level, f"{name}: a relative import, whose folder this test does not tell"
+                within = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from (each if each in self.trees else node.module for each in within)
+
+    def faults(self) -> Iterator[str]:
+        """One line for each import that goes against the order, and for each circle; modules without `virnucpro.`."""
+        for name, imported in self.anywhere.items():
+            for other in sorted(imported & set(self.trees)):
+                if not _allowed(_room(name), _room(other)):
+                    yield f"{_short(name)} imports {_short(other)}"
+        yield from (f"circle: {' '.join(map(_short, circle))}" for circle in self.circles())
+
+    def circles(self) -> set[tuple[str, ...]]:
+        """The modules of each circle: those that import one another, directly or by others, wherever in them."""
+        below = {name: imported & set(self.trees) for name, imported in self.anywhere.items()}
+        for _ in self.trees:
+            below = {name: near.union(*(below[other] for other in near)) for name, near in below.items()}
+        return {tuple(sorted(n for n in near if name in below[n])) for name, near in below.items() if name in near}
+
+    def reaches(self, target: str) -> set[str]:
+        """The modules that load another one, directly or by what they import, when they are imported."""
+        found = {name for name, imported in self.at_once.items() if any(_top(each) == target for each in imported)}
+        while more := {name for name in self.trees if name not in found and self._loads(name) & found}:
+            found |= more
+        return found
+
+    def _loads(self, name: str) -> set[str]:
+        parts = name.split(".")
+        return self.at_once[name] | {".".join(parts[:n]) for n in range(1, len(parts))}
+
+
+def _at_once(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module that run when it is imported: not those of functions, nor what only types ask for."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from _at_once(node)
+
+
+def _top(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("virnucpro.")
+
+
+def _room(name: str) -> str:
+    """The folder of the package that a module lies in, or the module, if it lies in none."""
+    within = name.removeprefix("virnucpro").lstrip(".")
+    return ROOMS.get(within) or within.split(".")[0]
+
+
+def _allowed(room: str, other: str) -> bool:
+    if room == other or room in ("", "__main__", "utils"):  # the front door, and the contract's paths to what is below
+        return True
+    return other in RANK and RANK[other] < RANK[room]
+
+
+@pytest.fixture(scope="module")
+def house() -> House:
+    return House(ROOT)
+
+
+def test_every_import_follows_the_order(house: House) -> None:
+    assert sorted(house.faults()) == sorted(PRESENT)
+
+
+def test_every_module_has_its_place(house: House) -> None:
+    places = {*RANK, "", "__main__", "utils"}
+    assert {name for name in house.trees if _room(name) not in places} == set()
+
+
+def test_torch_is_loaded_by_what_computes_alone(house: House) -> None:
+    assert house.reaches("torch") == {f"virnucpro.{name}" for name in TORCH}
+
+
+@pytest.mark.parametrize(
+    ("module", "statement", "fault"),
+    [
+        ("reads.py", "from virnucpro.engine import Engine", "reads imports engine"),
+        ("report.py", "def late():\n    from virnucpro import worker", "report imports worker"),
+        ("chunks.py", "if TYPE_CHECKING:\n    from virnucpro import windows", "circle: chunks windows"),
+    ],
+)
+def test_a_planted_import_is_found(tmp_path: Path, module: str, statement: str, fault: str) -> None:
+    shutil.copytree(ROOT / "virnucpro", tmp_path / "virnucpro", ignore=shutil.ignore_patterns("__pycache__"))
+    planted = tmp_path / "virnucpro" / module
+    planted.write_text(f"{planted.read_text()}\n\n{statement}\n")
+    assert fault in set(House(tmp_path).faults()) - set(PRESENT)
+
+
+def test_a_planted_import_of_torch_is_found(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "virnucpro", tmp_path / "virnucpro", ignore=shutil.ignore_patterns("__pycache__"))
+    planted = tmp_path / "virnucpro" / "errors.py"
+    planted.write_text(f"{planted.read_text()}\n\nimport torch\n")
+    assert {"virnucpro.errors", "virnucpro.cli"} <= House(tmp_path).reaches("torch")
