@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
-VERSION = (HERE / "virnucpro" / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
+VERSION = (HERE / "virnucpro" / "_version.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
 
 
 class Sdist(sdist):

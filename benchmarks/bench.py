@@ -114,7 +114,7 @@ def warn_of_changes() -> None:
 
 def is_release() -> bool:
     """Whether this version is a release, which has to be measured, or a commit between releases."""
-    text = (ROOT / "virnucpro" / "__init__.py").read_text(encoding="utf-8")
+    text = (ROOT / "virnucpro" / "_version.py").read_text(encoding="utf-8")
     return "dev" not in text.split('__version__ = "')[1].split('"')[0]
 
 

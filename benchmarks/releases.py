@@ -4,7 +4,7 @@
 
 makes the tags of releases.toml that are missing. A tag that exists is never moved, and unless all is well no tag is
 made: neither a tag nor a branch may call another commit by a release's name, and each release has to be a commit of
-HEAD's history whose `virnucpro/__init__.py` has that version.
+HEAD's history that has that version.
 
 Exit codes: 0 all tags are there; 1 the table or a commit is not right; 2 bad request (an unknown option, no git, not a
 git repository, no TOML reader); 3 something here calls another commit by a release's name.
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from benchmarks.support.git import DEEPEN, GitFailed, NoGit, git, holds, is_shallow
+from benchmarks.support.git import DEEPEN, GitFailed, NoGit, git, holds, is_shallow, version_at
 
 ROOT = Path(__file__).parent.parent
 TABLE = Path("benchmarks/releases.toml")
@@ -127,11 +127,10 @@ def _check_commit(repo: Path, release: Release) -> None:
 def _check_version(repo: Path, release: Release) -> None:
     name, commit = release.tag, release.commit
     try:
-        text = git(repo, "show", f"{commit}:virnucpro/__init__.py")
+        version = version_at(repo, commit)
     except GitFailed:
-        text = ""
-    found = re.search(r"""^__version__ = ["'](.+)["']""", text, re.MULTILINE)
-    if (version := found and found[1]) != release.version:
+        version = None
+    if version != release.version:
         raise BadRelease(f"{name}: commit {commit} has version {version}, not {release.version}; correct {TABLE}.")
 
 

@@ -13,9 +13,9 @@ from conftest import ESM_8M
 from torch import Tensor
 
 from virnucpro import attention, fusion
-from virnucpro.attention import Pack
 from virnucpro.dnabert import Dnabert, dna_means
 from virnucpro.esm2 import Esm2, protein_means
+from virnucpro.pack import Pack
 from virnucpro.packs import pack
 from virnucpro.reads import Read
 from virnucpro.recipe import Recipe

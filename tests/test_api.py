@@ -16,11 +16,11 @@ from references import assert_equal_within_float32
 
 import virnucpro
 from benchmarks.reference import fair_esm_features
-from virnucpro.devices import Placement
 from virnucpro.errors import BadInput, BadRequest, Interrupted
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.run import run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.placement import Placement
 from virnucpro.settings import Settings
 from virnucpro.utils.telemetry import aggregate_telemetry_shards
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from virnucpro.attention import Pack
 from virnucpro.dnabert import alibi_slopes
 from virnucpro.fusion import Plain
+from virnucpro.pack import Pack
 
 kernel = pytest.importorskip("virnucpro.attention_kernel", reason="needs Triton, which is not installed here")
 

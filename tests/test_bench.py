@@ -119,7 +119,7 @@ def test_between_releases_the_newest_commit_that_was_measured_is_judged(
         return measured
 
     (tmp_path / "virnucpro").mkdir()
-    (tmp_path / "virnucpro" / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    (tmp_path / "virnucpro" / "_version.py").write_text(f'__version__ = "{version}"\n')
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "nearest", nearest)
     steps = list(bench.of_committed_results())

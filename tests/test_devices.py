@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from virnucpro import devices
-from virnucpro.devices import LOADERS, Placement, place, visible_gpus
+from virnucpro import devices, placement
+from virnucpro.devices import visible_gpus
 from virnucpro.errors import BadRequest
+from virnucpro.placement import LOADERS, Placement, place
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_a_gpu_that_is_not_there(host, gpus, asked, message):
     ],
 )
 def test_what_devices_settle(monkeypatch, workers, cpus, precision, loaders):
-    monkeypatch.setattr(devices, "usable_cpus", lambda: cpus)
+    monkeypatch.setattr(placement, "usable_cpus", lambda: cpus)
     found = Placement(tuple(workers))
     assert (found.precision, found.loaders) == (precision, loaders)
 

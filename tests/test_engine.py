@@ -10,11 +10,11 @@ import torch
 from references import assert_equal_within_float32
 
 from benchmarks import workloads
-from virnucpro.attention import Pack
 from virnucpro.engine import Engine, Pending
 from virnucpro.errors import BadRequest
 from virnucpro.loader import FrontEnd
 from virnucpro.outcomes import Outcome, finish
+from virnucpro.pack import Pack
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
 from virnucpro.stream import Step, Stream

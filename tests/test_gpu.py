@@ -21,12 +21,12 @@ from benchmarks import synthetic_weights, workloads
 from benchmarks.reference import dnabert_features
 from virnucpro import attention, fusion
 from virnucpro.cli import main
-from virnucpro.devices import Placement
 from virnucpro.dnabert import load_dnabert
 from virnucpro.engine import Engine
 from virnucpro.esm2 import load_esm2
 from virnucpro.loader import FrontEnd
 from virnucpro.outcomes import finish
+from virnucpro.placement import Placement
 from virnucpro.store import Store
 from virnucpro.tokens import dnabert_tokens, load_tokenizer
 

@@ -9,9 +9,10 @@ from conftest import DATA, ESM_8M, ROOT
 from server import file, status, web_page
 
 from virnucpro import download, published
+from virnucpro.catalog import DNABERT_S
 from virnucpro.errors import BadWeights
 from virnucpro.published import BY_NAME, DNABERT_S_AT, File, Model
-from virnucpro.weights import DNABERT_S, default_directory
+from virnucpro.weights import default_directory
 
 REVISION = "/{}/resolve/{}".format(*DNABERT_S_AT)
 TOKENIZER = ROOT / "benchmarks" / "data" / "dnabert_s"

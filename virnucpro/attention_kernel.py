@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from virnucpro.attention import Pack
+from virnucpro.pack import Pack
 
 WIDTHS = (16, 32, 64, 128)  # tl.dot wants powers of two, 16 at least
 LOG2E = math.log2(math.e)  # the GPU has an instruction for powers of two, not of e

@@ -10,7 +10,8 @@ from typing import NoReturn, TextIO
 
 import click
 
-from virnucpro import __version__, console, interrupts
+from virnucpro import console, interrupts
+from virnucpro._version import __version__
 from virnucpro.commands.doctor import doctor
 from virnucpro.commands.options import EXIT_CODES, verbosity
 from virnucpro.commands.parity import parity

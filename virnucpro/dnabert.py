@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from virnucpro.attention import Attend, Pack
+from virnucpro.attention import Attend
 from virnucpro.checkpoints import Unfilled, fill, to_device
 from virnucpro.dnabert_weights import DnabertShape, read_dnabert
 from virnucpro.fusion import Ops
+from virnucpro.pack import Pack
 
 
 def alibi_slopes(heads: int) -> list[float]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from virnucpro import __version__
+from virnucpro._version import __version__
+from virnucpro.catalog import ATTENTIONS, AUTO, DNABERT_S, ESM2_SIZES
 from virnucpro.devices import listed_gpus, usable_cpus
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.home import home
@@ -25,11 +26,10 @@ from virnucpro.imports import why_compiled_anew
 from virnucpro.installation import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
 from virnucpro.needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.published import BY_NAME
-from virnucpro.recipe import ATTENTIONS, AUTO
 from virnucpro.settings import Settings
 from virnucpro.stock import check, check_used, verify
 from virnucpro.weight_digests import AS_PUBLISHED, AS_RECORDED
-from virnucpro.weights import DNABERT_S, ESM2_SIZES, candidates, default_directory, fetch_command, first_model
+from virnucpro.weights import candidates, default_directory, fetch_command, first_model
 
 if TYPE_CHECKING:
     import torch
@@ -161,8 +161,8 @@ def _loaders() -> Iterator[Finding]:
 
 def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[Finding]:
     from virnucpro import attention, fusion
-    from virnucpro.devices import Placement
     from virnucpro.engine import DTYPES
+    from virnucpro.placement import Placement
 
     placement = Placement((str(device),))
     precision = placement.precision if settings.precision == AUTO else settings.precision

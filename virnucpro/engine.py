@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro import attention
-from virnucpro.attention import Pack
 from virnucpro.classifier import load_classifier, scores
 from virnucpro.dnabert import dna_means, load_dnabert
 from virnucpro.esm2 import load_esm2, protein_means
 from virnucpro.loader import Packs, Prepared
 from virnucpro.outcomes import Outcome
+from virnucpro.pack import Pack
 from virnucpro.recipe import Recipe
 from virnucpro.warmup import warm_up
 

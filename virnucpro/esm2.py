@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from virnucpro.attention import Attend, Pack, Tables
+from virnucpro.attention import Attend
 from virnucpro.checkpoints import State, Unfilled, fill, to_device
 from virnucpro.errors import BadWeights
 from virnucpro.esm2_weights import Esm2Shape, read_esm2
 from virnucpro.fusion import Ops
+from virnucpro.pack import Pack, Tables
 from virnucpro.proteins import MAX_RESIDUES
 from virnucpro.tokens import VOCABULARY
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from virnucpro.catalog import ESM2_SIZES
 from virnucpro.checkpoints import (
     State,
     check_layers,
@@ -18,7 +19,6 @@ from virnucpro.checkpoints import (
 )
 from virnucpro.errors import BadWeights
 from virnucpro.tokens import VOCABULARY
-from virnucpro.weights import ESM2_SIZES
 
 # Hugging Face's names -> fair-esm's, within a layer
 _LAYER_NAMES = {

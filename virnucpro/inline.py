@@ -31,7 +31,8 @@ class Inline:
 
     def __init__(self, work: Work, device: str, rank: int = 0, loaders: Prefetcher | None = None) -> None:
         self._work, self._device, self._rank = work, torch.device(device), rank
-        self._loaders = Prefetcher.of(work) if loaders is None else loaders
+        wanted = work.recipe, work.config, work.num_workers
+        self._loaders = Prefetcher.of(*wanted) if loaders is None else loaders
         self._stream: Stream | None = None
         self._stopped = False
         self.failed_ranks: list[int] = []

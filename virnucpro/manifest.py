@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from virnucpro import __version__
+from virnucpro._version import __version__
+from virnucpro.catalog import AUTO
 from virnucpro.errors import BadRequest
-from virnucpro.recipe import AUTO, Recipe
+from virnucpro.recipe import Recipe
 from virnucpro.settings import Settings
 from virnucpro.survey import Survey
 

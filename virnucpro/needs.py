@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from virnucpro.catalog import ESM2_SIZES
 from virnucpro.proteins import MAX_RESIDUES
-from virnucpro.weights import ESM2_SIZES
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}  # a number of weights and activations
 DNABERT_S_PARAMETERS = 117_000_000

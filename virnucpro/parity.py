@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from virnucpro.agreement import Agreement, cosines
-from virnucpro.devices import place
 from virnucpro.engine import Engine
 from virnucpro.errors import BadInput
 from virnucpro.loader import FrontEnd
@@ -26,6 +25,7 @@ from virnucpro.models import check_models
 from virnucpro.needs import device_bytes
 from virnucpro.outcomes import Finished, finish
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
+from virnucpro.placement import place
 from virnucpro.reads import read_records
 from virnucpro.recipe import Recipe, recipe_of
 from virnucpro.sampling import sample

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from virnucpro import __version__
+from virnucpro._version import __version__
 from virnucpro.agreement import Agreement
 from virnucpro.files import whole_file
 

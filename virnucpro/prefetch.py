@@ -26,8 +26,9 @@ import numpy as np
 from virnucpro.children import follow_the_parent, interrupts_held, why_no_children
 from virnucpro.errors import DeviceLost, one_line
 from virnucpro.loader import FrontEnd, Prepared
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.recipe import Recipe
 from virnucpro.windows import Window
-from virnucpro.work import Work
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # s, the longest wait before the caller can look at whether it was stopped
@@ -142,10 +143,10 @@ class Prefetcher:
         self._start()
 
     @classmethod
-    def of(cls, work: Work, expendable: bool = False) -> Prefetcher:
+    def of(cls, recipe: Recipe, config: RuntimeConfig, processes: int, expendable: bool = False) -> Prefetcher:
         """The loaders that a run asks for."""
-        config, prepare = work.config, FrontEnd(work.recipe).__getitem__
-        return cls(prepare, work.num_workers, config.prefetch_factor, config.max_retries_transient, expendable)
+        prepare = FrontEnd(recipe).__getitem__
+        return cls(prepare, processes, config.prefetch_factor, config.max_retries_transient, expendable)
 
     def __len__(self) -> int:
         """Windows in hand, prepared or not."""

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from virnucpro import __version__
+from virnucpro._version import __version__
 from virnucpro.installation import version_of
 
 PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "xopen", "h5py")

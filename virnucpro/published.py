@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from virnucpro.catalog import DNABERT_S
 from virnucpro.checksums import CHECKSUMS_FILE, parse_checksums
 from virnucpro.errors import BadWeights
-from virnucpro.weights import DNABERT_S, candidates
+from virnucpro.weights import candidates
 
 FAIR_ESM = "https://dl.fbaipublicfiles.com/fair-esm/models"
 VIRNUCPRO = "https://github.com/Li-Jing-1997/VirNucPro/raw/main"

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from virnucpro.catalog import AUTO
 from virnucpro.weights import WeightPaths
 
 if TYPE_CHECKING:
-    from virnucpro.devices import Placement
+    from virnucpro.placement import Placement
     from virnucpro.settings import Settings
-
-AUTO = "auto"
-PRECISIONS = ("fp32", "bf16", "fp16")
-ATTENTIONS = ("triton", "varlen", "flash-attn", "sdpa")  # in order of preference; see `attention`
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro import attention, fusion
-from virnucpro.attention import Pack
+from virnucpro.catalog import ESM2_SIZES
 from virnucpro.checkpoints import Unfilled, fill
 from virnucpro.dnabert import Dnabert, alibi_slopes, dna_means
 from virnucpro.dnabert_weights import DnabertShape
@@ -27,8 +27,8 @@ from virnucpro.engine import DTYPES
 from virnucpro.esm2 import Esm2, protein_means, rotary_tables
 from virnucpro.esm2_weights import Esm2Shape
 from virnucpro.fusion import Ops, Plain
+from virnucpro.pack import Pack
 from virnucpro.tokens import VOCABULARY
-from virnucpro.weights import ESM2_SIZES
 
 LAYERS = 2
 DNABERT_S_SHAPE = DnabertShape(LAYERS, 768, 12, 3072, 4096, 1e-12)

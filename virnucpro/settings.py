@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from virnucpro.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
 from virnucpro.errors import BadRequest
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
-from virnucpro.weights import ESM2_SIZES
 
-MODEL_TYPES = ("300", "500", "custom")
 INPUT_TYPES = ("auto", "nucleotide", "protein")
 _CHOICES = {
     "model_type": MODEL_TYPES,

@@ -26,7 +26,7 @@ def inline(work: Work, device: str, rank: int = 0, expendable: bool = False) -> 
     """
     from virnucpro.prefetch import Prefetcher  # imports tokenizers, which a parent that only coordinates does without
 
-    loaders = Prefetcher.of(work, expendable)
+    loaders = Prefetcher.of(work.recipe, work.config, work.num_workers, expendable)
     try:
         threading.Thread(target=_wake, args=(device,), daemon=True).start()
         with uncollected():

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from virnucpro.catalog import DNABERT_S, ESM2_SIZES
 from virnucpro.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
 from virnucpro.digest_cache import DigestCache
 from virnucpro.errors import BadRequest, BadWeights
@@ -15,15 +16,7 @@ from virnucpro.files import Progress, unfinished
 from virnucpro.hashing import digest_of
 from virnucpro.published import Model
 from virnucpro.weight_digests import Known
-from virnucpro.weights import (
-    DNABERT_S,
-    ESM2_SIZES,
-    candidates,
-    fetch_command,
-    first_model,
-    missing_shards,
-    weight_files,
-)
+from virnucpro.weights import candidates, fetch_command, first_model, missing_shards, weight_files
 
 log = logging.getLogger(__name__)
 Shown = Callable[[str], AbstractContextManager[Progress]]  # makes a progress bar with that title

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,16 @@ from virnucpro.folders import check_lengths
 from virnucpro.intermediate import wrapped
 from virnucpro.reads import COMPRESSION, Read
 from virnucpro.report import CONTIGS_FILE
-from virnucpro.rundir import RunDirectory
 
 CALL = "Viral"
 
 
-def check_target(path: Path, inputs: Iterable[str], directory: RunDirectory) -> None:
+def check_target(path: Path, inputs: Iterable[str], owns: Callable[[Path], bool], root: Path) -> None:
     """Refuse a target that must not be written, before anything is made or computed.
 
     Args:
         inputs: Paths of the input.
+        owns: Whether the run writes files of its own at a path. root: The run's directory, which may not be there yet.
     Raises:
         BadRequest: It is no regular file, an input, or a place of the run's own, its folder does not exist, or the name
             is too long.
@@ -39,9 +39,9 @@ def check_target(path: Path, inputs: Iterable[str], directory: RunDirectory) -> 
         raise BadRequest(f"{where} is not a regular file. Name one.")
     if path.exists() and any(_is_same(path, name) for name in inputs):
         raise BadRequest(f"{where} is the input itself. Name another file.")
-    if directory.owns(path):
+    if owns(path):
         raise BadRequest(f"{where} is a place where the run writes its own files. Name another file.")
-    if not path.parent.is_dir() and path.parent.resolve() != directory.root.resolve():
+    if not path.parent.is_dir() and path.parent.resolve() != root.resolve():
         raise BadRequest(f"{where}: {path.parent} is not a directory. Make it first.")
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro import fusion
-from virnucpro.attention import Pack
+from virnucpro.catalog import AUTO, ESM2_SIZES
 from virnucpro.dnabert_weights import read_dnabert
 from virnucpro.fusion import Ops
-from virnucpro.recipe import AUTO, Recipe
-from virnucpro.weights import ESM2_SIZES
+from virnucpro.pack import Pack
+from virnucpro.recipe import Recipe
 
 log = logging.getLogger(__name__)
 THREADS = 4  # that compile

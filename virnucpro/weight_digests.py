@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from virnucpro.catalog import DNABERT_S
 from virnucpro.checksums import CHECKSUMS_FILE, read_checksums
 from virnucpro.digest_cache import DigestCache
 from virnucpro.errors import BadWeights
 from virnucpro.fingerprint import Fingerprint
 from virnucpro.hashing import Digest
 from virnucpro.published import BY_NAME
-from virnucpro.weights import DNABERT_S, WeightPaths, fetch_command, weight_files
+from virnucpro.weights import WeightPaths, fetch_command, weight_files
 
 AS_PUBLISHED, AS_RECORDED, UNKNOWN = "as published", "as recorded", "no sha256 on record"
 OWN, OTHER = "as recorded, not the published file", "not the published file"

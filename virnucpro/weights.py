@@ -8,21 +8,11 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from virnucpro.catalog import CHUNK_SIZES, DNABERT_S, ESM2_SIZES
 from virnucpro.errors import BadWeights
 from virnucpro.home import cache_folder, expanded
 
 ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
-# name: (layers, width, attention heads), fair-esm's published sizes
-ESM2_SIZES = {
-    "esm2_t6_8M_UR50D": (6, 320, 20),
-    "esm2_t12_35M_UR50D": (12, 480, 20),
-    "esm2_t30_150M_UR50D": (30, 640, 20),
-    "esm2_t33_650M_UR50D": (33, 1280, 20),
-    "esm2_t36_3B_UR50D": (36, 2560, 40),
-    "esm2_t48_15B_UR50D": (48, 5120, 40),
-}
-DNABERT_S = "DNABERT-S"
-CHUNK_SIZES = (300, 500)  # bp, of the published classifiers
 HUGGING_FACE_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import workloads
 from benchmarks.releases import read_releases
 from benchmarks.support import evidence
-from benchmarks.support.git import GitFailed, git, holds, mentions
+from benchmarks.support.git import GitFailed, git, holds, mentions, version_at
 
 INPUTS = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}
 MODELS = {"gpu-10k": "esm2_t36_3B_UR50D", "cpu-small": "esm2_t6_8M_UR50D"}
@@ -38,15 +38,14 @@ def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
     """What was installed is that commit's package."""
     commit, package = run["commit"], run["package"]
     try:
-        digest, said = evidence.committed(repo, commit), git(repo, "show", f"{commit}:virnucpro/__init__.py")
+        digest, version = evidence.committed(repo, commit), version_at(repo, commit)
     except GitFailed:
         yield f"this clone has no commit {commit[:8]}; run `git fetch --tags`."
         return
     tells = _tells(run, repo, "strangers", "support/evidence.py")
     if package.get("digest") != digest or package.get("strangers", None if tells else []) != []:
         yield f"the package that ran is not that of commit {commit[:8]}: its files have other contents."
-    version = re.search(r"""^__version__ = ["'](.+)["']""", said, re.MULTILINE)
-    versions = {package.get("version"), run["manifest"].get("virnucpro"), version and version[1]}
+    versions = {package.get("version"), run["manifest"].get("virnucpro"), version}
     if len({re.sub(r"[._-]?(dev)", r".\1", str(each)) for each in versions}) != 1:
         yield f"the version is one of {sorted(map(str, versions))}, by package, by manifest and by commit {commit[:8]}."
 

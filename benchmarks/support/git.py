@@ -82,5 +82,20 @@ def mentions(repo: Path, words: str, commit: str, where: str) -> bool:
     return True
 
 
+def version_at(repo: Path, commit: str) -> str | None:
+    """The version of the package as of a commit; None if it has none. Until version 2.1 `__init__.py` had it.
+
+    Raises:
+        GitFailed: There is no such commit.
+    """
+    git(repo, "cat-file", "-e", f"{commit}^{{commit}}")
+    for name in ("_version.py", "__init__.py"):
+        where = f"{commit}:virnucpro/{name}"
+        text = git(repo, "show", where) if holds(repo, "cat-file", "-e", where) else ""
+        if found := re.search(r"""^__version__ = ["'](.+)["']""", text, re.MULTILINE):
+            return found[1]
+    return None
+
+
 def is_shallow(repo: Path) -> bool:
     return git(repo, "rev-parse", "--is-shallow-repository") == "true"

@@ -20,11 +20,11 @@ from validation import WORK, amount, let_go, machine, proteins, read_json
 
 from benchmarks import history
 from benchmarks.support.tables import table
-from virnucpro.devices import place
 from virnucpro.errors import BadRequest
 from virnucpro.files import whole_file
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.placement import place
 from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]

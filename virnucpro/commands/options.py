@@ -9,10 +9,9 @@ from typing import Any
 
 import click
 
+from virnucpro.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
 from virnucpro.home import expanded
-from virnucpro.recipe import ATTENTIONS, AUTO, PRECISIONS
-from virnucpro.settings import MODEL_TYPES
-from virnucpro.weights import ENVIRONMENT_VARIABLE, ESM2_SIZES
+from virnucpro.weights import ENVIRONMENT_VARIABLE
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request, or weights missing or broken, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from virnucpro import startup
 from virnucpro.children import why_no_children
-from virnucpro.devices import Placement, usable_cpus
+from virnucpro.devices import usable_cpus
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
 from virnucpro.fingerprint import Fingerprint
 from virnucpro.intermediate import keeping
@@ -17,6 +17,7 @@ from virnucpro.manifest import check_same
 from virnucpro.outcomes import Finished
 from virnucpro.pipeline.meter import Meter
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
+from virnucpro.placement import Placement
 from virnucpro.provenance import session
 from virnucpro.reads import Read
 from virnucpro.recipe import Facts, Recipe

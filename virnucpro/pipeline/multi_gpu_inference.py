@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from virnucpro.catalog import AUTO
 from virnucpro.devices import visible_gpus
 from virnucpro.errors import BadRequest
 from virnucpro.pipeline.run import run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.reads import stem_of
-from virnucpro.recipe import AUTO
 from virnucpro.settings import Settings
 from virnucpro.utils.telemetry import TelemetryLogger
 from virnucpro.weights import named_directory
@@ -39,7 +39,7 @@ def run_multi_gpu_inference(
     Args:
         fasta_files: One, or several that are read in this order; ids must be unique over all of them.
         output_dir: Made if missing.
-        model_config: model_type ("esm2"), model_name (a key of `virnucpro.weights.ESM2_SIZES`; default the 3B model),
+        model_config: model_type ("esm2"), model_name (a key of `virnucpro.catalog.ESM2_SIZES`; default the 3B model),
             enable_fp16 (None or missing: FP16 on a GPU, FP32 on the CPU), weights_dir (default: VIRNUCPRO_WEIGHTS).
         world_size: GPUs to use, a process each but for one; None for all. Without a GPU: CPU workers, None for one.
         timeout: Seconds a worker may take for one window before it is replaced; as `timeout_per_attempt`.

@@ -14,14 +14,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from virnucpro import __version__
+from virnucpro._version import __version__
 from virnucpro.containers import STDIN
-from virnucpro.devices import place
 from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
 from virnucpro.errors import BadRequest
 from virnucpro.manifest import describe
 from virnucpro.pipeline.computation import Computation
 from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
+from virnucpro.placement import place
 from virnucpro.provenance import now
 from virnucpro.reads import stem_of
 from virnucpro.recipe import Recipe, recipe_of
@@ -29,7 +29,8 @@ from virnucpro.report import Counts, has_results, scored, write_fates, write_ver
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
 from virnucpro.survey import kind_of, spooled, survey
-from virnucpro.utils.telemetry import TelemetryLogger, capture_hardware_info
+from virnucpro.utils.hardware import capture_hardware_info
+from virnucpro.utils.telemetry import TelemetryLogger
 from virnucpro.viral import check_target, check_writable, write_viral
 from virnucpro.weight_digests import WeightDigests
 from virnucpro.weights import find_weights
@@ -68,7 +69,7 @@ def run(
     """
     directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
     if settings.write_viral is not None:
-        check_target(settings.write_viral, settings.inputs, directory)
+        check_target(settings.write_viral, settings.inputs, directory.owns, directory.root)
     # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
     at_hand = takewhile(lambda path: path != STDIN and Path(path).is_file(), settings.inputs)
     kind_of(list(at_hand), settings.input_type)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from virnucpro.utils import pictures
 from virnucpro.utils.decisions import ELSEWHERE, REQUIREMENTS
 from virnucpro.utils.pages import render
-from virnucpro.utils.performance_report import rank_rows, sections, steps_from
+from virnucpro.utils.report_rows import rank_rows, sections, steps_from
 from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, Content, failed, find
 
 # Of every window: title, its key, factor to the unit shown, the requirement it is held against.
