@@ -6,32 +6,24 @@ small workload, what the model computes for a protein and how often the host wai
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from benchmarks import history, inputs, workloads
+from benchmarks.front_end import TOKENIZER
 from benchmarks.measured import Measured
+from benchmarks.support.package_api import prepare
 
 SAMPLE = 40  # proteins of the small workload: counting costs time
 # PyTorch's operators that bring a number to the host, which then waits for the device.
 WAITS = ("item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
 
 
-def packing(kind: str) -> dict[str, float]:
+def packing() -> dict[str, float]:
     """Packs of the workload in a GPU's windows, and percent of their tokens that are padding."""
-    from virnucpro.loader import FrontEnd
-    from virnucpro.reads import Read
-    from virnucpro.recipe import Recipe
-    from virnucpro.weights import WeightPaths
-    from virnucpro.windows import windows
-
-    work = inputs.WORKLOADS["gpu-10k"]
-    weights = WeightPaths(Path("unused"), None, None)
-    front_end = FrontEnd(Recipe(kind, weights, "", None, "fp16", "auto", work.token_budget, True))
-    reads = (Read(name, residues) for name, residues in workloads.proteins(work.sequences("proteins")))
-    packs = [front_end[window].esm2 for window in windows(reads, kind, 0, work.buffer_size, work.token_budget)]
-    lengths = [sum(pack) for window in packs for pack in window.lengths]
-    capacity = sum(max(work.token_budget, length) for length in lengths)
+    budget = inputs.WORKLOADS["gpu-10k"].token_budget
+    path = workloads.write_workload("proteins-10k", inputs.cache() / f"inputs-v{workloads.VERSION}")
+    lengths = [sum(pack) for pack in prepare(str(path), TOKENIZER).packs]
+    capacity = sum(max(budget, length) for length in lengths)
     return {"packs": len(lengths), "padding": 100 * (1 - sum(lengths) / capacity)}
 
 
@@ -60,7 +52,7 @@ class Exact(Measured):
     def measure(self) -> dict[str, Any]:
         history.require_engine()
         work = inputs.WORKLOADS["cpu-small"]
-        return packing("protein") | counted(work, SAMPLE)
+        return packing() | counted(work, SAMPLE)
 
     def track_packs(self) -> dict:
         return self.figure("packs")

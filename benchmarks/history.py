@@ -7,18 +7,18 @@ where the installed commit is older than that API.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.skip import Skip
+from benchmarks.support.package_api import has_streaming
 
 EVERYTHING = "VIRNUCPRO_BENCH_ALL"
 
 
 def one_process_per_gpu() -> bool:
     """Since v2.0 a GPU has one process, whatever --workers-per-gpu says."""
-    return find_spec("virnucpro.stream") is not None
+    return has_streaming() or find_spec("virnucpro.stream") is not None
 
 
 def require_release() -> None:
@@ -37,6 +37,8 @@ def require_engine() -> None:
     Raises:
         Skip: The installed commit is older than v2.0's engine as its release has it.
     """
+    if has_streaming():
+        return
     if find_spec("virnucpro.stream") is None:
         raise Skip("needs v2.0's engine, which this commit does not have yet.")
     from dataclasses import fields
@@ -74,16 +76,3 @@ def frame_scores(output_dir: Path, stem: str) -> dict[str, float]:
     rows = [line.split("\t") for line in lines]
     name, score = rows[0].index("Sequence_ID"), rows[0].index("score2")
     return {row[name]: float(row[score]) for row in rows[1:]}
-
-
-@contextmanager
-def plain_steps():
-    """PyTorch's own steps between the matrix products, where the engine would take its kernels in Triton."""
-    from virnucpro import fusion
-
-    choose = fusion.choose
-    fusion.choose = lambda device: (fusion.Plain(), "PyTorch's own steps, as the benchmark asked")
-    try:
-        yield
-    finally:
-        fusion.choose = choose

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from contextlib import nullcontext
+import math
 
 from benchmarks import history, inputs, workloads
 from benchmarks.inputs import Workload
 from benchmarks.measured import Measured
 from benchmarks.support.floor import products_seconds
+from benchmarks.support.package_api import embed
 
 WARM_UP = 3  # windows: the small ones of the ramp
 MOST_ON_CPU = 100  # proteins: ten seconds of two cores
@@ -31,28 +30,14 @@ def packed(
         Skip: The installed commit has no such engine.
     """
     history.require_engine()
-    from virnucpro.inline import Inline
-    from virnucpro.pipeline.runtime_config import RuntimeConfig
-    from virnucpro.reads import Read
-    from virnucpro.recipe import Recipe
-    from virnucpro.utils.totals import percentile_95
-    from virnucpro.weights import WeightPaths
-    from virnucpro.windows import windows
-    from virnucpro.work import Cost, Work
-
-    paths = WeightPaths(inputs.weights(work) / f"{work.esm_model}.pt", None, None)
     on_gpu = work.device != "cpu"
-    attention = "varlen" if eager and on_gpu else "auto"
-    recipe = Recipe("protein", paths, work.esm_model, None, precision, attention, work.token_budget, True)
-    # One thread on the CPU, as each of the command's workers has there.
-    job = Work(recipe, RuntimeConfig(), num_workers if on_gpu else 0, None if on_gpu else 1, logging.INFO)
-    reads = (Read(name, residues) for name, residues in workloads.proteins(count))
-    made = windows(reads, "protein", 0, work.buffer_size, work.token_budget)
-    costs: list[tuple[float, Cost]] = []
-    with history.plain_steps() if eager else nullcontext():
-        Inline(job, work.device).run(
-            made, lambda window, cost: costs.append((time.perf_counter(), cost)), lambda backends: print(backends)
-        )
+    costs = embed(
+        inputs.weights(work), work.esm_model, workloads.proteins(count), work.device,
+        loaders=num_workers if on_gpu else 0,
+        threads=None if on_gpu else 1,  # as each of the command's workers has there
+        token_budget=work.token_budget, buffer_size=work.buffer_size, precision=precision,
+        attention="varlen" if eager and on_gpu else "auto", plain=eager,
+    )  # fmt: skip
     counted = costs[WARM_UP:]
     seconds = counted[-1][0] - costs[WARM_UP - 1][0]
     capacity = sum(cost.capacity for _, cost in counted)
@@ -64,7 +49,7 @@ def packed(
         "windows": len(costs),
         "packing_waste": 100 * (1 - sum(cost.tokens for _, cost in counted) / capacity),
         "gpu_idle": 100 * sum(idle) / seconds if idle else None,
-        "loader_wait": 1000 * percentile_95(cost.wait for _, cost in counted),
+        "loader_wait": 1000 * sorted(cost.wait for _, cost in counted)[math.ceil(0.95 * len(counted)) - 1],
     }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -127,7 +128,9 @@ def write_workload(name: str, directory: Path) -> Path:
         )
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}.{'faa' if workload.generator is proteins else 'fa'}"
-    path.write_bytes(content)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)  # another process may be reading it
     return path
 
 

@@ -73,10 +73,8 @@ def faulty_work_for(pipe: Connection, work: Work, device: str, rank: int, fault:
                 send(self, *message) or (message[0] == "finished" and fault.strike(*message[1:3]))
             )
         if fault.where == "engine":
-            submit = Engine.submit
-            Engine.submit = lambda self, prepared, *rest: (
-                fault.strike(prepared.index, prepared.only) or submit(self, prepared, *rest)
-            )
+            queue = Engine.queue
+            Engine.queue = lambda self, prepared: fault.strike(prepared.index, prepared.only) or queue(self, prepared)
         if fault.where == "front end":
             get = FrontEnd.__getitem__
             FrontEnd.__getitem__ = lambda self, window: (

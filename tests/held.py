@@ -20,13 +20,13 @@ def in_step(plain, all_loaded_is_enough=False):
         all_loaded_is_enough: Wait for nobody who is merely at work.
     """
 
-    def hand_out(self, tasks):
+    def hand_out(self):
         workers = self._workers.values()
         if not self._stopping and not all(
             worker.loaded and (all_loaded_is_enough or not worker.in_hand) for worker in workers
         ):
             return bool(workers)
-        return plain(self, tasks)
+        return plain(self)
 
     return hand_out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -14,11 +14,14 @@ from torch import Tensor
 
 from virnucpro import attention, fusion
 from virnucpro.dnabert import Dnabert, dna_means
+from virnucpro.engine import Engine
 from virnucpro.esm2 import Esm2, protein_means
 from virnucpro.pack import Pack
 from virnucpro.packs import pack
 from virnucpro.reads import Read
 from virnucpro.recipe import Recipe
+from virnucpro.source import AtHand
+from virnucpro.stream import Step, Stream
 from virnucpro.tokens import esm2_tokens
 from virnucpro.weights import find_weights
 from virnucpro.windows import Window, windows
@@ -85,3 +88,20 @@ def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> Recipe
 def windows_of(sequences: dict[str, str], kind: str = "nucleotide", buffer_size: int = 64) -> list[Window]:
     reads = [Read(name, sequence) for name, sequence in sequences.items()]
     return list(windows(reads, kind, 500, buffer_size, 2048))
+
+
+def steps_of(stream: Stream, engine: Engine) -> Iterator[Step]:
+    """What is finished, without what begins."""
+    return (event for event in stream.run(engine) if isinstance(event, Step))
+
+
+class Hesitant(AtHand):
+    """Has nothing at first, and before each window once more."""
+
+    def __init__(self, windows: Iterable[Window], wait: Callable[[], object] = lambda: None) -> None:
+        super().__init__(windows)
+        self.wait, self._now = wait, True
+
+    def take(self) -> Window | None:
+        self._now = not self._now
+        return super().take() if self._now else None

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from virnucpro import devices, placement
+from virnucpro import placement
 from virnucpro.devices import visible_gpus
 from virnucpro.errors import BadRequest
 from virnucpro.placement import LOADERS, Placement, place

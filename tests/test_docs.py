@@ -26,6 +26,7 @@ from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
 from virnucpro.pipeline.run import Summary
 from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.streaming import EmbeddedWindow, Embedder, Preparation, prepare
 from virnucpro.utils import telemetry
 
 DOCS = ROOT / "docs"
@@ -159,7 +160,8 @@ def public() -> Iterator[str]:
     yield from (f"virnucpro.{name}" for name in virnucpro.__all__)
     yield from (f"virnucpro.utils.telemetry.{name}" for name in telemetry.__all__)
     yield from (f"virnucpro.errors.{name}" for name, each in vars(errors).items() if inspect.isclass(each))
-    for each in (run_multi_gpu_inference, RuntimeConfig, Summary, InferenceProgressReporter):
+    streams = (Embedder, EmbeddedWindow, prepare, Preparation)
+    for each in (run_multi_gpu_inference, RuntimeConfig, Summary, InferenceProgressReporter, *streams):
         name = f"{each.__module__}.{each.__name__}"
         yield name
         yield from (f"{name}.{field}" for field in getattr(each, "__dataclass_fields__", ()))
@@ -173,7 +175,8 @@ def test_every_public_name_is_described(pages, name):
 def described() -> Iterator[object]:
     """Public functions, classes and methods that describe their parameters."""
     telemetry_s = [getattr(telemetry, name) for name in telemetry.__all__]
-    for each in (virnucpro.predict, virnucpro.embed, run_multi_gpu_inference, InferenceProgressReporter, *telemetry_s):
+    functions = virnucpro.predict, virnucpro.embed, run_multi_gpu_inference, prepare
+    for each in (*functions, Embedder, InferenceProgressReporter, *telemetry_s):
         methods = vars(each).values() if inspect.isclass(each) else ()
         yield from (one for one in (each, *methods) if "Args:" in (getattr(one, "__doc__", None) or ""))
 

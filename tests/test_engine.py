@@ -17,6 +17,7 @@ from virnucpro.outcomes import Outcome, finish
 from virnucpro.pack import Pack
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
+from virnucpro.source import AtHand
 from virnucpro.stream import Step, Stream
 
 CPU = torch.device("cpu")
@@ -185,10 +186,8 @@ def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch
 
 def streamed(engine, windows, **config):
     """The finished windows of a stream."""
-    finished = []
-    stream = Stream(windows, at_hand(engine), lambda: engine, RuntimeConfig(**config))
-    stream.run(lambda step: finished.append(finish(step.window, step.outcomes)))
-    return finished
+    stream = Stream(AtHand(windows), at_hand(engine), RuntimeConfig(**config))
+    return [finish(step.window, step.outcomes) for step in packing.steps_of(stream, engine)]
 
 
 def holds_poison(pack):
@@ -230,13 +229,10 @@ def test_an_error_that_passes_costs_nothing(engine, expected, monkeypatch, caplo
 def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
     windows = packing.windows_of(READS, buffer_size=8)
     delivered = []
-    stream = Stream(windows, at_hand(engine), lambda: engine, RuntimeConfig())
-
-    def deliver(step):
+    stream = Stream(AtHand(windows), at_hand(engine), RuntimeConfig())
+    for step in packing.steps_of(stream, engine):
         delivered.append(step.window.index)
         stream.stop()
-
-    stream.run(deliver)
     assert delivered == [0]
 
 
@@ -255,11 +251,8 @@ def test_a_wait_counts_as_far_as_the_device_had_nothing_to_do(wait, idle, starve
 
 
 def test_time_without_a_window_is_waiting_too(engine):
-    """A worker is told of no window at the moment by None, and waits to be handed one."""
-    window, second, *_ = packing.windows_of(READS, buffer_size=4)
-    source, steps = iter([window, None, second]), []
-    stream = Stream(source, at_hand(engine), lambda: engine, RuntimeConfig(), idle=lambda: time.sleep(0.25))
-    stream.run(steps.append)
+    source = packing.Hesitant(packing.windows_of(READS, buffer_size=4)[:2], wait=lambda: time.sleep(0.25))
+    steps = list(packing.steps_of(Stream(source, at_hand(engine), RuntimeConfig()), engine))
     assert [step.window.index for step in steps] == [0, 1]
     assert steps[1].starved >= 0.25
 

@@ -23,7 +23,7 @@ def small(weights, monkeypatch):
 
 
 def test_no_more_packs_nor_padding_than_there_were():
-    found = exact.packing("protein")
+    found = exact.packing()
     assert found["packs"] <= PACKS and found["padding"] <= PADDING
     assert found["padding"] == pytest.approx(PADDING, abs=1e-3), "better: write down what holds now"
 
@@ -40,7 +40,7 @@ def test_what_makes_it_worse_is_seen(small, monkeypatch):
 
     pack = loader.pack
     monkeypatch.setattr(loader, "pack", lambda lengths_S, budget: pack(lengths_S, budget // 2))
-    worse = exact.packing("protein")
+    worse = exact.packing()
     assert worse["packs"] > 2 * PACKS * 0.95 and worse["padding"] > 40
     monkeypatch.setattr(loader, "pack", pack)
     run = engine.Engine._run

@@ -24,6 +24,7 @@ from virnucpro.pipeline.run import run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.recipe import Recipe
 from virnucpro.settings import Settings
+from virnucpro.source import AtHand
 from virnucpro.weights import WeightPaths
 from virnucpro.windows import Piece, Window
 from virnucpro.work import Work
@@ -87,16 +88,14 @@ def compute(work, fault=None, workers=2, windows=None, stop_at=None):
     body = {} if fault is None else {"body": partial(faulty_work_for, fault=fault)}
     crew = Coordinator(work, ("cpu",) * workers, **body)
     finished, ranks = {}, {}
-
-    def deliver(window, cost):
-        assert window.index not in finished
-        finished[window.index], ranks[window.index] = window, cost.rank
-        if stop_at == len(finished):
-            crew.stop()
-
     try:
         crew.check()
-        crew.run(source() if windows is None else windows, deliver, lambda backends: None)
+        crew.load(AtHand(source() if windows is None else windows))
+        for window, cost in crew.run():
+            assert window.index not in finished
+            finished[window.index], ranks[window.index] = window, cost.rank
+            if stop_at == len(finished):
+                crew.stop()
     finally:
         crew.close()
     assert not multiprocessing.active_children()
@@ -277,7 +276,7 @@ def test_nobody_waits_for_a_worker_that_is_still_loading(work, tmp_path):
     """Windows that do not fit into a pipe must not be sent where nobody reads."""
     windows = [Window(i, (Piece(f"p{i}" * 1_000_000, 9, "A" * 9, ((0, 9),)),)) for i in range(2)]
     fault = Fault("hang", "start", ranks=frozenset({1}), over=tmp_path / "over")
-    finished, ranks, _ = compute(work(), fault, windows=iter(windows))
+    finished, ranks, _ = compute(work(), fault, windows=windows)
     assert not fault.over.exists()
     assert set(ranks.values()) == {0}
     assert sorted(finished) == [0, 1]
@@ -293,10 +292,10 @@ def test_nobody_waits_for_a_worker_that_does_not_read(work, struck, tmp_path):
 
 def test_a_window_costs_what_its_parts_cost(work):
     crew = Coordinator(work(), ("cpu",), body=partial(faulty_work_for, fault=Fault("kill", poison=frozenset({(1, 3)}))))
-    costs = {}
     try:
         crew.check()
-        crew.run(source(), lambda window, cost: costs.update({window.index: cost}), lambda backends: None)
+        crew.load(AtHand(source()))
+        costs = {window.index: cost for window, cost in crew.run()}
     finally:
         crew.close()
     assert {index: cost.sequences for index, cost in costs.items()} == {0: 4, 1: 3, 2: 4, 3: 4, 4: 4}
@@ -363,7 +362,7 @@ def on_window(monkeypatch, name, index, act):
     """Have `act` done once, when this process comes to a window."""
     module, kind = name.rsplit(".", 1)
     owner = getattr(__import__(f"virnucpro.{module}", fromlist=[kind]), kind)
-    method = {"Engine": "submit", "FrontEnd": "__getitem__", "Store": "add"}[kind]
+    method = {"Engine": "queue", "FrontEnd": "__getitem__", "Store": "add"}[kind]
     plain, struck = getattr(owner, method), []
 
     def wrapped(self, window, *rest):

@@ -21,7 +21,7 @@ ORDER = (  # a folder or a module imports from lines above its own, and from its
     ("engine",),
     ("executors", "output", "diagnostics"),
     ("pipeline",),
-    ("api", "commands"),
+    ("api", "streaming", "commands"),
     ("cli",),
 )
 RANK = {folder: rank for rank, line in enumerate(ORDER) for folder in line}
@@ -91,6 +91,7 @@ ROOMS: dict[str, str] = {
     "sampling": "reading",
     "selftest": "diagnostics",
     "sequences": "reading",
+    "source": "reading",
     "settings": "config",
     "startup": "executors",
     "stock": "weights",

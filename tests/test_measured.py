@@ -146,6 +146,7 @@ def test_one_worker_is_no_copy_of_the_default_where_a_gpu_has_one_process(monkey
 
 def test_what_old_commits_lack_is_a_skip_with_the_reason(monkeypatch):
     history.require_engine()
+    monkeypatch.setattr(history, "has_streaming", lambda: False)
     monkeypatch.setattr(history, "find_spec", lambda name: None)
     with pytest.raises(Skip, match=r"v2\.0's engine"):
         history.require_engine()

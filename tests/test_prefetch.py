@@ -21,6 +21,7 @@ from virnucpro.errors import DeviceLost
 from virnucpro.loader import FrontEnd
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
+from virnucpro.source import AtHand
 from virnucpro.stream import Stream
 
 
@@ -283,26 +284,23 @@ class Echo:
     def __init__(self, recipe):
         self.recipe = recipe
 
-    def submit(self, prepared, between):
-        return Pending(prepared, self.recipe, {}, {})
+    def queue(self, prepared):
+        yield Pending(prepared, self.recipe, {}, {})
 
 
 def test_a_stream_whose_loader_process_hangs_ends_when_it_is_told_to(weights, several, front_end, tmp_path):
     recipe = packing.recipe(weights)
     loaders = Prefetcher(Faulty(front_end, tmp_path, stopped), 1, 2, retries=3)
-    stream = Stream(several, loaders, lambda: Echo(recipe), RuntimeConfig())
+    stream = Stream(AtHand(several), loaders, RuntimeConfig())
     threading.Timer(0.2, stream.stop).start()
-    steps = []
-    stream.run(steps.append)
-    stream.close()
-    assert steps == []
+    assert list(stream.run(Echo(recipe))) == []
+    loaders.close()
 
 
 def test_a_source_may_have_nothing_for_now(weights, several, front_end):
     recipe = packing.recipe(weights)
-    source = iter([None, several[0], None, *several[1:], None])
+    source = packing.Hesitant(several)
     loaders = Prefetcher(front_end.__getitem__, 2, 2, retries=3)
-    stream, steps = Stream(source, loaders, lambda: Echo(recipe), RuntimeConfig()), []
-    stream.run(steps.append)
-    stream.close()
-    assert [step.window.index for step in steps] == [0, 1, 2, 3]
+    stream = Stream(source, loaders, RuntimeConfig())
+    assert [step.window.index for step in packing.steps_of(stream, Echo(recipe))] == [0, 1, 2, 3]
+    loaders.close()

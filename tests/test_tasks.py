@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from virnucpro.outcomes import Outcome
+from virnucpro.source import AtHand
 from virnucpro.tasks import Tasks
 from virnucpro.windows import Piece, Window
 
@@ -51,7 +52,7 @@ def work_off(tasks, poison, ranks=(0,)):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 13])
 def test_the_poison_is_found_wherever_it_is(count):
     for place in range(count):
-        finished, deaths = work_off(Tasks(iter([window(0, count)]), "protein", PATIENCE), {(0, place)})
+        finished, deaths = work_off(Tasks(AtHand([window(0, count)]), "protein", PATIENCE), {(0, place)})
         assert list(finished) == [0]
         assert finished[0].failures == {place: "died"}
         if count > 1:  # features of all others are in their places; those of the poison are nothing
@@ -64,7 +65,7 @@ def test_the_poison_is_found_wherever_it_is(count):
 
 @pytest.mark.parametrize("poison", [(0, 3), (0, 1, 2, 3), (1, 2), (3,)])
 def test_several_poisons_in_a_window(poison):
-    finished, _ = work_off(Tasks(iter([window(0, 4)]), "protein", PATIENCE), {(0, place) for place in poison})
+    finished, _ = work_off(Tasks(AtHand([window(0, 4)]), "protein", PATIENCE), {(0, place) for place in poison})
     assert finished[0].failures == dict.fromkeys(poison, "died")
     if len(poison) < 4:
         assert np.flatnonzero(np.isnan(finished[0].esm2_SD[:, 0])).tolist() == list(poison)
@@ -72,14 +73,14 @@ def test_several_poisons_in_a_window(poison):
 
 @pytest.mark.parametrize("ranks", [(0,), (0, 1), (0, 1, 2)])
 def test_other_windows_are_not_touched_by_it(ranks):
-    tasks = Tasks(iter([window(index, 3) for index in range(4)]), "protein", PATIENCE)
+    tasks = Tasks(AtHand([window(index, 3) for index in range(4)]), "protein", PATIENCE)
     finished, _ = work_off(tasks, {(1, 2), (3, 0)}, ranks)
     assert {index: done.failures for index, done in finished.items()} == {0: {}, 1: {2: "died"}, 2: {}, 3: {0: "died"}}
 
 
 @pytest.mark.parametrize("patience, tries", [(1, 1), (2, 2), (5, 5)])
 def test_a_window_is_tried_so_often_as_a_whole(patience, tries):
-    tasks = Tasks(iter([window(0, 2)]), "protein", patience)
+    tasks = Tasks(AtHand([window(0, 2)]), "protein", patience)
     for number in range(1, tries + 1):
         task = tasks.next(0, True, {0})
         assert (task.window.only, task.failures) == (None, number - 1)
@@ -88,7 +89,7 @@ def test_a_window_is_tried_so_often_as_a_whole(patience, tries):
 
 
 def test_a_failed_window_goes_to_another_worker_and_alone():
-    tasks = Tasks(iter([window(index, 2) for index in range(4)]), "protein", PATIENCE)
+    tasks = Tasks(AtHand([window(index, 2) for index in range(4)]), "protein", PATIENCE)
     first = tasks.next(0, True, {0, 1})
     tasks.failed(first, "died", 0)
     assert tasks.next(0, True, {0, 1}).window.index == 1  # it failed here: worker 0 gets another
@@ -99,14 +100,14 @@ def test_a_failed_window_goes_to_another_worker_and_alone():
 
 
 def test_a_failed_window_comes_back_to_the_only_worker():
-    tasks = Tasks(iter([window(0, 2)]), "protein", PATIENCE)
+    tasks = Tasks(AtHand([window(0, 2)]), "protein", PATIENCE)
     first = tasks.next(0, True, {0})
     tasks.failed(first, "died", 0)
     assert tasks.next(0, True, {0}) is first
 
 
 def test_what_was_not_begun_is_put_back_in_front():
-    tasks = Tasks(iter([window(index, 1) for index in range(3)]), "protein", PATIENCE)
+    tasks = Tasks(AtHand([window(index, 1) for index in range(3)]), "protein", PATIENCE)
     zero, one = (tasks.next(0, False, {0}) for _ in range(2))
     for task in (one, zero):
         tasks.put_back(task)
@@ -118,13 +119,13 @@ def test_what_was_not_begun_is_put_back_in_front():
 
 def test_a_window_without_sequences_fails_for_nobody():
     empty = Window(0, (Piece("p", 0, "", ((0, 0),)),))
-    tasks = Tasks(iter([empty]), "protein", 1)
+    tasks = Tasks(AtHand([empty]), "protein", 1)
     assert tasks.failed(tasks.next(0, True, {0}), "died", 0).failures == {}
 
 
 def test_a_part_may_come_back_in_parts():
     """A worker that gets an exception for a part halves it by itself."""
-    tasks = Tasks(iter([window(0, 4)]), "protein", 1)
+    tasks = Tasks(AtHand([window(0, 4)]), "protein", 1)
     assert tasks.failed(tasks.next(0, True, {0}), "died", 0) is None
     left, right = (tasks.next(0, True, {0}) for _ in range(2))
     assert tasks.done(right, [outcome(right)]) is None

@@ -16,9 +16,9 @@ from virnucpro.children import interrupts_held
 from virnucpro.errors import BadRequest, Interrupted, one_line
 from virnucpro.outcomes import Finished
 from virnucpro.recipe import Facts
+from virnucpro.source import AtHand, Source
 from virnucpro.tasks import Tasks
-from virnucpro.windows import Window
-from virnucpro.work import Cost, Deliver, Work
+from virnucpro.work import DECISIVE, Cost, Work
 from virnucpro.worker import STOP, work_for
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class Coordinator:
         self._stopping = False
         self._lived = 0.0  # s that this process ran, looking at its workers at least every tick
         self._looked = time.monotonic()
-        self._loaded = False  # any worker, ever
         self._why = ""  # how the last one that was lost ended
         self._costs: dict[int, Cost] = {}  # of the parts of windows that are done in parts
         self.failed_ranks: list[int] = []
-        self._ready: Callable[[dict[str, str]], None] = lambda backends: None
+        self._backends: dict[str, str] = {}  # of the first that has loaded
+        self._tasks = Tasks(AtHand(()), work.recipe.kind, 1)  # until `load`
 
     def check(self) -> Facts:
         """Start the workers; the first that has checked the weights answers for all."""
@@ -70,27 +70,33 @@ class Coordinator:
             'virnucpro under `if __name__ == "__main__":`, for each worker imports it again.'
         )
 
-    def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
-        self._ready = ready
-        tasks = Tasks(windows, self._work.recipe.kind, self._work.config.max_retries_poison)
+    def load(self, source: Source) -> dict[str, str]:
+        """Wait for the first worker that has its models; nothing is handed out to those that have not."""
+        self._tasks = Tasks(source, self._work.recipe.kind, self._work.config.max_retries_poison)
         try:
-            while self._hand_out(tasks):
+            while self._workers and not self._backends and not self._stopping:
                 for pipe in wait(list(self._workers), timeout=TICK):
-                    worker = self._workers[pipe]
-                    message = self._receive(worker)
-                    if message is None or message[0] in ("lost", "refused"):
-                        self._bury(worker, tasks, deliver)
-                    else:
-                        self._act(worker, message, tasks, deliver)
+                    list(self._attend(self._workers[pipe]))  # nobody has a window in hand: none is finished
                 self._kill_the_late()
-            self._finish_in_hand(tasks, deliver)
             if not self._workers and not self._stopping:
-                if not self._loaded:
-                    raise BadRequest(
-                        f"No worker could load the models (the last {self._why}). "
-                        "Free memory, ask for fewer workers, or choose a smaller --esm-model."
-                    )
-                self._give_up_the_rest(tasks, deliver)
+                raise BadRequest(
+                    f"No worker could load the models (the last {self._why}). "
+                    "Free memory, ask for fewer workers, or choose a smaller --esm-model."
+                )
+        except BaseException:
+            self.close()
+            raise
+        return dict(self._backends)
+
+    def run(self) -> Iterator[tuple[Finished, Cost]]:
+        try:
+            while self._hand_out():
+                for pipe in wait(list(self._workers), timeout=TICK):
+                    yield from self._attend(self._workers[pipe])
+                self._kill_the_late()
+            yield from self._finish_in_hand()
+            if not self._workers and not self._stopping:
+                yield from self._give_up_the_rest()
         finally:
             self.close()
 
@@ -117,7 +123,7 @@ class Coordinator:
             return False
         return True
 
-    def _hand_out(self, tasks: Tasks) -> bool:
+    def _hand_out(self) -> bool:
         """Give every worker as much as it can prepare ahead, in turn; whether anything is left to wait for.
 
         One that is still loading gets nothing yet: a large window does not fit into a pipe that nobody reads.
@@ -136,7 +142,7 @@ class Coordinator:
                 # Of several bad sequences in a row, or a bad machine? A window that never failed will tell.
                 config = self._work.config
                 doubtful = (worker.deaths or 0) > config.max_retries_transient + config.max_retries_poison
-                task = tasks.next(worker.rank, not worker.in_hand, ranks, fresh=doubtful)
+                task = self._tasks.next(worker.rank, not worker.in_hand, ranks, fresh=doubtful)
                 if task is None:
                     continue
                 if not worker.in_hand:
@@ -145,7 +151,7 @@ class Coordinator:
                 worker.send(task.window)
                 given = True
         # What is left then is for one that is loading.
-        return any(worker.in_hand for worker in loaded) or (tasks.left and len(loaded) < len(self._workers))
+        return any(worker.in_hand for worker in loaded) or (self._tasks.left and len(loaded) < len(self._workers))
 
     def _receive(self, worker: Agent) -> tuple[Any, ...] | None:
         """A worker's message; None at its end. Log records are passed on, refusals raised."""
@@ -159,13 +165,26 @@ class Coordinator:
             case ("refused", text) if worker.deaths is None:
                 raise BadRequest(text)
             case ("backends", backends):
-                worker.loaded = self._loaded = True
-                self._ready(backends)
+                worker.loaded = True
+                self._backends = self._backends or backends
+                if any(backends[name] != self._backends[name] for name in DECISIVE):
+                    raise BadRequest(
+                        f"The GPUs of this run would compute differently ({self._backends}, and {backends}). "
+                        "Choose --attention sdpa, or --gpus of one kind."
+                    )
             case ("lost" | "refused", text):
                 worker.why = f"gave up: {text}"
         return message
 
-    def _act(self, worker: Agent, message: tuple[Any, ...], tasks: Tasks, deliver: Deliver) -> None:
+    def _attend(self, worker: Agent) -> Iterator[tuple[Finished, Cost]]:
+        """Take in a message of a worker, or its end; what is finished with it."""
+        message = self._receive(worker)
+        if message is None or message[0] in ("lost", "refused"):
+            yield from self._bury(worker)
+        else:
+            yield from self._act(worker, message)
+
+    def _act(self, worker: Agent, message: tuple[Any, ...]) -> Iterator[tuple[Finished, Cost]]:
         match message:
             case ("began", index, only):
                 worker.begun.add((index, only))
@@ -174,19 +193,19 @@ class Coordinator:
                 worker.begun.discard((index, only))
                 worker.since = self._lived
                 worker.deaths = 0  # it was not the machine that failed the one before
-                finished = tasks.done(worker.in_hand.pop((index, only)), outcomes)
-                self._deliver(index, finished, cost, deliver)
+                finished = self._tasks.done(worker.in_hand.pop((index, only)), outcomes)
+                yield from self._with_cost(index, finished, cost)
 
-    def _deliver(self, index: int, finished: Finished | None, cost: Cost, deliver: Deliver) -> None:
-        """Pass a window on, if nothing of it is left to do, with what all of its parts have cost."""
+    def _with_cost(self, index: int, finished: Finished | None, cost: Cost) -> Iterator[tuple[Finished, Cost]]:
+        """A window, if nothing of it is left to do, with what all of its parts have cost."""
         if index in self._costs:
             cost = self._costs.pop(index) + cost
         if finished is None:
             self._costs[index] = cost
         else:
-            deliver(finished, cost)
+            yield finished, cost
 
-    def _bury(self, worker: Agent, tasks: Tasks, deliver: Deliver) -> None:
+    def _bury(self, worker: Agent) -> Iterator[tuple[Finished, Cost]]:
         """Take back what a dead worker had in hand, and start another in its place."""
         del self._workers[worker.pipe]
         reason = self._why = worker.end()
@@ -201,11 +220,12 @@ class Coordinator:
         cost = Cost(worker.rank, worker.device, 0, 0, 0, 0.0, 0.0)
         for key, task in reversed(worker.in_hand.items()):
             if elastic and key not in suspects:
-                tasks.put_back(task)
+                self._tasks.put_back(task)
                 continue
+            tasks = self._tasks
             finished = tasks.failed(task, reason, worker.rank) if elastic else tasks.give_up(task, reason)
-            self._deliver(task.window.index, finished, cost, deliver)
-        if self._stopping or (elastic and not tasks.left):
+            yield from self._with_cost(task.window.index, finished, cost)
+        if self._stopping or (elastic and not self._tasks.left):
             return
         if not (elastic and deaths <= limit and self._start(worker.rank, worker.device, deaths)):
             self.failed_ranks.append(worker.rank)
@@ -231,7 +251,7 @@ class Coordinator:
                     worker.rank, worker.device, LONG / 60,
                 )  # fmt: skip
 
-    def _finish_in_hand(self, tasks: Tasks, deliver: Deliver) -> None:
+    def _finish_in_hand(self) -> Iterator[tuple[Finished, Cost]]:
         """Tell the workers to stop, and take in what they were computing."""
         for worker in self._workers.values():
             worker.send(STOP)
@@ -246,15 +266,15 @@ class Coordinator:
                     del self._workers[pipe]
                     worker.end()
                 else:
-                    self._act(worker, message, tasks, deliver)
+                    yield from self._act(worker, message)
             if not self._workers:
                 return
             self._kill_the_late()
 
-    def _give_up_the_rest(self, tasks: Tasks, deliver: Deliver) -> None:
+    def _give_up_the_rest(self) -> Iterator[tuple[Finished, Cost]]:
         """No worker is left: list what nobody computed."""
         reason = f"no worker is left ({', '.join(f'worker {rank} failed' for rank in self.failed_ranks)})"
-        while (task := tasks.next(-1, alone=True, ranks=set())) is not None:
-            finished = tasks.give_up(task, reason)
+        while (task := self._tasks.next(-1, alone=True, ranks=set())) is not None:
+            finished = self._tasks.give_up(task, reason)
             cost = Cost(self.failed_ranks[-1], "none", 0, 0, 0, 0.0, 0.0)
-            self._deliver(task.window.index, finished, cost, deliver)
+            yield from self._with_cost(task.window.index, finished, cost)

@@ -9,7 +9,7 @@ Axes: S sequences of a window, D width of ESM-2, E of DNABERT-S, F = E + D.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -117,16 +117,19 @@ class Engine:
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host
         self._ended: Event | None = None
 
-    @torch.inference_mode()
-    def submit(self, prepared: Prepared, between: Callable[[], None] = lambda: None) -> Pending:
-        """Queue a window on the device.
+    def submit(self, prepared: Prepared) -> Pending:
+        """Queue a window on the device."""
+        *_, pending = self.queue(prepared)
+        assert pending is not None, "the last of `queue` is the window"
+        return pending
 
-        Args:
-            between: Called after each pack is queued, when the host has a moment.
-        """
+    @torch.inference_mode()
+    def queue(self, prepared: Prepared) -> Iterator[Pending | None]:
+        """Queue a window pack by pack: yields None after each, when the host has a moment, and at last the window."""
         failures: dict[int, str] = {}
         if prepared.sequences == 0:
-            return Pending(prepared, self.recipe, {}, failures)
+            yield Pending(prepared, self.recipe, {}, failures)
+            return
         with torch.cuda.device(self.device) if self._streams else nullcontext():
             esm2_packs, dnabert_packs = self._copied(prepared)
             begun = self._event()
@@ -134,15 +137,17 @@ class Engine:
             if self.dnabert is not None:
                 # First, for its kernels are so short that the device nearly keeps up with the host: at the end of a
                 # window it would run dry while the next one is fetched. Those of ESM-2 keep it busy for half a second.
-                arrays["dnabert_SE"] = self._features(self.dnabert, dna_means, dnabert_packs, failures, between)
-            arrays["esm2_SD"] = self._features(self.esm2, protein_means, esm2_packs, failures, between)
+                arrays["dnabert_SE"] = self._blank(self.dnabert, prepared.sequences)
+                yield from self._features(self.dnabert, dna_means, dnabert_packs, arrays["dnabert_SE"], failures)
+            arrays["esm2_SD"] = self._blank(self.esm2, prepared.sequences)
+            yield from self._features(self.esm2, protein_means, esm2_packs, arrays["esm2_SD"], failures)
             features_SF = torch.cat(list(arrays.values()), dim=1)
             if self.dnabert is not None:
                 arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.recipe.deterministic else None)
             arrays["finite_S"] = features_SF.isfinite().all(dim=1)
             if not self.recipe.keep_features:
                 arrays = {name: array for name, array in arrays.items() if name in ("scores_S2", "finite_S")}
-            return self._returned(prepared, arrays, failures, begun)
+            yield self._returned(prepared, arrays, failures, begun)
 
     def failed(self, prepared: Prepared, reason: str) -> Outcome:
         """The outcome of a window of which nothing could be computed."""
@@ -159,11 +164,14 @@ class Engine:
         blank: dict[str, Any] = {name: np.full((count, width), np.nan, np.float32) for name, width in widths.items()}
         return replace(outcome, **blank)
 
+    def _blank(self, model: nn.Module, sequences: int) -> Tensor:
+        """Room for the features of so many sequences: float32 (S, width)."""
+        return torch.empty(sequences, model.shape.width, device=self.device)
+
     def _features(
-        self, model: nn.Module, means: Means, packs: _DevicePacks, failures: dict[int, str], between: Callable[[], None]
-    ) -> Tensor:
-        """Means of all sequences of a window, in the window's order: float32 (S, width)."""
-        features_SD = torch.empty(len(packs.order_S), model.shape.width, device=self.device)
+        self, model: nn.Module, means: Means, packs: _DevicePacks, features_SD: Tensor, failures: dict[int, str]
+    ) -> Iterator[None]:
+        """Put the means of all sequences of a window into features_SD, in its order; yields after each pack."""
         token = sequence = edge = 0
         for lengths in packs.lengths:
             pack = Pack(
@@ -173,8 +181,7 @@ class Engine:
             )
             self._run(model, means, pack, packs.order_S[sequence : sequence + len(lengths)], features_SD, failures)
             token, sequence, edge = token + sum(lengths), sequence + len(lengths), edge + len(lengths) + 1
-            between()
-        return features_SD
+            yield
 
     def _run(
         self,

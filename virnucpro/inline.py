@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
 from virnucpro.engine import Engine
 from virnucpro.errors import BadRequest, one_line
 from virnucpro.models import check_models
-from virnucpro.outcomes import finish
+from virnucpro.outcomes import Finished, Outcome, finish
 from virnucpro.prefetch import Prefetcher
 from virnucpro.recipe import Facts
-from virnucpro.stream import Step, Stream
+from virnucpro.source import Source
+from virnucpro.stream import Begun, Step, Stream
 from virnucpro.utils.hardware import GpuUtilization
 from virnucpro.windows import Window
-from virnucpro.work import Cost, Deliver, Work
+from virnucpro.work import Cost, Work
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Computed:
+    """A window, or a part of one, that the device has finished: its outcomes (one, or those of its parts)."""
+
+    window: Window
+    outcomes: list[Outcome]
+    cost: Cost
+
+
 class Inline:
-    """A `work.Crew` of one.
+    """A `work.Crew` of one. `load` and `run` may follow each other again: models and loader processes stay.
 
     Args:
         loaders: Begun before torch was imported; None to have them begun now.
@@ -34,6 +44,7 @@ class Inline:
         wanted = work.recipe, work.config, work.num_workers
         self._loaders = Prefetcher.of(*wanted) if loaders is None else loaders
         self._stream: Stream | None = None
+        self._engine: Engine | None = None
         self._stopped = False
         self.failed_ranks: list[int] = []
         if work.threads is not None and device == "cpu":
@@ -42,32 +53,41 @@ class Inline:
     def check(self) -> Facts:
         return check_models(self._work.recipe)
 
-    def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
-        def finished(step: Step, cost: Cost) -> None:
-            deliver(finish(step.window, step.outcomes), cost)
-
-        self.steps(windows, finished, ready)
-
-    def steps(
-        self,
-        windows: Iterable[Window | None],
-        deliver: Callable[[Step, Cost], None],
-        ready: Callable[[dict[str, str]], None],
-        began: Callable[[Window], None] = lambda window: None,
-        idle: Callable[[], object] = lambda: None,
-    ) -> None:
-        """`run`, for windows that come bit by bit; see `stream.Stream`."""
-        if self._stopped:
-            return
-        on_gpu = self._device.type == "cuda"
-        self._stream = Stream(
-            windows, self._loaders, lambda: self._engine(ready), self._work.config, began=began, idle=idle
-        )
+    def load(self, source: Source) -> dict[str, str]:
+        if len(self._loaders):  # of a run that was left
+            self._loaders.restart()
+        self._stream = Stream(source, self._loaders, self._work.config)
         if self._stopped:
             self._stream.stop()
+        engine = self._engine = self._engine or self._loaded()
+        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
+        log.info(
+            "%s (%s): %s, attention %s, %s.",
+            self._device, name, self._work.recipe.precision.upper(), engine.attention, engine.fusion,
+        )  # fmt: skip
+        return {
+            "attention": engine.attention,
+            "steps": type(engine.ops).__name__.lower(),
+            "device": name,
+            "torch": str(torch.__version__),
+        }
+
+    def run(self) -> Iterator[tuple[Finished, Cost]]:
+        for event in self.events():
+            if isinstance(event, Computed):
+                yield finish(event.window, event.outcomes), event.cost
+
+    def events(self) -> Iterator[Begun | Computed]:
+        """`run`, with the parts of windows as they are, and with their beginnings; see `stream.Stream`."""
+        assert self._stream is not None and self._engine is not None, "not loaded"
+        on_gpu = self._device.type == "cuda"
         uuid = str(torch.cuda.get_device_properties(self._device).uuid) if on_gpu else None
-        with closing(self._stream), GpuUtilization(uuid) as utilization:
-            self._stream.run(lambda step: deliver(step, self._cost(step, utilization.read())))
+        with GpuUtilization(uuid) as utilization:
+            for event in self._stream.run(self._engine):
+                if isinstance(event, Begun):
+                    yield event
+                else:
+                    yield Computed(event.window, event.outcomes, self._cost(event, utilization.read()))
         if on_gpu:
             log.info(
                 "Peak GPU memory on %s: %.1f GB.", self._device, torch.cuda.max_memory_allocated(self._device) / 1e9
@@ -79,36 +99,23 @@ class Inline:
             self._stream.stop()
 
     def close(self) -> None:
-        """End the loader's processes, if the stream has not."""
+        """End the loader's processes, and let go of the models; nothing can be run any more."""
         self._loaders.close()
+        self._engine = self._stream = None
 
-    def _engine(self, ready: Callable[[dict[str, str]], None]) -> Engine:
+    def _loaded(self) -> Engine:
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise BadRequest(
                 f"The driver lists {self._device}, but torch {torch.__version__} cannot use it. Install a torch that "
                 "fits the driver, or have the run use the CPU with CUDA_VISIBLE_DEVICES= before the command."
             )
         try:
-            engine = Engine(self._work.recipe, self._device)
+            return Engine(self._work.recipe, self._device)
         except torch.OutOfMemoryError as error:
             raise BadRequest(
                 f"{self._device} has too little memory for the models ({one_line(error)}). "
                 "Choose a smaller --esm-model or another GPU."
             ) from error
-        name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
-        log.info(
-            "%s (%s): %s, attention %s, %s.",
-            self._device, name, self._work.recipe.precision.upper(), engine.attention, engine.fusion,
-        )  # fmt: skip
-        ready(
-            {
-                "attention": engine.attention,
-                "steps": type(engine.ops).__name__.lower(),
-                "device": name,
-                "torch": str(torch.__version__),
-            }
-        )
-        return engine
 
     def _cost(self, step: Step, utilization: float | None) -> Cost:
         done = step.outcomes

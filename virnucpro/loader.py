@@ -5,6 +5,10 @@ Axes: S sequences of a window, P packs, T tokens of all its packs.
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
@@ -52,14 +56,16 @@ class Prepared:
 
 
 class FrontEnd:
-    """Chunks to frames to tokens to packs; indexed by the window itself."""
+    """Chunks to frames to tokens to packs; indexed by the window itself. `seconds`: of each stage, up to now."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._tokenizer: Tokenizer | None = None
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __getitem__(self, window: Window) -> Prepared:
-        found = sequences_of(window, self._recipe.kind)
+        with self._stage("frames" if self._recipe.kind == "nucleotide" else "letters"):
+            found = sequences_of(window, self._recipe.kind)
         esm2 = dnabert = None
         if found.proteins:
             esm2 = self._esm2_packs(found.proteins)
@@ -68,16 +74,27 @@ class FrontEnd:
         return Prepared(window.index, window.only, found.open_C, count, found.cut, found.unknown, esm2, dnabert)
 
     def _esm2_packs(self, proteins: list[bytes]) -> Packs:
-        plan = pack(np.array([len(protein) + 2 for protein in proteins]), self._recipe.token_budget)
-        tokens = bytearray(esm2_tokens([proteins[i] for i in plan.order_S]))
-        return _packs(np.frombuffer(tokens, np.uint8), plan)
+        with self._stage("packs"):
+            plan = pack(np.array([len(protein) + 2 for protein in proteins]), self._recipe.token_budget)
+        with self._stage("ESM-2 tokens"):
+            tokens = bytearray(esm2_tokens([proteins[i] for i in plan.order_S]))
+        with self._stage("packs"):
+            return _packs(np.frombuffer(tokens, np.uint8), plan)
 
     def _dnabert_packs(self, dna: list[str]) -> Packs:
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self._recipe.weights.dnabert)
-        ids = dnabert_tokens(self._tokenizer, dna)
-        plan = pack(np.array([len(tokens) for tokens in ids]), self._recipe.token_budget)
-        return _packs(np.fromiter(chain.from_iterable(ids[i] for i in plan.order_S), np.int16), plan)
+        with self._stage("DNABERT-S tokens"):
+            ids = dnabert_tokens(self._tokenizer, dna)
+        with self._stage("packs"):
+            plan = pack(np.array([len(tokens) for tokens in ids]), self._recipe.token_budget)
+            return _packs(np.fromiter(chain.from_iterable(ids[i] for i in plan.order_S), np.int16), plan)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - begun
 
 
 def _packs(token_ids_T: np.ndarray, plan: Packing) -> Packs:

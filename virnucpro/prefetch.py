@@ -196,6 +196,11 @@ class Prefetcher:
         self._in_hand.clear()
         self._end_loaders()
 
+    def restart(self) -> None:
+        """Forget what is in hand, and have new processes."""
+        self.close()
+        self._start()
+
     def _prepare_here(self, window: Window) -> Prepared | _Failed:
         try:
             return self.prepare(window)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from virnucpro.loader import Prepared
 from virnucpro.outcomes import Outcome
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.prefetch import Prefetcher
+from virnucpro.source import Source
 from virnucpro.windows import Window
 
 log = logging.getLogger(__name__)
@@ -49,119 +50,82 @@ class Step:
         return self.wait if self.idle is None else min(self.wait, self.idle)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A window whose work is about to be queued."""
+
+    window: Window
+
+
 class Stream:
-    """Runs windows on one device.
+    """Runs windows on one device. The loaders have the first ones in hand as soon as it is made."""
 
-    Args:
-        source: Yields windows; None where there is none at the moment, in which case `idle` is called before the
-            next is asked for, unless something is under way.
-        loaders: Ended with the stream.
-        make_engine: Called when the first windows are being prepared.
-        began: Called with a window when its work is about to be queued.
-    """
-
-    def __init__(
-        self,
-        source: Iterable[Window | None],
-        loaders: Prefetcher,
-        make_engine: Callable[[], Engine],
-        config: RuntimeConfig,
-        began: Callable[[Window], None] = lambda window: None,
-        idle: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._loaders, self._config, self._began, self._idle = loaders, config, began, idle
-        self._source = iter(source)
-        self._ended = False  # the source
-        self.engine: Engine | None = None
-        try:
-            self._fill()
-            self.engine = make_engine()
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, source: Source, loaders: Prefetcher, config: RuntimeConfig) -> None:
+        self._source, self._loaders, self._config = source, loaders, config
+        self._engine: Engine | None = None
         self._last = time.perf_counter()
         self._stopped = False
-        self._undeliverable: Exception | None = None
+        self._fill()
 
     def _fill(self) -> None:
         """Hand out as many windows as there are at the moment, and room for."""
-        while not self._ended and self._loaders.room:
-            try:
-                window = next(self._source)
-            except StopIteration:
-                self._ended = True
-                return
-            if window is None:
-                return
+        while not self._source.ended and self._loaders.room and (window := self._source.take()) is not None:
             self._loaders.put(window)
 
-    def run(self, deliver: Callable[[Step], None]) -> None:
-        """Run all windows; `deliver` gets each as soon as it is finished, in order.
+    def run(self, engine: Engine) -> Iterator[Begun | Step]:
+        """Run all windows, in order; each is yielded twice, when it begins and as soon as it is finished.
 
-        `stop` may be called meanwhile: the windows under way are delivered, the rest is left undone.
+        `stop` may be called meanwhile: the windows under way are finished, the rest is left undone.
         """
+        self._engine = engine
+        self._last = begun = time.perf_counter()  # to wait
         pending: _Queued | None = None
-
-        def deliver_if_ready() -> None:
-            nonlocal pending
-            if pending is not None and pending.ready():
-                finished, pending = pending, None
-                try:
-                    deliver(self._step(finished))
-                except Exception as error:
-                    self._undeliverable = error
-                    raise
-
-        begun = time.perf_counter()  # to wait
         while not self._stopped:
             self._fill()
             if not self._loaders:
                 if pending is not None:
                     finished, pending = pending, None
-                    deliver(self._step(finished))
-                elif self._ended:
+                    yield self._step(finished)
+                elif self._source.ended:
                     break
                 else:
-                    self._idle()
+                    self._source.wait()
                 continue
             if (ready := self._loaders.next()) is None:
                 continue
             wait = time.perf_counter() - begun
             window, prepared = ready
-            self._began(window)
-            queued = self._queue(window, prepared, wait, deliver_if_ready)
-            if pending is not None:
-                deliver(self._step(pending))
-            pending = queued
-            deliver_if_ready()  # always so on the CPU
+            yield Begun(window)
+            for queued in self._queue(window, prepared, wait):
+                if pending is not None and (queued is not None or pending.ready()):
+                    finished, pending = pending, None
+                    yield self._step(finished)
+                pending = queued or pending
+            if pending is not None and pending.ready():  # always so on the CPU
+                finished, pending = pending, None
+                yield self._step(finished)
             begun = time.perf_counter()
         if pending is not None:
-            deliver(self._step(pending))
+            yield self._step(pending)
 
     def stop(self) -> None:
         """Begin no other window."""
         self._stopped = True
-
-    def close(self) -> None:
-        """End the loader processes, and let go of the models.
-
-        Whoever runs one input after the other would have several in memory until Python finds the cycle they are in.
-        """
-        self._loaders.close()
-        self.engine = None
 
     @property
     def queue_depth(self) -> int:
         """Windows that the loader processes have in hand or ready."""
         return len(self._loaders)
 
-    def _queue(self, window: Window, prepared: Prepared, wait: float, between: Callable[[], None]) -> _Queued:
+    def _queue(self, window: Window, prepared: Prepared, wait: float) -> Iterator[_Queued | None]:
+        """Queue a window; see `Engine.queue`."""
         try:
-            return _Queued(window, wait, self.engine.submit(prepared, between))
+            for pending in self._engine.queue(prepared):
+                yield None if pending is None else _Queued(window, wait, pending)
+        except DeviceLost:
+            raise
         except Exception as error:
-            if error is self._undeliverable or isinstance(error, DeviceLost):
-                raise  # of delivering the window before, or nothing that this process can mend
-            return _Queued(window, wait, outcomes=self._isolated(window, error))
+            yield _Queued(window, wait, outcomes=self._isolated(window, error))
 
     def _step(self, queued: _Queued) -> Step:
         try:
@@ -175,29 +139,29 @@ class Stream:
 
     def _isolated(self, window: Window, error: Exception, failures: int = 1) -> list[Outcome]:
         """Try a window that failed again, then its halves, until what fails is one sequence."""
-        if self.engine.device.type == "cuda":
+        if self._engine.device.type == "cuda":
             try:
-                torch.cuda.synchronize(self.engine.device)
+                torch.cuda.synchronize(self._engine.device)
             except RuntimeError as lost:
-                raise DeviceLost(f"{self.engine.device}: {one_line(lost)}") from error
+                raise DeviceLost(f"{self._engine.device}: {one_line(lost)}") from error
         prepared = self._loaders.prepare(window)
         while failures < self._config.max_retries_poison:
             log.warning("Window %d failed (%s); trying again.", window.index, one_line(error))
             try:
-                return [self.engine.submit(prepared).outcome()]
+                return [self._engine.submit(prepared).outcome()]
             except Exception as again:
                 error, failures = again, failures + 1
         log.debug("Window %d", window.index, exc_info=error)
         first, end = window.only or (0, prepared.sequences)
         if end - first <= 1:
             log.error("Left out one sequence of window %d: %s", window.index, one_line(error))
-            return [self.engine.failed(prepared, one_line(error))]
+            return [self._engine.failed(prepared, one_line(error))]
         middle = (first + end) // 2
         parts = []
         for only in ((first, middle), (middle, end)):
             part = replace(window, only=only)
             try:
-                parts.append(self.engine.submit(self._loaders.prepare(part)).outcome())
+                parts.append(self._engine.submit(self._loaders.prepare(part)).outcome())
             except Exception as again:
                 parts += self._isolated(part, again)
         return parts

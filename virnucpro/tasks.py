@@ -8,13 +8,14 @@ sequence.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from virnucpro.outcomes import Finished, Outcome, finish
 from virnucpro.sequences import sequences_of
+from virnucpro.source import Source
 from virnucpro.windows import Window
 
 Key = tuple[int, tuple[int, int] | None]  # a window's index, and the part of it
@@ -38,14 +39,13 @@ class Tasks:
     """The one queue that all workers are served from.
 
     Args:
-        windows: Read no faster than they are handed out.
+        source: Read no faster than they are handed out.
         kind: "nucleotide" or "protein".
         patience: Failures of a window before it is halved.
     """
 
-    def __init__(self, windows: Iterator[Window | None], kind: str, patience: int) -> None:
-        self._windows, self._kind, self._patience = windows, kind, patience
-        self._ended = False
+    def __init__(self, source: Source, kind: str, patience: int) -> None:
+        self._source, self._kind, self._patience = source, kind, patience
         self._again: deque[Task] = deque()
         self._parts: dict[int, list[Outcome]] = {}
         self._whole: dict[int, Window] = {}
@@ -53,7 +53,7 @@ class Tasks:
     @property
     def left(self) -> bool:
         """Whether there may be tasks that nobody has in hand."""
-        return bool(self._again) or not self._ended
+        return bool(self._again) or not self._source.ended
 
     def next(self, rank: int, alone: bool, ranks: Set[int], fresh: bool = False) -> Task | None:
         """The next task for a worker; None if there is none for now.
@@ -70,8 +70,7 @@ class Tasks:
                 return None  # it is next, once the worker has finished what it has in hand
             self._again.remove(task)
             return task
-        window = next(self._windows, None)
-        self._ended = window is None
+        window = None if self._source.ended else self._source.take()
         if window is None:
             return self.next(rank, alone, ranks) if fresh else None
         return Task(window)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from virnucpro.outcomes import Finished
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.recipe import Facts, Recipe
-from virnucpro.windows import Window
+from virnucpro.source import Source
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,26 @@ class Cost:
         )
 
 
-Deliver = Callable[[Finished, Cost], None]
+DECISIVE = ("attention", "steps")  # backends that have to be the same all through a run
 
 
 class Crew(Protocol):
-    """One device in this process, or several in processes of their own."""
+    """One device in this process, or several in processes of their own: check, load, run, close."""
 
     failed_ranks: list[int]
 
     def check(self) -> Facts:
         """Check the weights, before anything is written or loaded."""
 
-    def run(self, windows: Iterator[Window | None], deliver: Deliver, ready: Callable[[dict[str, str]], None]) -> None:
-        """Compute all windows. `ready` is told about the backends before the first is delivered.
+    def load(self, source: Source) -> dict[str, str]:
+        """Load the models, while the first windows are being prepared.
 
-        Args:
-            windows: None stands for "none at the moment"; there are none such once `ready` was called.
+        Returns:
+            The backends: what decides about the last digits of what is computed.
         """
+
+    def run(self) -> Iterator[tuple[Finished, Cost]]:
+        """Compute all windows; each comes as soon as it is finished, in whatever order."""
 
     def stop(self) -> None:
         """Finish the windows in hand and begin no other."""

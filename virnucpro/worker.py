@@ -11,7 +11,7 @@ import logging
 import logging.handlers
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -46,47 +46,62 @@ def work_for(pipe: Connection, work: Work, device: str, rank: int) -> None:
 
 
 def _work(pipe: Connection, sender: _Sender, work: Work, device: str, rank: int) -> None:
-    inline = startup.inline(work, device, rank, expendable=True)
-    sender.send("ready", inline.check())
-    incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    arrived = threading.Event()  # since `windows` looked last
+    from virnucpro.inline import Computed  # imports torch
 
-    def receive() -> None:
-        """Read on while this process computes: a parent that has to wait to be read could not read either."""
-        while True:
+    executor = startup.inline(work, device, rank, expendable=True)
+    sender.send("ready", executor.check())
+    inbox = _Inbox(pipe, executor.stop)
+    backends = executor.load(inbox)
+    inbox.open()
+    sender.send("backends", backends)
+    for event in executor.events():
+        window = event.window
+        if isinstance(event, Computed):
+            sender.send("finished", window.index, window.only, event.outcomes, event.cost)
+        else:
+            sender.send("began", window.index, window.only)
+
+
+class _Inbox:
+    """A `source.Source` of what the parent sends: read on while this process computes, for a parent that has to wait
+    to be read could not read either. Nothing is waited for unless there is nothing else to do.
+
+    Args:
+        stop: Called when the parent asks for it, or is gone.
+    """
+
+    def __init__(self, pipe: Connection, stop: Callable[[], None]) -> None:
+        self._pipe, self._stop = pipe, stop
+        self._incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._arrived = threading.Event()  # since `take` looked last
+        self.ended = False
+
+    def open(self) -> None:
+        """Begin to read. Before the models are loaded nothing comes: see `coordinator.Coordinator`."""
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def take(self) -> Window | None:
+        self._arrived.clear()
+        try:
+            message = self._incoming.get_nowait()
+        except queue.Empty:
+            return None
+        self.ended = message == STOP
+        return None if self.ended else message
+
+    def wait(self) -> None:
+        self._arrived.wait()
+
+    def _receive(self) -> None:
+        message = None
+        while message != STOP:
             try:
-                message = pipe.recv()
+                message = self._pipe.recv()
             except (EOFError, OSError):
                 message = STOP
-            incoming.put(message)
-            arrived.set()
-            if message == STOP:
-                inline.stop()
-                return
-
-    def windows() -> Iterator[Window | None]:
-        """What has come, or None: the loader must not wait for it, the results of earlier windows would wait too."""
-        while True:
-            arrived.clear()
-            try:
-                message = incoming.get_nowait()
-            except queue.Empty:
-                message = None
-            if message == STOP:
-                return
-            yield message
-
-    def begin(backends: dict[str, str]) -> None:
-        threading.Thread(target=receive, daemon=True).start()
-        sender.send("backends", backends)
-
-    inline.steps(
-        windows(),
-        lambda step, cost: sender.send("finished", step.window.index, step.window.only, step.outcomes, cost),
-        ready=begin,
-        began=lambda window: sender.send("began", window.index, window.only),
-        idle=arrived.wait,
-    )
+            self._incoming.put(message)
+            self._arrived.set()
+        self._stop()
 
 
 class _Sender:

@@ -115,13 +115,13 @@ def test_a_slow_model(tmp_path, weights, monkeypatch):
     """10 hours for 6 million are 6 ms a frame: 0.15 s for each eight reads are more. A CPU's hours are not judged, so
     this one passes for a GPU."""
     monkeypatch.setattr("virnucpro.utils.requirements._on_gpu", lambda summary: True)
-    plain = Engine.submit
+    plain = Engine.queue
 
-    def submit(self, *arguments):
+    def queue(self, *arguments):
         time.sleep(SLOW)
         return plain(self, *arguments)
 
-    monkeypatch.setattr(Engine, "submit", submit)
+    monkeypatch.setattr(Engine, "queue", queue)
     found = findings(run_of_reads(tmp_path, weights), "projected_hours")
     seen(found, "by sequences: FAIL", "by tokens: FAIL", "$ virnucpro predict INPUT --output-dir DIR --parallel")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from virnucpro.reads import Read
 from virnucpro.recipe import Facts, Recipe
 from virnucpro.rundir import RunDirectory
 from virnucpro.settings import Settings
+from virnucpro.source import AtHand
 from virnucpro.store import Store
 from virnucpro.survey import Survey, reread
 from virnucpro.utils.telemetry import TelemetryLogger
 from virnucpro.weight_digests import WeightDigests
 from virnucpro.windows import Window, windows
-from virnucpro.work import Cost, Crew, Deliver, Work
+from virnucpro.work import DECISIVE, Cost, Crew, Work
 
 log = logging.getLogger(__name__)
 
@@ -137,16 +139,13 @@ class Computation:
         with InferenceProgressReporter(self.records, self._settings.show_progress, "Records") as bar:
             bar.update(self.store.records)
             meter = Meter(bar, self.telemetry)
-
-            def deliver(window: Finished, cost: Cost) -> None:
-                self._digests.check()
-                meter.count(window, cost, self.store.add(window))
-
             try:
-                if self.records:
-                    self._run(deliver)
-                else:
+                if not self.records:
                     self._begin()
+                with closing(self._finished()) as finished:  # at once, whatever goes wrong with one of them
+                    for window, cost in finished:
+                        self._digests.check()
+                        meter.count(window, cost, self.store.add(window))
             finally:
                 meter.count_write(self.store.flush())
         self._digests.result()  # no tables of weights that turn out to be wrong
@@ -154,25 +153,34 @@ class Computation:
             self._digests.warn()
         self.telemetry.begin_stage("writing the results")
 
-    def _run(self, deliver: Deliver) -> None:
+    def _finished(self) -> Generator[tuple[Finished, Cost]]:
+        """Every window that is not finished yet, finished; where a device is lost, the rest in a new process."""
+        if not self.records:
+            return
         try:
-            self._compute(deliver)
+            yield from self._computed()
             return
         except DeviceLost as error:
             if why_no_children():
                 raise
             log.error("%s. Going on in a new process.", error)
         # Outside the except clause, so that the models of this process are no longer held by it.
+        assert self._crew is not None
+        self._crew.close()
         self._crew = self._make_crew(apart=True)
         self._end_if_stopped()
         self._crew.check()
-        self._compute(deliver)
+        yield from self._computed()
 
-    def _compute(self, deliver: Deliver) -> None:
+    def _computed(self) -> Iterator[tuple[Finished, Cost]]:
         assert self._crew is not None
-        source = self._windows()
+        windows = self._windows()
+        source = _OnceBegun(windows, lambda: self._begun or not self._settings.keep_intermediate)
         try:
-            self._crew.run(source, deliver, self._ready)
+            backends = self._crew.load(source)
+            self._end_if_stopped()
+            self._ready(backends)
+            yield from self._crew.run()
         except BadInput as error:
             # The survey found nothing wrong with it, so it was changed, unless the system failed to read it.
             if self._begun and not getattr(error.__cause__, "errno", None):
@@ -180,7 +188,7 @@ class Computation:
                 self.write("running")
             raise
         finally:
-            source.close()  # which removes intermediate files that are not whole
+            windows.close()  # which removes intermediate files that are not whole
 
     def _end_if_stopped(self) -> None:
         if self._stopped:
@@ -213,7 +221,7 @@ class Computation:
 
         return Coordinator(work, devices)
 
-    def _windows(self) -> Generator[Window | None]:
+    def _windows(self) -> Generator[Window]:
         """The windows that are not finished, in order."""
         assert self.facts is not None
         settings, recipe, chunk_size = self._settings, self._recipe, self.facts.chunk_size
@@ -224,10 +232,6 @@ class Computation:
             foreign = [path for path in files if path.exists() and not (self._earlier or {}).get("kept")]
             if foreign and not self._begun:  # else they are from before a device was lost
                 raise BadRequest(f"{foreign[0]} exists, and this run did not write it. Move it away.")
-            # Loader processes ask for windows while the models are loaded; after a few of them the files might be whole
-            # and take their names, in a directory that is not this run's yet.
-            while not self._begun:
-                yield None
             reads = keeping(reads, *files, recipe.kind, chunk_size)
         done = self.store.done
         for window in windows(reads, recipe.kind, chunk_size, self._buffer_size, recipe.token_budget):
@@ -240,7 +244,7 @@ class Computation:
 
     def _ready(self, backends: dict[str, str]) -> None:
         """The models are loaded: from here on the directory is this run's."""
-        known = {name: backends.pop(name) for name in ("attention", "steps")}
+        known = {name: backends.pop(name) for name in DECISIVE}
         if self._begun and known != {name: self.manifest["settings"].get(name) for name in known}:
             raise BadRequest(
                 f"The GPUs of this run would compute differently ({known}, and {self.manifest['settings']}). "
@@ -288,3 +292,18 @@ class Computation:
         if self._config.enable_checkpointing:
             self.manifest["weights"] = self._digests.result()
             self.write("running")
+
+
+class _OnceBegun(AtHand):
+    """Windows that are made once the run has begun.
+
+    Loader processes ask for windows while the models are loaded; after a few of them intermediate files might be whole
+    and take their names, in a directory that is not this run's yet.
+    """
+
+    def __init__(self, windows: Iterator[Window], begun: Callable[[], bool]) -> None:
+        super().__init__(windows)
+        self._begun = begun
+
+    def take(self) -> Window | None:
+        return super().take() if self._begun() else None

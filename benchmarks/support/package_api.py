@@ -1,0 +1,126 @@
+"""Package API: how the suite has the package embed and prepare, in its two spellings.
+
+Commits up to the last before `virnucpro.streaming` are spelled by their own modules, the rest by that one, which is
+documented and stays. A commit with a third spelling could not be measured.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ON_A_GPU = {"chunk_size": 500, "token_budget": 16_384, "buffer_size": 2048}
+
+
+class Made(NamedTuple):
+    """What a file became, and on the way the seconds of stages in the main process and in loader processes."""
+
+    sequences: int
+    packs: list[tuple[int, ...]]  # of ESM-2: tokens of each sequence
+    main: dict[str, float]
+    loader: dict[str, float]
+
+
+def has_streaming() -> bool:
+    return find_spec("virnucpro.streaming") is not None
+
+
+def embed(
+    weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], device: str, loaders: int, threads: int | None,
+    token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
+) -> list[tuple[float, Any]]:  # fmt: skip
+    """Embed proteins in this process.
+
+    Args:
+        plain: PyTorch's own steps between the matrix products, where the package would take its kernels in Triton.
+    Returns:
+        For each window when it was done, by `time.perf_counter`, and its costs.
+    """
+    options = dict(locals())
+    return _embed_streaming(**options) if has_streaming() else _embed_inline(**options)
+
+
+def prepare(path: str, tokenizer: Path) -> Made:
+    """Make all packs of a file in this process, as for a GPU."""
+    if not has_streaming():
+        return _prepare_by_stages(path, tokenizer)
+    from virnucpro.streaming import prepare
+
+    made = prepare(path, tokenizer, **ON_A_GPU)
+    return Made(made.sequences, made.packs, made.main_seconds, made.loader_seconds)
+
+
+def _embed_streaming(weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], **options: Any) -> list:
+    from virnucpro.streaming import Embedder
+
+    with Embedder(weights, esm_model, **options) as embedder:
+        costs = [(time.perf_counter(), window.cost) for window in embedder.embed(proteins)]
+        print(embedder.backends)
+    return costs
+
+
+def _embed_inline(
+    weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], device: str, loaders: int, threads: int | None,
+    token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
+) -> list[tuple[float, Any]]:  # fmt: skip
+    from virnucpro.inline import Inline
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.reads import Read
+    from virnucpro.recipe import Recipe
+    from virnucpro.weights import WeightPaths
+    from virnucpro.windows import windows
+    from virnucpro.work import Work
+
+    paths = WeightPaths(weights / f"{esm_model}.pt", None, None)
+    recipe = Recipe("protein", paths, esm_model, None, precision, attention, token_budget, True)
+    job = Work(recipe, RuntimeConfig(), loaders, threads, logging.INFO)
+    reads = (Read(name, residues) for name, residues in proteins)
+    made = windows(reads, "protein", 0, buffer_size, token_budget)
+    costs: list[tuple[float, Any]] = []
+    with _plain_steps() if plain else nullcontext():
+        Inline(job, device).run(
+            made, lambda window, cost: costs.append((time.perf_counter(), cost)), lambda backends: print(backends)
+        )
+    return costs
+
+
+@contextmanager
+def _plain_steps() -> Iterator[None]:
+    from virnucpro import fusion
+
+    choose = fusion.choose
+    fusion.choose = lambda device: (fusion.Plain(), "PyTorch's own steps, as the benchmark asked")
+    try:
+        yield
+    finally:
+        fusion.choose = choose
+
+
+def _prepare_by_stages(path: str, tokenizer: Path) -> Made:
+    from virnucpro.loader import FrontEnd
+    from virnucpro.recipe import Recipe
+    from virnucpro.survey import reread, survey
+    from virnucpro.weights import WeightPaths
+    from virnucpro.windows import windows
+
+    begun = time.perf_counter()
+    seen = survey([path])
+    surveyed = time.perf_counter()
+    size, budget, buffer = ON_A_GPU["chunk_size"], ON_A_GPU["token_budget"], ON_A_GPU["buffer_size"]
+    made = list(windows(reread([path], seen), seen.kind, size, buffer, budget))
+    cut = time.perf_counter()
+    weights = WeightPaths(Path("unused"), tokenizer, None)
+    front_end = FrontEnd(Recipe(seen.kind, weights, "", size, "fp16", "auto", budget, False))
+    if made:
+        front_end[made[0]]  # loads the tokenizer
+    ready = time.perf_counter()
+    prepared = [front_end[window] for window in made]
+    whole = time.perf_counter() - ready
+    packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
+    main = {"survey": surveyed - begun, "reading, windows": cut - surveyed}
+    return Made(sum(each.sequences for each in prepared), packs, main, {"frames, tokens, packs": whole})

@@ -1,0 +1,180 @@
+"""Streaming: embed proteins with a model that stays loaded, and see what each window of them took.
+
+    with Embedder("weights") as embedder:
+        for window in embedder.embed(records):
+            keep(window.names, window.embeddings)
+
+No file is written and none is checked: `virnucpro.embed` resumes, retries in other processes and uses all GPUs; this
+is for scripts and benchmarks that have their own way with all that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from virnucpro.catalog import AUTO, ESM2_SIZES
+from virnucpro.devices import visible_gpus
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.placement import Placement
+from virnucpro.reads import Read
+from virnucpro.recipe import Recipe
+from virnucpro.source import AtHand
+from virnucpro.startup import inline
+from virnucpro.survey import reread, survey
+from virnucpro.weights import WeightPaths, find_weights, named_directory
+from virnucpro.windows import windows
+from virnucpro.work import Cost, Work
+
+if TYPE_CHECKING:
+    from virnucpro.inline import Inline
+
+
+@dataclass(frozen=True)
+class EmbeddedWindow:
+    """Consecutive proteins, embedded."""
+
+    names: list[str]  # of those with residues
+    embeddings: np.ndarray  # float32 (names, width); NaN where it failed
+    failures: dict[str, str]  # why, by name
+    cost: Cost  # tokens, seconds, waiting
+
+
+class Embedder:
+    """ESM-2 on one device, with its loader processes.
+
+    Args:
+        weights_dir: With the weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
+        esm_model: A key of `virnucpro.catalog.ESM2_SIZES`.
+        device: "cuda:0", "cuda:1", ... or "cpu"; None for the first GPU, or the CPU if there is none.
+        precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
+        attention: As `--attention` of the command line.
+        token_budget: Most tokens of a pack; None for the device's.
+        buffer_size: Most proteins of a window; None for the device's.
+        loaders: Processes that prepare windows; 0 for none, None for the device's.
+        threads: Of the CPU; None for torch's own choice.
+        plain: PyTorch's own steps between matrix products even where fused ones run.
+    Raises:
+        virnucpro.errors.BadRequest: The weights or the device cannot do that; one sentence.
+    """
+
+    def __init__(
+        self,
+        weights_dir: str | os.PathLike[str] | None = None,
+        esm_model: str = "esm2_t36_3B_UR50D",
+        *,
+        device: str | None = None,
+        precision: str = AUTO,
+        attention: str = AUTO,
+        token_budget: int | None = None,
+        buffer_size: int | None = None,
+        loaders: int | None = None,
+        threads: int | None = None,
+        plain: bool = False,
+    ) -> None:
+        placement = Placement((device or ("cuda:0" if visible_gpus() else "cpu"),))
+        self._recipe = Recipe(
+            kind="protein",
+            weights=find_weights(named_directory(weights_dir), esm_model, "", None, "protein"),
+            esm_model=esm_model,
+            chunk_size=None,
+            precision=placement.precision if precision == AUTO else precision,
+            attention=attention,
+            token_budget=token_budget or placement.token_budget,
+            keep_features=True,
+            plain=plain,
+        )
+        self._buffer_size = buffer_size or placement.buffer_size
+        processes = placement.loaders if loaders is None else loaders
+        work = Work(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
+        self._executor: Inline = inline(work, placement.workers[0])
+        self._under_way: Iterator[EmbeddedWindow] = iter(())
+        self.backends: dict[str, str] = {}  # attention, steps, device and torch, once a model is loaded
+
+    def embed(self, proteins: Iterable[tuple[str, str]]) -> Iterator[EmbeddedWindow]:
+        """Embed proteins; the model is loaded at the first call.
+
+        Args:
+            proteins: Names and residues, read as they are needed; of a protein over 1,024 residues the first 1,024
+                count. Whatever an earlier call has not been asked for yet is dropped.
+        Yields:
+            Windows in order, each as soon as it is done. The first ones are small.
+        """
+        getattr(self._under_way, "close", lambda: None)()
+        self._under_way = self._embed(proteins)
+        return self._under_way
+
+    def _embed(self, proteins: Iterable[tuple[str, str]]) -> Iterator[EmbeddedWindow]:
+        reads = (Read(name, residues) for name, residues in proteins)
+        source = AtHand(windows(reads, "protein", 0, self._buffer_size, self._recipe.token_budget))
+        self.backends = self._executor.load(source)
+        for window, cost in self._executor.run():
+            names = list(window.sequence_names("protein"))
+            embeddings_SD = window.esm2_SD
+            if embeddings_SD is None:  # none of them has residues
+                embeddings_SD = np.zeros((0, ESM2_SIZES[self._recipe.esm_model][1]), np.float32)
+            yield EmbeddedWindow(names, embeddings_SD, {names[i]: why for i, why in window.failures.items()}, cost)
+
+    def close(self) -> None:
+        """End the loader processes, and let go of the model."""
+        self._executor.close()
+
+    def __enter__(self) -> Embedder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a file became on its way to the GPU, on one core."""
+
+    sequences: int  # frames or proteins
+    packs: list[tuple[int, ...]]  # ESM-2's: tokens of each sequence
+    main_seconds: dict[str, float]  # of the stages that are the main process's in a run
+    loader_seconds: dict[str, float]  # of those that its loader processes share
+
+
+def prepare(
+    path: str,
+    tokenizer: str | os.PathLike[str] | None = None,
+    *,
+    chunk_size: int = 500,
+    token_budget: int = 16_384,
+    buffer_size: int = 2048,
+) -> Preparation:
+    """Make all packs of a file in this process, and time each stage; no GPU and no weights are needed.
+
+    Args:
+        path: FASTA or FASTQ.
+        tokenizer: A folder with DNABERT-S's tokenizer.json; DNA needs it.
+        chunk_size: bp.
+        token_budget: Most tokens of a pack, as on a GPU.
+        buffer_size: Most sequences of a window, as on a GPU.
+    Raises:
+        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: The file or the tokenizer cannot be used.
+    """
+    from virnucpro.loader import FrontEnd  # imports tokenizers
+
+    begun = time.perf_counter()
+    seen = survey([path])
+    surveyed = time.perf_counter()
+    made = list(windows(reread([path], seen), seen.kind, chunk_size, buffer_size, token_budget))
+    cut = time.perf_counter()
+    weights = WeightPaths(Path(), Path(tokenizer) if tokenizer else None, None)
+    front_end = FrontEnd(Recipe(seen.kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
+    prepared = [front_end[window] for window in made]
+    packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
+    seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}
+    return Preparation(sum(each.sequences for each in prepared), packs, seconds, dict(front_end.seconds))
