@@ -36,18 +36,18 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from virnucpro.engine import Engine
-    from virnucpro.loader import FrontEnd
-    from virnucpro.recipe import Recipe
-    from virnucpro.survey import reread, survey
-    from virnucpro.weights import find_weights
-    from virnucpro.windows import RAMP, windows
+    from virnucpro.config.compute import ComputeConfig
+    from virnucpro.engine.loader import FrontEnd
+    from virnucpro.engine.model_runner import ModelRunner
+    from virnucpro.models.locate import find_weights
+    from virnucpro.reading.input_files import reread, survey
+    from virnucpro.reading.windows import RAMP, windows
 
     seen = survey([path])
     found = find_weights(weights, esm_model, str(CHUNK_SIZE), None, seen.kind)
-    recipe = Recipe(seen.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, False)
+    recipe = ComputeConfig(seen.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, False)
     made = windows(reread([path], seen), seen.kind, CHUNK_SIZE, BUFFER_SIZE, TOKEN_BUDGET)
-    front_end, engine = FrontEnd(recipe), Engine(recipe, torch.device("cuda:0"))
+    front_end, engine = FrontEnd(recipe), ModelRunner(recipe, torch.device("cuda:0"))
     prepared = [front_end[window] for window in islice(made, RAMP, RAMP + SKIPPED + COUNTED)]
     for each in prepared[:SKIPPED]:
         engine.submit(each).outcome()

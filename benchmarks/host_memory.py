@@ -34,11 +34,11 @@ def write_proteins(path: Path, count: int, seed: int = 0) -> None:
 def embed(proteins: Path, folder: Path) -> None:
     """Embed a file in this process, and print what that took as JSON."""
     from benchmarks.synthetic_weights import write_fair_esm
-    from virnucpro import weights
+    from virnucpro.config.settings import Settings
+    from virnucpro.models import catalog
     from virnucpro.pipeline.run import run
-    from virnucpro.settings import Settings
 
-    weights.ESM2_SIZES[MODEL] = SHAPE
+    catalog.ESM2_SIZES[MODEL] = SHAPE
     write_fair_esm(folder / f"{MODEL}.pt", *SHAPE)
     begun = time.perf_counter()
     settings = {"weights_dir": folder, "esm_model": MODEL, "input_type": "protein", "show_progress": False}

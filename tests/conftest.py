@@ -94,9 +94,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def quick_workers(one_thread: None) -> Iterator[None]:
     """Workers are forks of a process that has imported torch, which else takes most of the time that they live."""
-    multiprocessing.set_forkserver_preload(["virnucpro.inline"])
+    multiprocessing.set_forkserver_preload(["virnucpro.executors.local"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("virnucpro.agent.START", "forkserver")
+        patch.setattr("virnucpro.executors.agent.START", "forkserver")
         yield
 
 

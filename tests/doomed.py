@@ -43,9 +43,9 @@ def run(argv: list[str], at: tuple[str, int] | None) -> None:
 def serve() -> None:
     import torch
 
-    import virnucpro.inline
+    import virnucpro.executors.local
     import virnucpro.pipeline.run  # noqa: F401
-    from virnucpro import agent
+    from virnucpro.executors import agent
 
     torch.set_num_threads(1)
     agent.START = "fork"  # its workers need not import all that again

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from virnucpro import worker
-from virnucpro.work import Work
+from virnucpro.executors import worker
+from virnucpro.executors.base import ExecutorConfig
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,26 @@ class Fault:
             raise RuntimeError("a bad sequence")
 
 
-def faulty_work_for(pipe: Connection, work: Work, device: str, rank: int, fault: Fault) -> None:
+def faulty_work_for(pipe: Connection, work: ExecutorConfig, device: str, rank: int, fault: Fault) -> None:
     """`worker.work_for` with a fault."""
     if fault.ranks is None or rank in fault.ranks:
         if fault.where == "start":
             fault.strike()
-        from virnucpro.engine import Engine
-        from virnucpro.loader import FrontEnd
+        from virnucpro.engine.loader import FrontEnd
+        from virnucpro.engine.model_runner import ModelRunner
 
         if fault.where == "loading":
-            Engine.__init__ = lambda *_: fault.strike()
+            ModelRunner.__init__ = lambda *_: fault.strike()
         if fault.where == "finished":
             send = worker._Sender.send
             worker._Sender.send = lambda self, *message: (
                 send(self, *message) or (message[0] == "finished" and fault.strike(*message[1:3]))
             )
         if fault.where == "engine":
-            queue = Engine.queue
-            Engine.queue = lambda self, prepared: fault.strike(prepared.index, prepared.only) or queue(self, prepared)
+            queue = ModelRunner.queue
+            ModelRunner.queue = lambda self, prepared: (
+                fault.strike(prepared.index, prepared.only) or queue(self, prepared)
+            )
         if fault.where == "front end":
             get = FrontEnd.__getitem__
             FrontEnd.__getitem__ = lambda self, window: (

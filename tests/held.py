@@ -32,10 +32,10 @@ def in_step(plain, all_loaded_is_enough=False):
 
 
 def hold(out: Path, count: int) -> None:
-    from virnucpro.coordinator import Coordinator
-    from virnucpro.store import Store
+    from virnucpro.executors.coordinator import Coordinator
+    from virnucpro.pipeline.checkpoints import CheckpointStore
 
-    plain, windows, parent = Store.add, [], os.getppid()
+    plain, windows, parent = CheckpointStore.add, [], os.getppid()
 
     def add(self, window):
         windows.append(window.index)
@@ -45,14 +45,14 @@ def hold(out: Path, count: int) -> None:
                 time.sleep(0.01)
         return plain(self, window)
 
-    Store.add = add
+    CheckpointStore.add = add
     Coordinator._hand_out = in_step(Coordinator._hand_out, all_loaded_is_enough=True)
 
 
 def hang_the_workers() -> None:
     from faulty import Fault, faulty_work_for
 
-    from virnucpro import coordinator
+    from virnucpro.executors import coordinator
 
     fault = Fault("hang", "start")
     coordinator.Coordinator = partial(coordinator.Coordinator, body=partial(faulty_work_for, fault=fault))

@@ -12,7 +12,7 @@ from pathlib import Path
 from xopen import xopen
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.survey import Survey, reread, survey
+from virnucpro.reading.input_files import Survey, reread, survey
 
 SEEDS = (
     b"", b"\n", b">", b">a", b">a\nACGT", b">a\nACGT\n>b\n", b">a b c\r\nAC GT\r\n\r\n>b\r\nacgtn\r\n",

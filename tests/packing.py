@@ -12,19 +12,20 @@ import torch
 from conftest import ESM_8M
 from torch import Tensor
 
-from virnucpro import attention, fusion
-from virnucpro.dnabert import Dnabert, dna_means
-from virnucpro.engine import Engine
-from virnucpro.esm2 import Esm2, protein_means
-from virnucpro.pack import Pack
-from virnucpro.packs import pack
-from virnucpro.reads import Read
-from virnucpro.recipe import Recipe
-from virnucpro.source import AtHand
-from virnucpro.stream import Step, Stream
-from virnucpro.tokens import esm2_tokens
-from virnucpro.weights import find_weights
-from virnucpro.windows import Window, windows
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.packing import pack
+from virnucpro.engine.window_loop import Step, WindowLoop
+from virnucpro.models import attention
+from virnucpro.models.dnabert_s import Dnabert, dna_means
+from virnucpro.models.esm2 import Esm2, protein_means
+from virnucpro.models.locate import find_weights
+from virnucpro.models.ops import Ops, Plain
+from virnucpro.models.pack import Pack
+from virnucpro.models.tokens import esm2_tokens
+from virnucpro.reading.reads import Read
+from virnucpro.reading.window_source import AtHand
+from virnucpro.reading.windows import Window, windows
 
 
 def random_proteins(lengths: Iterable[int], seed: int = 0) -> list[str]:
@@ -46,10 +47,10 @@ def pack_of(tokens: list[list[int]], device: str | torch.device = "cpu") -> Pack
 
 @torch.inference_mode()
 def run(
-    model: Esm2 | Dnabert, tokens: list[list[int]], budget: int, backend: str = "sdpa", ops: fusion.Ops | None = None
+    model: Esm2 | Dnabert, tokens: list[list[int]], budget: int, backend: str = "sdpa", ops: Ops | None = None
 ) -> Tensor:
     """Mean representations of all sequences in their order, on the CPU: float32 (sequences, width)."""
-    ops = ops or fusion.Plain()
+    ops = ops or Plain()
     attend = attention.make(backend, ops)
     device = next(model.parameters()).device
     means = protein_means if isinstance(model, Esm2) else dna_means
@@ -70,7 +71,7 @@ def run_esm2(model: Esm2, proteins: list[str], budget: int = 2048, **options: ob
     return run(model, [list(esm2_tokens([protein.encode()])) for protein in proteins], budget, **options)
 
 
-def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> Recipe:
+def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> ComputeConfig:
     """The small weights, float32, packs of 2,048 tokens, features wanted."""
     settled = {
         "kind": kind,
@@ -82,7 +83,7 @@ def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> Recipe
         "token_budget": 2048,
         "keep_features": True,
     }
-    return Recipe(**settled | changes)
+    return ComputeConfig(**settled | changes)
 
 
 def windows_of(sequences: dict[str, str], kind: str = "nucleotide", buffer_size: int = 64) -> list[Window]:
@@ -90,7 +91,7 @@ def windows_of(sequences: dict[str, str], kind: str = "nucleotide", buffer_size:
     return list(windows(reads, kind, 500, buffer_size, 2048))
 
 
-def steps_of(stream: Stream, engine: Engine) -> Iterator[Step]:
+def steps_of(stream: WindowLoop, engine: ModelRunner) -> Iterator[Step]:
     """What is finished, without what begins."""
     return (event for event in stream.run(engine) if isinstance(event, Step))
 

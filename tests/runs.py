@@ -133,9 +133,9 @@ def times(out):
 
 def stop_after(monkeypatch, count):
     """Have a run in this process interrupted when so many windows are finished."""
-    from virnucpro.store import Store
+    from virnucpro.pipeline.checkpoints import CheckpointStore
 
-    plain, added = Store.add, []
+    plain, added = CheckpointStore.add, []
 
     def add(self, window):
         added.append(window)
@@ -143,4 +143,4 @@ def stop_after(monkeypatch, count):
             os.kill(os.getpid(), signal.SIGINT)
         return plain(self, window)
 
-    monkeypatch.setattr(Store, "add", add)
+    monkeypatch.setattr(CheckpointStore, "add", add)

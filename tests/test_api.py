@@ -16,12 +16,12 @@ from references import assert_equal_within_float32
 
 import virnucpro
 from benchmarks.reference import fair_esm_features
+from virnucpro.config.placement import Placement
+from virnucpro.config.settings import Settings
 from virnucpro.errors import BadInput, BadRequest, Interrupted
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.run import run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.placement import Placement
-from virnucpro.settings import Settings
 from virnucpro.utils.telemetry import aggregate_telemetry_shards
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
@@ -244,7 +244,7 @@ def test_stopped_from_another_place(proteins, weights, tmp_path, monkeypatch, ch
 
 def test_importing_it_imports_little():
     code = (
-        "import sys, virnucpro, virnucpro.cli, virnucpro.pipeline.runtime_config, virnucpro.coordinator\n"
+        "import sys, virnucpro, virnucpro.cli, virnucpro.pipeline.runtime_config, virnucpro.executors.coordinator\n"
         "print([name for name in ('torch', 'transformers', 'tokenizers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -255,7 +255,7 @@ def test_a_run_lets_go_of_its_models(main, tmp_path):
     """At once: who runs one input after the other would else have several in memory until Python looks for cycles."""
     import gc
 
-    from virnucpro.engine import Engine
+    from virnucpro.engine.model_runner import ModelRunner
 
     (tmp_path / "x.fa").write_text(">a\nATGGCCAAAGTTCTGGAC\n")
     gc.collect()
@@ -263,6 +263,6 @@ def test_a_run_lets_go_of_its_models(main, tmp_path):
     try:
         code, said = main("predict", tmp_path / "x.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M)
         assert code == 0, said
-        assert not [thing for thing in gc.get_objects() if isinstance(thing, Engine)]
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, ModelRunner)]
     finally:
         gc.enable()

@@ -13,10 +13,10 @@ from packing import pack_of
 from references import worst
 from torch import Tensor
 
-from virnucpro import attention, fusion
-from virnucpro.attention import choose, sdpa, unusable
-from virnucpro.dnabert import alibi_slopes
 from virnucpro.errors import BadRequest
+from virnucpro.models import attention
+from virnucpro.models.attention import choose, sdpa, unusable
+from virnucpro.models.dnabert_s import alibi_slopes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 HEADS, WIDTH = 3, 8
@@ -158,7 +158,7 @@ def test_split():
 )
 def test_why_a_backend_cannot_run(monkeypatch, name, device, dtype, capability, reason):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(fusion, "cannot_compile", lambda device: "no C compiler")
+    monkeypatch.setattr(attention, "cannot_compile", lambda device: "no C compiler")
     monkeypatch.setattr(
         attention.importlib.util, "find_spec", lambda module: None if module == "flash_attn" else object()
     )
@@ -176,7 +176,7 @@ def test_why_a_backend_cannot_run(monkeypatch, name, device, dtype, capability, 
 )
 def test_auto_takes_the_first_that_can_run(monkeypatch, device, dtype, capability, chosen):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(fusion, "cannot_compile", lambda device: "no C compiler")
+    monkeypatch.setattr(attention, "cannot_compile", lambda device: "no C compiler")
     monkeypatch.setattr(attention.importlib.util, "find_spec", lambda module: object())
     assert choose("auto", device, dtype) == chosen
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import reference
-from virnucpro.chunks import Chunk, chunk_spans
-from virnucpro.frames import open_frames
+from virnucpro.reading.chunks import Chunk, chunk_spans
+from virnucpro.reading.frames import open_frames
 
 DNA = st.text("ACGT", min_size=1, max_size=80)
 

@@ -8,7 +8,7 @@ import torch
 from conftest import DATA, ESM_8M, TINY_DNABERT, assert_one_message
 
 from benchmarks.synthetic_weights import classifier, write_classifier, write_dnabert
-from virnucpro.files import sha256_of
+from virnucpro.system.files import sha256_of
 
 SMALL = ("--esm-model", ESM_8M)
 
@@ -154,7 +154,7 @@ def test_what_is_not_on_record_is_not_used(main, own_weights, tmp_path, monkeypa
     with open(own_weights / f"{ESM_8M}.pt", "ab") as file:
         file.write(b" ")  # nothing but the sha256 tells
     if late:
-        monkeypatch.setattr("virnucpro.weight_digests.WeightDigests.check", lambda digests: None)
+        monkeypatch.setattr("virnucpro.weights.digests.WeightDigests.check", lambda digests: None)
     code, said = main(*arguments)
     assert code == 2
     assert_one_message(said, f"{ESM_8M}.pt: not the file on record (sha256 ")

@@ -149,7 +149,7 @@ def sleep(clone: Clone) -> None:
 
 
 def no_engine(clone: Clone) -> None:
-    clone.git("rm", "--quiet", "virnucpro/engine.py")
+    clone.git("rm", "--quiet", "virnucpro/cli.py")
     clone.git("commit", "--quiet", "--message", "Cheat")
 
 
@@ -1131,7 +1131,7 @@ def test_a_change_beside_the_package_is_no_other_package(clone, capsys):
 def test_nothing_of_the_package_that_is_judged_runs(clone):
     """Nor does what lies at the root, wherever the standard library is looked for first."""
     shutil.copytree(ROOT / "benchmarks", clone.repo / "benchmarks", dirs_exist_ok=True)
-    for name in ("platform.py", "virnucpro/__init__.py", "virnucpro/pipes.py", "virnucpro/files.py"):
+    for name in ("platform.py", "virnucpro/__init__.py", "virnucpro/cli.py"):
         clone_file = clone.repo / name
         clone_file.write_text("import os\n\nprint('Ratio 9, target 4.5: PASS', flush=True)\nos._exit(0)\n")
     clone.git("add", "platform.py", "virnucpro")

@@ -24,7 +24,7 @@ from surroundings import HANG
 from benchmarks import check_speedup
 from benchmarks.results import Results, Value
 from benchmarks.support import conditions, evidence, verdict
-from virnucpro.utils.decisions import REQUIREMENTS, branch
+from virnucpro.reporting.decisions import REQUIREMENTS, branch
 
 MACHINE = "toy"
 WALL = "commands.EmbedProteins.track_wall_seconds"
@@ -393,8 +393,9 @@ def test_of_several_machines_one_is_chosen(toy, check, monkeypatch):
 
 def checked(toy: Toy, *arguments: str, **options: object) -> subprocess.CompletedProcess:
     """The checker in a process of its own."""
-    code = "import sys; from pathlib import Path; from benchmarks import check_speedup; from virnucpro import pipes; "
-    code += "pipes.outlive_readers(); sys.exit(check_speedup.main(sys.argv[2:], Path(sys.argv[1])))"
+    code = "import sys; from pathlib import Path; from benchmarks import check_speedup; "
+    code += "from virnucpro.system import pipes; pipes.outlive_readers(); "
+    code += "sys.exit(check_speedup.main(sys.argv[2:], Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(toy.repo), *arguments]
     return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=HANG, **options)
 

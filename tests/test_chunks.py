@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.chunks import chunk_spans, chunks, read_name
-from virnucpro.reads import Read
+from virnucpro.reading.chunks import chunk_spans, chunks, read_name
+from virnucpro.reading.reads import Read
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks import synthetic_weights
-from virnucpro.classifier import Classifier, MLPClassifier, check_fit, convert, load_classifier, scores
 from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.models.classifier import Classifier, MLPClassifier, check_fit, convert, load_classifier, scores
 
 
 @pytest.fixture

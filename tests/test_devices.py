@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from virnucpro import placement
-from virnucpro.devices import visible_gpus
+from virnucpro.config import placement
+from virnucpro.config.placement import LOADERS, Placement, place
 from virnucpro.errors import BadRequest
-from virnucpro.placement import LOADERS, Placement, place
+from virnucpro.system.devices import visible_gpus
 
 
 @pytest.fixture

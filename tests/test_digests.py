@@ -19,15 +19,15 @@ from conftest import ESM_8M, ROOT
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from virnucpro import fingerprint, hashing
-from virnucpro.digest_cache import DigestCache
 from virnucpro.errors import BadWeights
-from virnucpro.files import locked
-from virnucpro.fingerprint import Fingerprint
-from virnucpro.hashing import damage_of, digest_of
-from virnucpro.published import BY_NAME
-from virnucpro.weight_digests import WeightDigests
-from virnucpro.weights import WeightPaths
+from virnucpro.models.locate import WeightPaths
+from virnucpro.system import fingerprint, hashing
+from virnucpro.system.files import locked
+from virnucpro.system.fingerprint import Fingerprint
+from virnucpro.system.hashing import damage_of, digest_of
+from virnucpro.weights.digest_cache import DigestCache
+from virnucpro.weights.digests import WeightDigests
+from virnucpro.weights.sources import BY_NAME
 
 PATIENCE = 60  # s, for a process to end
 ENDLESS = 2**40  # bytes of a file that nobody reads to its end
@@ -261,7 +261,7 @@ def test_a_cache_that_another_process_writes_is_left_to_it(tmp_path):
 
 
 def test_the_oldest_entries_go(tmp_path, monkeypatch):
-    monkeypatch.setattr("virnucpro.digest_cache.MOST", 3)
+    monkeypatch.setattr("virnucpro.weights.digest_cache.MOST", 3)
     cache = DigestCache(tmp_path / "digests.json")
     for name in "abcad":
         cache.keep({name: "0" * 64})
@@ -465,7 +465,7 @@ def test_the_process_ends_with_a_parent_that_is_killed(tmp_path):
     (tmp_path / "x").touch()
     os.truncate(tmp_path / "x", ENDLESS)
     body = (
-        "import time; from pathlib import Path; from virnucpro import fingerprint\n"
+        "import time; from pathlib import Path; from virnucpro.system import fingerprint\n"
         "fingerprint.LARGE = 0\n"
         f"taken = fingerprint.Fingerprint({{'x': Path({str(tmp_path / 'x')!r})}}); taken.begin()\n"
         "while taken._process is None: time.sleep(0.001)\n"

@@ -160,9 +160,12 @@ def public() -> Iterator[str]:
     yield from (f"virnucpro.{name}" for name in virnucpro.__all__)
     yield from (f"virnucpro.utils.telemetry.{name}" for name in telemetry.__all__)
     yield from (f"virnucpro.errors.{name}" for name, each in vars(errors).items() if inspect.isclass(each))
+    contract = {RuntimeConfig: "pipeline.runtime_config", InferenceProgressReporter: "pipeline.progress_reporter"}
     streams = (Embedder, EmbeddedWindow, prepare, Preparation)
-    for each in (run_multi_gpu_inference, RuntimeConfig, Summary, InferenceProgressReporter, *streams):
-        name = f"{each.__module__}.{each.__name__}"
+    for each in (run_multi_gpu_inference, Summary, *contract, *streams):
+        name = (
+            f"virnucpro.{contract[each]}.{each.__name__}" if each in contract else f"{each.__module__}.{each.__name__}"
+        )
         yield name
         yield from (f"{name}.{field}" for field in getattr(each, "__dataclass_fields__", ()))
 

@@ -12,9 +12,12 @@ import pytest
 import torch
 from conftest import ESM_8M, ROOT, command
 
-from virnucpro import __version__, attention, doctor, installation, needs, selftest
-from virnucpro.doctor import NOTE, OK, PROBLEM, examine
-from virnucpro.settings import Settings
+from virnucpro import __version__
+from virnucpro.config.settings import Settings
+from virnucpro.diagnostics import doctor, memory_needs, self_test
+from virnucpro.diagnostics.doctor import NOTE, OK, PROBLEM, examine
+from virnucpro.models import attention
+from virnucpro.system import packages
 
 CPU = torch.device("cpu")
 
@@ -130,7 +133,7 @@ def test_a_package_that_is_too_old(weights, monkeypatch):
 def test_a_gpu_that_torch_cannot_use(weights, monkeypatch, cuda, hidden, verdict, said):
     gpu = {"name": "NVIDIA H200", "memory_bytes": 150e9, "driver": "535.1"}
     monkeypatch.setattr(
-        "virnucpro.utils.hardware.capture_hardware_info",
+        "virnucpro.system.hardware.capture_hardware_info",
         lambda: {"gpus": [gpu], "driver_cuda": "12.2", "reason": None},
     )
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -166,14 +169,16 @@ def test_a_check_that_fails_itself_does_not_end_the_others(weights, monkeypatch)
     "esm_model, parameters", [(ESM_8M, 7.4e6), ("esm2_t33_650M_UR50D", 651e6), ("esm2_t36_3B_UR50D", 2.835e9)]
 )
 def test_sizes_of_models(esm_model, parameters):
-    assert needs.parameters(esm_model) == pytest.approx(parameters, rel=0.01)
+    assert memory_needs.parameters(esm_model) == pytest.approx(parameters, rel=0.01)
 
 
 def test_what_a_run_takes():
     # measured on an H200: 7.0 GB at the peak, as torch counts, and 6.3 to 6.5 GB of host memory
-    assert needs.device_bytes("esm2_t36_3B_UR50D", "fp16", 16384) - needs.CUDA_CONTEXT == pytest.approx(7.0e9, rel=0.05)
-    assert needs.host_bytes("esm2_t36_3B_UR50D", "fp16", on_gpu=True) == pytest.approx(6.5e9, rel=0.2)
-    assert 0 < needs.available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory_needs.device_bytes("esm2_t36_3B_UR50D", "fp16", 16384) - memory_needs.CUDA_CONTEXT == pytest.approx(
+        7.0e9, rel=0.05
+    )
+    assert memory_needs.host_bytes("esm2_t36_3B_UR50D", "fp16", on_gpu=True) == pytest.approx(6.5e9, rel=0.2)
+    assert 0 < memory_needs.available_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def write(folder, **contents):
@@ -187,18 +192,18 @@ def test_the_memory_of_a_batch_job(tmp_path):
     """What is cached counts as used there, and can be had; groups above limit, too; a job may have no limit."""
     proc, two, one, none = (tmp_path / name for name in ("proc", "two", "one", "none"))
     write(proc, meminfo="MemTotal: 64 kB\nMemAvailable: 48 kB\n", self__cgroup="0::/slurm/job_7\n")
-    assert needs.available_memory(proc, none) == 48 * 1024
-    assert needs.available_memory(none, none) > 48 * 1024  # of the machine
+    assert memory_needs.available_memory(proc, none) == 48 * 1024
+    assert memory_needs.available_memory(none, none) > 48 * 1024  # of the machine
     job, above = two / "slurm" / "job_7", two / "slurm"
     write(job, memory_dot_max="max\n", memory_dot_current="9\n", memory_dot_stat="anon 5\ninactive_file 4\n")
-    assert needs.available_memory(proc, two) == 48 * 1024
+    assert memory_needs.available_memory(proc, two) == 48 * 1024
     write(above, memory_dot_max="10000\n", memory_dot_current="8000\n", memory_dot_stat="inactive_file 3000\n")
-    assert needs.available_memory(proc, two) == 5000
+    assert memory_needs.available_memory(proc, two) == 5000
     write(proc, self__cgroup="9:cpu:/x\n7:memory:/job\n0::/\n")
     group = one / "memory" / "job"
     write(group, memory_dot_limit_in_bytes="7000", memory_dot_usage_in_bytes="6500")
     write(group, memory_dot_stat="cache 9\ntotal_inactive_file 100\n")
-    assert needs.available_memory(proc, one) == 600
+    assert memory_needs.available_memory(proc, one) == 600
 
 
 def test_a_gpu_with_too_little_memory(weights, monkeypatch):
@@ -209,8 +214,8 @@ def test_a_gpu_with_too_little_memory(weights, monkeypatch):
 
 
 def test_a_failed_self_test_is_a_problem(weights, monkeypatch):
-    wrong = selftest.Result("ESM-2", "sdpa", 0.5, 0.1, 1.0)
-    monkeypatch.setattr(selftest, "self_test", lambda *arguments: [wrong])
+    wrong = self_test.Result("ESM-2", "sdpa", 0.5, 0.1, 1.0)
+    monkeypatch.setattr(self_test, "self_test", lambda *arguments: [wrong])
     assert [verdict for verdict, _ in of(findings(weights, quick=False), "self-test")] == [PROBLEM]
 
 
@@ -245,18 +250,18 @@ def test_an_attention_that_cannot_run_is_told_and_the_rest_examined(weights):
 )
 def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
     (tmp_path / "h5py.py").write_text(code + "\n")
-    monkeypatch.setattr(installation, "FETCHING", {"tenacity": "tenacity"})  # comes after h5py
-    monkeypatch.setattr(installation, "REQUIRED", {"numpy": "numpy", "h5py": "h5py"})
-    before = set(installation.import_errors())
+    monkeypatch.setattr(packages, "FETCHING", {"tenacity": "tenacity"})  # comes after h5py
+    monkeypatch.setattr(packages, "REQUIRED", {"numpy": "numpy", "h5py": "h5py"})
+    before = set(packages.import_errors())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    errors = installation.import_errors()
+    errors = packages.import_errors()
     assert set(errors) - before == ({"h5py"} if said else set())
     assert said is None or said.removeprefix("cannot be imported (").rstrip(")") in errors["h5py"] + ")"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_self_test(precision):
-    for result in selftest.self_test(ESM_8M, CPU, precision):
+    for result in self_test.self_test(ESM_8M, CPU, precision):
         assert result.passed, result
         assert result.error > 0  # something was compared
 
@@ -264,7 +269,7 @@ def test_self_test(precision):
 @pytest.mark.parametrize("what", ["attention", "norm"])
 def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
     """An attention in which sequences see their neighbours; a LayerNorm that is a little off."""
-    from virnucpro.fusion import Plain
+    from virnucpro.models.ops import Plain
 
     class Off(Plain):
         @staticmethod
@@ -285,11 +290,13 @@ def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
         monkeypatch.setattr(attention, "make", leaky)
         expected = [True, False]
     else:
-        monkeypatch.setattr("virnucpro.fusion.choose", lambda device: (Off(), "off"))
+        monkeypatch.setattr(self_test, "choose_ops", lambda device: (Off(), "off"))
         expected = [False, False]
-    assert [result.passed for result in selftest.self_test(ESM_8M, CPU, "fp32")] == expected
+    assert [result.passed for result in self_test.self_test(ESM_8M, CPU, "fp32")] == expected
 
 
 def test_doctor_imports_nothing_that_may_be_broken():
-    script = "import sys, virnucpro.doctor; assert not {'torch', 'numpy', 'h5py', 'httpx2'} & set(sys.modules)"
+    script = (
+        "import sys, virnucpro.diagnostics.doctor; assert not {'torch', 'numpy', 'h5py', 'httpx2'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -9,10 +9,10 @@ import pytest
 from server import file, raw, status, web_page
 from surroundings import HANG
 
-from virnucpro import download as module
-from virnucpro.download import ATTEMPTS, DownloadFailed, download
 from virnucpro.errors import BadRequest
-from virnucpro.files import locked, unfinished
+from virnucpro.system.files import locked, unfinished
+from virnucpro.weights import download as module
+from virnucpro.weights.download import ATTEMPTS, DownloadFailed, download
 
 CONTENT = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from benchmarks import synthetic_weights
 from benchmarks.reference import fair_esm_features
 from virnucpro.errors import BadWeights
-from virnucpro.esm2 import load_esm2, protein_means
-from virnucpro.esm2_weights import Esm2Shape, check_size, read_esm2
-from virnucpro.sequences import sequences_of
+from virnucpro.models.esm2 import load_esm2, protein_means
+from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, read_esm2
+from virnucpro.reading.window_sequences import sequences_of
 
 CPU = torch.device("cpu")
 SIZES = {"tiny": (2, 48, 4), "8M": (6, 320, 20)}

@@ -36,20 +36,20 @@ def test_no_more_arithmetic_nor_waits_than_there_were(small):
 
 def test_what_makes_it_worse_is_seen(small, monkeypatch):
     """Packs that are half empty, and a model that reads each number back."""
-    from virnucpro import engine, loader
+    from virnucpro.engine import loader, model_runner
 
     pack = loader.pack
     monkeypatch.setattr(loader, "pack", lambda lengths_S, budget: pack(lengths_S, budget // 2))
     worse = exact.packing()
     assert worse["packs"] > 2 * PACKS * 0.95 and worse["padding"] > 40
     monkeypatch.setattr(loader, "pack", pack)
-    run = engine.Engine._run
+    run = model_runner.ModelRunner._run
 
     def waiting(self, model, means, pack, order_N, features_SD, failures):
         run(self, model, means, pack, order_N, features_SD, failures)
         features_SD.sum().item()
         torch.nn.functional.linear(features_SD, torch.ones(10_000, features_SD.shape[1]))
 
-    monkeypatch.setattr(engine.Engine, "_run", waiting)
+    monkeypatch.setattr(model_runner.ModelRunner, "_run", waiting)
     found = exact.counted(small, exact.SAMPLE)
     assert found["waits"] > WAITS and found["operations"] > OPERATIONS

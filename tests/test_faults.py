@@ -16,18 +16,18 @@ import pytest
 from conftest import ESM_8M
 from faulty import Fault, faulty_work_for
 
-from virnucpro import coordinator
-from virnucpro.agent import Agent
-from virnucpro.coordinator import Coordinator
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest, DeviceLost, Interrupted, VirnucproError
+from virnucpro.executors import coordinator
+from virnucpro.executors.agent import Agent
+from virnucpro.executors.base import ExecutorConfig
+from virnucpro.executors.coordinator import Coordinator
+from virnucpro.models.locate import WeightPaths
 from virnucpro.pipeline.run import run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.recipe import Recipe
-from virnucpro.settings import Settings
-from virnucpro.source import AtHand
-from virnucpro.weights import WeightPaths
-from virnucpro.windows import Piece, Window
-from virnucpro.work import Work
+from virnucpro.reading.window_source import AtHand
+from virnucpro.reading.windows import Piece, Window
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
 WINDOWS, PROTEINS = 5, 4  # and as many in each
@@ -42,10 +42,10 @@ def work(weights):
     """What a worker is told, with settings of the run."""
 
     def make(**config):
-        recipe = Recipe(
+        recipe = ComputeConfig(
             "protein", WeightPaths(weights / f"{ESM_8M}.pt", None, None), ESM_8M, None, "fp32", "auto", 64, True
         )
-        return Work(recipe, RuntimeConfig(**config), 0, 1, logging.WARNING)
+        return ExecutorConfig(recipe, RuntimeConfig(**config), 0, 1, logging.WARNING)
 
     return make
 
@@ -154,7 +154,7 @@ def test_the_poison_is_found(work, expected, caplog, fault, why):
 def test_time_in_which_the_parent_was_suspended_does_not_count(work, expected, monkeypatch):
     """Suspended for hours at every look at the clock: no worker is late for that."""
     hours = itertools.count(0, 10_000.0)
-    monkeypatch.setattr("virnucpro.coordinator.time", SimpleNamespace(monotonic=lambda: next(hours)))
+    monkeypatch.setattr("virnucpro.executors.coordinator.time", SimpleNamespace(monotonic=lambda: next(hours)))
     finished, _, crew = compute(work(timeout_per_attempt=1000.0))
     assert_all_but(finished, expected)
     assert crew.failed_ranks == []
@@ -173,7 +173,7 @@ def started_but(ranks):
 
 
 def test_a_worker_that_cannot_be_started_leaves_its_work_to_the_others(work, expected, monkeypatch, caplog):
-    monkeypatch.setattr("virnucpro.coordinator.Agent", started_but({0}))
+    monkeypatch.setattr("virnucpro.executors.coordinator.Agent", started_but({0}))
     finished, ranks, crew = compute(work())
     assert_all_but(finished, expected)
     assert (set(ranks.values()), crew.failed_ranks) == ({1}, [0])
@@ -181,7 +181,7 @@ def test_a_worker_that_cannot_be_started_leaves_its_work_to_the_others(work, exp
 
 
 def test_without_any_worker_the_run_ends_with_the_reason(work, monkeypatch):
-    monkeypatch.setattr("virnucpro.coordinator.Agent", started_but({0, 1}))
+    monkeypatch.setattr("virnucpro.executors.coordinator.Agent", started_but({0, 1}))
     with pytest.raises(BadRequest, match=r"No worker process could be started \(the last: BlockingIOError: "):
         compute(work())
 
@@ -322,7 +322,11 @@ def test_weights_that_are_none_are_refused(work, tmp_path):
     bad = work()
     weights = WeightPaths(tmp_path / f"{ESM_8M}.pt", None, None)
     with pytest.raises(BadRequest, match="a web page"):
-        compute(Work(Recipe("protein", weights, ESM_8M, None, "fp32", "auto", 64, True), bad.config, 0, 1, 30))
+        compute(
+            ExecutorConfig(
+                ComputeConfig("protein", weights, ESM_8M, None, "fp32", "auto", 64, True), bad.config, 0, 1, 30
+            )
+        )
     assert not multiprocessing.active_children()
 
 
@@ -362,7 +366,7 @@ def on_window(monkeypatch, name, index, act):
     """Have `act` done once, when this process comes to a window."""
     module, kind = name.rsplit(".", 1)
     owner = getattr(__import__(f"virnucpro.{module}", fromlist=[kind]), kind)
-    method = {"Engine": "queue", "FrontEnd": "__getitem__", "Store": "add"}[kind]
+    method = {"ModelRunner": "queue", "FrontEnd": "__getitem__", "CheckpointStore": "add"}[kind]
     plain, struck = getattr(owner, method), []
 
     def wrapped(self, window, *rest):
@@ -384,7 +388,11 @@ def fail():
 
 @pytest.mark.parametrize(
     "name, index, act",
-    [("engine.Engine", 3, lose), ("loader.FrontEnd", 3, fail), ("engine.Engine", 7, lose)],  # 7: all is read by then
+    [
+        ("engine.model_runner.ModelRunner", 3, lose),
+        ("engine.loader.FrontEnd", 3, fail),
+        ("engine.model_runner.ModelRunner", 7, lose),  # all is read by then
+    ],
 )
 def test_one_process_that_cannot_go_on_hands_over_to_another(
     predicted, undisturbed, monkeypatch, caplog, name, index, act
@@ -400,7 +408,7 @@ def test_one_process_that_cannot_go_on_hands_over_to_another(
     assert not list(summary.results.parent.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("name", ["engine.Engine", "store.Store"])
+@pytest.mark.parametrize("name", ["engine.model_runner.ModelRunner", "pipeline.checkpoints.CheckpointStore"])
 def test_a_killed_loader_process_is_replaced(predicted, undisturbed, monkeypatch, caplog, name):
     """Whatever this process is at when it dies."""
 
@@ -421,7 +429,7 @@ def test_a_partial_result_names_what_failed_and_is_tried_again(predicted, undist
     faulty = partial(Coordinator, body=partial(faulty_work_for, fault=fault))
     options = {"parallel": True, "workers_per_gpu": 2, "save_embeddings": True}
     with monkeypatch.context() as patch:
-        patch.setattr("virnucpro.coordinator.Coordinator", faulty)
+        patch.setattr("virnucpro.executors.coordinator.Coordinator", faulty)
         results, summary = predicted(**options)
     table = [line.split("\t") for line in results["sequences.tsv"].decode().splitlines()[1:]]
     (failed,) = [row for row in table if row[4] != "scored"]

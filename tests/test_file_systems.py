@@ -9,8 +9,8 @@ import h5py
 import pytest
 from conftest import ESM_8M
 
-from virnucpro.embeddings import write_embeddings
-from virnucpro.files import locked, temporary_name, whole_file
+from virnucpro.output.embeddings_file import write_embeddings
+from virnucpro.system.files import locked, temporary_name, whole_file
 
 CANNOT = [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM]
 IDS = ["EINVAL", "ENOSYS", "EOPNOTSUPP", "EPERM"]
@@ -116,11 +116,11 @@ def test_room_that_is_not_there_is_an_error(tmp_path, monkeypatch, number, windo
 def window():
     import numpy as np
 
-    from virnucpro.outcomes import Finished
+    from virnucpro.engine.results import FinishedWindow
 
     one = np.ones(1, np.int64)
     open_C = np.ones(1, np.uint8)
-    return Finished(0, ["p"], one * 9, one * 0, one, open_C, 0, 0, {}, esm2_SD=np.ones((1, 4), np.float32))
+    return FinishedWindow(0, ["p"], one * 9, one * 0, one, open_C, 0, 0, {}, esm2_SD=np.ones((1, 4), np.float32))
 
 
 def test_files_that_are_numbered_anew_at_each_look_do_not_hang(tmp_path, monkeypatch):

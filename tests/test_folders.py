@@ -6,10 +6,10 @@ import os
 import pytest
 from conftest import ESM_8M, assert_one_message
 
-from virnucpro import folders
 from virnucpro.errors import BadRequest
-from virnucpro.files import shortened, temporary_name
-from virnucpro.folders import check_lengths, is_empty, remove
+from virnucpro.system import folders
+from virnucpro.system.files import shortened, temporary_name
+from virnucpro.system.folders import check_lengths, is_empty, remove
 
 SMALL = ("--esm-model", ESM_8M, "--model-type", "300")
 
@@ -122,7 +122,7 @@ def test_long_names_work_or_are_refused_at_once(main, tmp_path, monkeypatch, let
     stem = letter * (size // len(letter.encode())) + "x" * (size % len(letter.encode()))
     (tmp_path / f"{stem}.fa").write_text(">a\n" + "GCTAAAGTTCTG" * 25 + "\n")
     if not fits:
-        monkeypatch.setattr("virnucpro.survey.survey", None)  # nothing is read, and no model
+        monkeypatch.setattr("virnucpro.reading.input_files.survey", None)  # nothing is read, and no model
     out = tmp_path / "out"
     code, said = main("predict", tmp_path / f"{stem}.fa", "--output-dir", out, *SMALL, "--keep-intermediate")
     assert code == (0 if fits else 2), said
@@ -205,7 +205,7 @@ def test_what_a_killed_run_with_a_long_name_left_goes(main, tmp_path):
 def stubborn(monkeypatch):
     """Have folders refuse to go so many times; returns the pauses made."""
     pauses = []
-    monkeypatch.setattr("virnucpro.folders.time.sleep", pauses.append)
+    monkeypatch.setattr("virnucpro.system.folders.time.sleep", pauses.append)
     plain = folders.shutil.rmtree
 
     def make_it(times, number, leave=None):
@@ -220,7 +220,7 @@ def stubborn(monkeypatch):
                 (folder / leave).touch()
             raise OSError(number, os.strerror(number), str(folder))
 
-        monkeypatch.setattr("virnucpro.folders.shutil.rmtree", rmtree)
+        monkeypatch.setattr("virnucpro.system.folders.shutil.rmtree", rmtree)
         return pauses
 
     return make_it
@@ -277,7 +277,7 @@ def test_no_window_is_open_when_the_windows_go(run_small, tmp_path, monkeypatch)
         held.extend(name for fd in os.listdir("/proc/self/fd") if str(folder) in (name := name_of(fd)))
         assert list(folder.glob("*.safetensors"))
 
-    monkeypatch.setattr("virnucpro.rundir.remove", look)
+    monkeypatch.setattr("virnucpro.pipeline.run_directory.remove", look)
     assert run_small(tmp_path / "out")[0] == 0
     assert held == []
 

@@ -5,8 +5,8 @@ from Bio.Seq import Seq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.chunks import Chunk, chunk_spans
-from virnucpro.frames import (
+from virnucpro.reading.chunks import Chunk, chunk_spans
+from virnucpro.reading.frames import (
     CODONS,
     FRAME_SUFFIXES,
     Translation,

@@ -19,16 +19,17 @@ from torch import nn
 
 from benchmarks import synthetic_weights, workloads
 from benchmarks.reference import dnabert_features
-from virnucpro import attention, fusion
 from virnucpro.cli import main
-from virnucpro.dnabert import load_dnabert
-from virnucpro.engine import Engine
-from virnucpro.esm2 import load_esm2
-from virnucpro.loader import FrontEnd
-from virnucpro.outcomes import finish
-from virnucpro.placement import Placement
-from virnucpro.store import Store
-from virnucpro.tokens import dnabert_tokens, load_tokenizer
+from virnucpro.config.placement import Placement
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.results import finish
+from virnucpro.models import attention
+from virnucpro.models.dnabert_s import load_dnabert
+from virnucpro.models.esm2 import load_esm2
+from virnucpro.models.ops import Ops, Plain, choose_ops
+from virnucpro.models.tokens import dnabert_tokens, load_tokenizer
+from virnucpro.pipeline.checkpoints import CheckpointStore
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda", 0)
@@ -43,9 +44,9 @@ def backend_or_skip(name: str, dtype: torch.dtype) -> str:
     return name
 
 
-def fused_or_skip() -> fusion.Ops:
-    ops, what = fusion.choose(CUDA)
-    if isinstance(ops, fusion.Plain):
+def fused_or_skip() -> Ops:
+    ops, what = choose_ops(CUDA)
+    if isinstance(ops, Plain):
         pytest.skip(what)
     return ops
 
@@ -81,7 +82,7 @@ def wide(tmp_path_factory):
 @pytest.mark.parametrize("budget, ops", [(1, "plain"), (2048, "plain"), (8192, "plain"), (8192, "fused")])
 def test_float32_on_the_gpu_equals_float32_on_the_cpu(esm2_8m, budget, ops):
     folder, on_cpu = esm2_8m
-    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    chosen = fused_or_skip() if ops == "fused" else Plain()
     found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA), PROTEINS, budget, ops=chosen)
     assert_equal_within_float32(found, on_cpu)
 
@@ -92,7 +93,7 @@ def test_float32_on_the_gpu_equals_float32_on_the_cpu(esm2_8m, budget, ops):
 def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backend, ops):
     """Which is transformers' model with weights and all in that type, one protein at a time."""
     folder, exact = esm2_8m
-    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    chosen = fused_or_skip() if ops == "fused" else Plain()
     backend_or_skip(backend, dtype)
     plain = hugging_face_features(folder / "esm2", PROTEINS, dtype, "cuda")
     found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA, dtype), PROTEINS, 8192, backend=backend, ops=chosen)
@@ -109,7 +110,7 @@ def test_dnabert_in_float32_on_the_gpu_equals_the_cpu(dnabert):
 @pytest.mark.parametrize("ops", ["plain", "fused"])
 def test_dnabert_errs_little_more_than_the_plainest(dnabert, dtype, backend, ops):
     folder, token_ids, exact = dnabert
-    chosen = fused_or_skip() if ops == "fused" else fusion.Plain()
+    chosen = fused_or_skip() if ops == "fused" else Plain()
     backend_or_skip(backend, dtype)
     found = packing.run(load_dnabert(folder, CUDA, dtype), token_ids, 8192, backend=backend, ops=chosen)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
@@ -127,9 +128,9 @@ def test_the_fused_norm_errs_little_more_than_the_plain_one(dtype, width, with_d
     x_TD, delta_TD, weight, bias = torch.randn(4, 70, width, generator=generator, device=CUDA).to(dtype)
     norm.weight.data, norm.bias.data = weight[0].clone(), bias[0].clone()
     x_TD = 3 * x_TD + 2
-    exact = fusion.Plain.add_norm(x_TD.double(), delta_TD.double() if with_delta else None, norm.to(torch.double))
+    exact = Plain.add_norm(x_TD.double(), delta_TD.double() if with_delta else None, norm.to(torch.double))
     norm = norm.to(dtype)
-    plain = fusion.Plain.add_norm(x_TD, delta_TD if with_delta else None, norm)
+    plain = Plain.add_norm(x_TD, delta_TD if with_delta else None, norm)
     found = fused.add_norm(x_TD.clone(), delta_TD.clone() if with_delta else None, norm)
     for one, other, right in zip(found, plain, exact, strict=True):
         assert one.dtype == dtype
@@ -146,7 +147,7 @@ def test_the_fused_rotation_errs_little_more_than_the_plain_one(dtype, heads, si
     a, b = qkv_T3HK[:, :2].double().chunk(2, dim=-1)
     cos, sin = cos_TJ[:, None, None].double(), sin_TJ[:, None, None].double()
     exact = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).unbind(1)
-    plain = fusion.Plain.rotate(qkv_T3HK, cos_TJ, sin_TJ)
+    plain = Plain.rotate(qkv_T3HK, cos_TJ, sin_TJ)
     found = fused.rotate(qkv_T3HK.clone(), cos_TJ, sin_TJ)
     for one, other, right in zip(found, plain, exact):
         assert one.dtype == dtype
@@ -161,7 +162,7 @@ def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width, scale)
     fused, generator = fused_or_skip(), torch.Generator("cuda").manual_seed(0)
     x_TF = (scale * torch.randn(71, width, generator=generator, device=CUDA)).to(dtype)
     for name in ("gelu", "gated_gelu"):
-        exact, plain = (getattr(fusion.Plain, name)(x) for x in (x_TF.double(), x_TF))
+        exact, plain = (getattr(Plain, name)(x) for x in (x_TF.double(), x_TF))
         found = getattr(fused, name)(x_TF.clone())
         assert found.dtype == dtype
         assert worst(found - exact) <= 2 * worst(plain - exact)
@@ -170,7 +171,7 @@ def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width, scale)
 @pytest.mark.parametrize("backend", ["triton", "varlen", "sdpa"])
 def test_no_protein_sees_another(esm2_8m, backend):
     folder, _ = esm2_8m
-    ops, _ = fusion.choose(CUDA)
+    ops, _ = choose_ops(CUDA)
     model = load_esm2(folder / "esm2.pt", CUDA, torch.float16)
     options = {"backend": backend_or_skip(backend, torch.float16), "ops": ops}
     before = packing.run_esm2(model, PROTEINS, 8192, **options)
@@ -210,7 +211,7 @@ def numbers(engine, reads, buffer_size):
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(wide, precision):
     changes = {"deterministic": True, "token_budget": 1, "precision": precision}
-    engine = Engine(packing.recipe(wide, **changes), CUDA)
+    engine = ModelRunner(packing.recipe(wide, **changes), CUDA)
     reads = dict(workloads.reads(20))
     expected = numbers(engine, reads, 64)
     assert len(expected) > len(reads)
@@ -222,7 +223,7 @@ def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(wide, pr
 
 @pytest.mark.parametrize("kind", ["nucleotide", "protein"])
 def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind):
-    engine = Engine(packing.recipe(wide, kind), CUDA)
+    engine = ModelRunner(packing.recipe(wide, kind), CUDA)
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS)}
     sequences = proteins if kind == "protein" else dict(workloads.reads(20))
     *_, last = packing.windows_of(sequences, kind)
@@ -237,7 +238,7 @@ def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind):
 
 
 def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
-    engine = Engine(packing.recipe(wide, "protein", token_budget=100_000), CUDA)
+    engine = ModelRunner(packing.recipe(wide, "protein", token_budget=100_000), CUDA)
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS * 5)}
     first, *_ = packing.windows_of(proteins, "protein", buffer_size=10_000)
     prepared = FrontEnd(engine.recipe)[first]  # one pack
@@ -322,7 +323,7 @@ def test_a_lost_worker_only_costs_time(predict, monkeypatch):
     """Two workers share the GPU, as they would share a queue on two; one is killed when two windows are finished."""
     _, whole, _ = predict("whole", *windows_of(16), fasta=REAL)
     monkeypatch.setattr("virnucpro.pipeline.run.place", lambda *_: Placement(("cuda:0", "cuda:0")))
-    plain, added = Store.add, []
+    plain, added = CheckpointStore.add, []
 
     def add(self, window):
         added.append(window)
@@ -330,7 +331,7 @@ def test_a_lost_worker_only_costs_time(predict, monkeypatch):
             multiprocessing.active_children()[0].kill()
         return plain(self, window)
 
-    monkeypatch.setattr(Store, "add", add)
+    monkeypatch.setattr(CheckpointStore, "add", add)
     code, files, said = predict("two", *windows_of(16), fasta=REAL)
     assert code == 0, said
     assert "was killed by SIGKILL" in said

@@ -9,11 +9,11 @@ import pytest
 from conftest import ESM_8M, assert_one_message
 
 import virnucpro
-from virnucpro.doctor import NOTE, examine
+from virnucpro.config.settings import Settings
+from virnucpro.diagnostics.doctor import NOTE, examine
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.home import TRITON_CACHE, expanded, give_triton_a_cache, home
-from virnucpro.settings import Settings
-from virnucpro.weights import default_directory, fetch_command, first_model, named_directory
+from virnucpro.models.locate import default_directory, fetch_command, first_model, named_directory
+from virnucpro.system.home import TRITON_CACHE, expanded, give_triton_a_cache, home
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_home_that_is_a_file_takes_no_weights(main, tmp_path, monkeypatch):
 
 def test_doctor_says_that_there_is_no_home(nobody, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("virnucpro.doctor.import_errors", lambda: {"torch": "not looked at"})
+    monkeypatch.setattr("virnucpro.diagnostics.doctor.import_errors", lambda: {"torch": "not looked at"})
     settings = Settings(("-",), tmp_path, esm_model=ESM_8M)
     (found,) = [finding for finding in examine(settings, quick=True) if finding.subject == "home"]
     assert found.verdict == NOTE and "./weights" in found.text

@@ -65,9 +65,9 @@ def test_input_that_changes_during_the_run(main, monkeypatch, tmp_path, fate):
     """After the survey, before the models are loaded. A file that is open may be removed: it is read to its end."""
     path = tmp_path / "in.fa"
     path.write_text("".join(f">r{i}\n{READ}\n" for i in range(40)))
-    from virnucpro.pipeline import computation
+    from virnucpro.pipeline import compute
 
-    plain = computation.Computation._make_crew
+    plain = compute.Computation._make_crew
 
     def change(self, apart):
         if fate == "grows":
@@ -82,7 +82,7 @@ def test_input_that_changes_during_the_run(main, monkeypatch, tmp_path, fate):
             (tmp_path / "other").replace(path)
         return plain(self, apart)
 
-    monkeypatch.setattr(computation.Computation, "_make_crew", change)
+    monkeypatch.setattr(compute.Computation, "_make_crew", change)
     code, said = main("predict", path, "--output-dir", tmp_path / "out", *SMALL)
     if fate == "is removed":
         assert code == 2
@@ -156,9 +156,9 @@ def test_a_contig_of_10_mbp(tmp_path):
     """Cut, translated and packed window by window; the memory that is held beside it stays small."""
     import tracemalloc
 
-    from virnucpro.sequences import sequences_of
-    from virnucpro.survey import reread, survey
-    from virnucpro.windows import windows
+    from virnucpro.reading.input_files import reread, survey
+    from virnucpro.reading.window_sequences import sequences_of
+    from virnucpro.reading.windows import windows
 
     length = 10_000_000
     rng = random.Random(3)

@@ -12,7 +12,7 @@ from conftest import ESM_8M, environment
 from runs import WINDOWS, begin, children_of, end, files_of, finished, options, runs, start, stop_after, times, wait_for
 from surroundings import HANG
 
-from virnucpro.report import write_fates
+from virnucpro.output.tables import write_fates
 
 pytestmark = pytest.mark.usefixtures("quick_workers")
 
@@ -69,8 +69,9 @@ def test_a_second_signal_ends_the_run_at_once(weights, reads, tmp_path, more):
 
 IMPATIENT = """
 import sys
-from virnucpro import cli, interrupts
-interrupts.GRACE, interrupts.LAST = 1.0, {last}
+from virnucpro import cli
+from virnucpro.system import processes
+processes.GRACE, processes.LAST = 1.0, {last}
 {more}
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -78,19 +79,19 @@ STOPPED = """
 from functools import partial
 sys.path.insert(0, {tests!r})
 from faulty import Fault, faulty_work_for
-from virnucpro import coordinator
+from virnucpro.executors import coordinator
 body = partial(faulty_work_for, fault=Fault("stop", "finished"))  # each worker, when it has sent its first window
 coordinator.Coordinator = partial(coordinator.Coordinator, body=body)
 """
 STUCK = """
 import ctypes
-from virnucpro.engine import Engine
+from virnucpro.engine.model_runner import ModelRunner
 def stuck(*_):
     mutex = ctypes.create_string_buffer(64)  # whoever locks it twice waits in the system, where Python hears no signal
     print("stuck", file=sys.stderr, flush=True)
     for _ in range(2):
         ctypes.CDLL(None).pthread_mutex_lock(mutex)
-Engine.queue = stuck
+ModelRunner.queue = stuck
 """
 
 
@@ -145,14 +146,14 @@ def test_signals_while_the_workers_start(weights, reads, undisturbed, tmp_path):
 
 
 def test_a_signal_while_the_models_are_loaded_touches_nothing(main, reads, undisturbed, tmp_path, monkeypatch):
-    from virnucpro.engine import Engine
+    from virnucpro.engine.model_runner import ModelRunner
 
-    class Slow(Engine):
+    class Slow(ModelRunner):
         def __init__(self, *arguments):
             os.kill(os.getpid(), signal.SIGINT)
             super().__init__(*arguments)
 
-    monkeypatch.setattr("virnucpro.inline.Engine", Slow)
+    monkeypatch.setattr("virnucpro.executors.local.ModelRunner", Slow)
     out = shutil.copytree(undisturbed, tmp_path / "out")
     before = times(out)
     code, said = main("predict", reads, *options(out), "--force")
@@ -267,7 +268,7 @@ def test_a_lock_that_its_holder_has_just_removed_is_none(tmp_path, monkeypatch):
     import fcntl
 
     from virnucpro.errors import BadRequest
-    from virnucpro.rundir import RunDirectory
+    from virnucpro.pipeline.run_directory import RunDirectory
 
     plain, opened = fcntl.flock, []
 
@@ -277,7 +278,7 @@ def test_a_lock_that_its_holder_has_just_removed_is_none(tmp_path, monkeypatch):
             os.unlink(file.name)
         return plain(file, how)
 
-    monkeypatch.setattr("virnucpro.files.fcntl.flock", flock)
+    monkeypatch.setattr("virnucpro.system.files.fcntl.flock", flock)
     out = tmp_path / "out"
     with RunDirectory(out, "x").opened(resume=True, force=False):
         assert opened

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.input_kind import kind_of_reads, looks_like_dna
 from virnucpro.pipeline.messages import say_what_was_read
-from virnucpro.reads import Read, read_records
-from virnucpro.survey import survey
+from virnucpro.reading.input_files import survey
+from virnucpro.reading.input_kind import kind_of_reads, looks_like_dna
+from virnucpro.reading.reads import Read, read_records
 
 GAPS = "-.~*?"
 DNA = "ACGTACGTACGTACGTACGTACGT"

@@ -7,8 +7,8 @@ import numpy as np
 import packing
 import pytest
 
-from virnucpro.loader import FrontEnd
-from virnucpro.tokens import load_tokenizer
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.models.tokens import load_tokenizer
 
 READS = {"r": "ATGGCC", "none": "TAATTAGTTAACTAATTAACTAGTTAA", "empty": ""}
 # frame      F1     F2    F3    R1      R2    R3

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.synthetic_weights import classifier
-from virnucpro.chunks import chunk_spans
-from virnucpro.outcomes import Outcome, finish
-from virnucpro.reads import Read
-from virnucpro.report import scored, write_fates, write_verdicts
-from virnucpro.sequences import sequences_of
-from virnucpro.viral import write_viral
-from virnucpro.windows import windows
+from virnucpro.engine.results import WindowResult, finish
+from virnucpro.output.tables import scored, write_fates, write_verdicts
+from virnucpro.output.viral_fasta import write_viral
+from virnucpro.reading.chunks import chunk_spans
+from virnucpro.reading.reads import Read
+from virnucpro.reading.window_sequences import sequences_of
+from virnucpro.reading.windows import windows
 
 CHUNK = 9
 reads = st.lists(st.text("ACGTN", max_size=60), max_size=8).map(
@@ -49,7 +49,7 @@ def test_counts_add_up(tmp_path_factory, given_reads, buffer_size, data):
     for window in windows(given_reads, "nucleotide", CHUNK, buffer_size, 100):
         found = sequences_of(window, "nucleotide")
         count = len(found.proteins)
-        outcome = Outcome(window.index, None, found.open_C, count)
+        outcome = WindowResult(window.index, None, found.open_C, count)
         drawn = data.draw(st.lists(scores, min_size=count, max_size=count))
         outcome.scores_S2 = np.array(drawn, np.float32).reshape(-1, 2)
         failing = data.draw(st.sets(st.integers(0, count - 1), max_size=2)) if count else set()

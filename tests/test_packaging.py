@@ -77,7 +77,7 @@ def test_there_is_one_wheel_for_every_platform_and_one_source_distribution(made)
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = held(wheel).keys()
     package = tracked("virnucpro")
-    assert {"virnucpro/py.typed", "virnucpro/utils/report_page.html", "virnucpro/__main__.py"} <= set(package)
+    assert {"virnucpro/py.typed", "virnucpro/reporting/report_page.html", "virnucpro/__main__.py"} <= set(package)
     assert sorted(name for name in names if not name.startswith(f"{INFO}/")) == sorted(package)
     about = {name.removeprefix(f"{INFO}/") for name in names if name.startswith(f"{INFO}/")}
     assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt"}

@@ -11,11 +11,11 @@ from conftest import DATA, ESM_8M
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.agreement import Agreement, cosines
-from virnucpro.chunks import chunks
-from virnucpro.parity_report import shortfalls, text
-from virnucpro.reads import Read
-from virnucpro.sampling import sample
+from virnucpro.diagnostics.comparison import Agreement, cosines
+from virnucpro.diagnostics.parity_report import shortfalls, text
+from virnucpro.reading.chunks import chunks
+from virnucpro.reading.reads import Read
+from virnucpro.reading.sampling import sample
 
 REAL = DATA / "real_mixed.fa"
 TWO_OF_THEM = (0, 7)  # dengue virus 1 and a piece of a bacterium: 52 chunks
@@ -187,8 +187,8 @@ def test_what_cannot_be_compared(main, tmp_path):
 
 def test_a_planted_failure_and_a_planted_flip(weights, monkeypatch, tmp_path):
     """Of the engine in question; the reference is computed right. Chunk 1 has two frames, of which one is turned."""
-    from virnucpro import parity
-    from virnucpro.settings import Settings
+    from virnucpro.config.settings import Settings
+    from virnucpro.diagnostics import parity
 
     (tmp_path / "x.fa").write_text(">a\nATGGCCAAAGTTCTGGAC\n>b\nATGGCCAAAGTTCTGGACATG\n")
     recipes = []
@@ -225,10 +225,10 @@ def test_a_planted_failure_and_a_planted_flip(weights, monkeypatch, tmp_path):
 
 
 def test_a_small_gpu_leaves_the_reference_to_the_cpu(monkeypatch, caplog):
-    from virnucpro import parity
-    from virnucpro.recipe import Recipe
+    from virnucpro.config.compute import ComputeConfig
+    from virnucpro.diagnostics import parity
 
-    recipe = Recipe("nucleotide", None, "esm2_t36_3B_UR50D", 500, "fp32", "sdpa", 1, True)
+    recipe = ComputeConfig("nucleotide", None, "esm2_t36_3B_UR50D", 500, "fp32", "sdpa", 1, True)
     device = torch.device("cuda", 0)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (8e9, 8.5e9))
     assert parity._device_for(recipe, device) == torch.device("cpu")

@@ -11,9 +11,9 @@ from recorded import logger
 
 from benchmarks.support import verdict
 from virnucpro.errors import BadInput
-from virnucpro.utils.decisions import REQUIREMENTS, as_markdown
-from virnucpro.utils.performance_report import generate_performance_report
-from virnucpro.utils.requirements import FAIL, NOT_MEASURED, PASS, Finding, decimals, find, unmet
+from virnucpro.reporting.decisions import REQUIREMENTS, as_markdown
+from virnucpro.reporting.performance_report import generate_performance_report
+from virnucpro.reporting.requirements import FAIL, NOT_MEASURED, PASS, Finding, decimals, find, unmet
 from virnucpro.utils.telemetry import aggregate_telemetry_shards, calculate_scaling_efficiency
 
 RESULTS = {
@@ -391,7 +391,7 @@ def test_the_text_is_printed_where_no_file_can_be_written(run, weights, monkeypa
     def no_room(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("virnucpro.utils.performance_report.whole_file", no_room)
+    monkeypatch.setattr("virnucpro.reporting.performance_report.whole_file", no_room)
     from virnucpro.cli import main
 
     assert main(["report", str(run)]) == 0

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_one_message, command, environment
 from surroundings import HANG
 
-from virnucpro.files import is_replaceable, whole_file
+from virnucpro.system.files import is_replaceable, whole_file
 
 
 def ended(weights: Path, stdout: int | None, *arguments: str, **variables: str) -> tuple[int, str]:

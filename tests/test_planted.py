@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 MISTAKES = {  # of a commit: file, what stands there, what is planted
     "slow": ("virnucpro/__main__.py", "from virnucpro", "import time\n\ntime.sleep({nap})\nfrom virnucpro"),
-    "wrong": ("virnucpro/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
+    "wrong": ("virnucpro/models/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
 FEW = 40  # proteins, instead of 200: what is planted shows in them, too
 # One pair is enough here: what is tested is that it is seen at all.

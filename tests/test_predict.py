@@ -14,8 +14,8 @@ from references import assert_equal_within_float32
 from benchmarks import synthetic_weights, workloads
 from benchmarks.reference import dnabert_features, fair_esm_features
 from virnucpro import __version__
-from virnucpro.classifier import load_classifier, scores
-from virnucpro.tokens import dnabert_tokens, load_tokenizer
+from virnucpro.models.classifier import load_classifier, scores
+from virnucpro.models.tokens import dnabert_tokens, load_tokenizer
 
 SMALL = ("--esm-model", ESM_8M, "--no-progress")
 

@@ -15,14 +15,16 @@ import pytest
 from surroundings import HANG
 from test_loader import plain
 
-from virnucpro import children, doctor, prefetch
-from virnucpro.engine import Pending
+from virnucpro.diagnostics import doctor
+from virnucpro.engine import prefetch
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.engine.model_runner import PendingResult
+from virnucpro.engine.prefetch import Prefetcher
+from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.errors import DeviceLost
-from virnucpro.loader import FrontEnd
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.prefetch import Prefetcher
-from virnucpro.source import AtHand
-from virnucpro.stream import Stream
+from virnucpro.reading.window_source import AtHand
+from virnucpro.system import processes
 
 
 @pytest.fixture
@@ -273,7 +275,7 @@ def test_few_file_descriptors(several, front_end, caplog):
 
 def test_a_daemonic_process_does_without(several, front_end, monkeypatch, caplog):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
-    assert children.why_no_children()
+    assert processes.why_no_children()
     assert_right(all_of(Prefetcher(front_end.__getitem__, 2, 2, retries=3), several), several, front_end)
     assert "Without loader processes: this is a daemonic process" in caplog.text
 
@@ -285,13 +287,13 @@ class Echo:
         self.recipe = recipe
 
     def queue(self, prepared):
-        yield Pending(prepared, self.recipe, {}, {})
+        yield PendingResult(prepared, self.recipe, {}, {})
 
 
 def test_a_stream_whose_loader_process_hangs_ends_when_it_is_told_to(weights, several, front_end, tmp_path):
     recipe = packing.recipe(weights)
     loaders = Prefetcher(Faulty(front_end, tmp_path, stopped), 1, 2, retries=3)
-    stream = Stream(AtHand(several), loaders, RuntimeConfig())
+    stream = WindowLoop(AtHand(several), loaders, RuntimeConfig())
     threading.Timer(0.2, stream.stop).start()
     assert list(stream.run(Echo(recipe))) == []
     loaders.close()
@@ -301,6 +303,6 @@ def test_a_source_may_have_nothing_for_now(weights, several, front_end):
     recipe = packing.recipe(weights)
     source = packing.Hesitant(several)
     loaders = Prefetcher(front_end.__getitem__, 2, 2, retries=3)
-    stream = Stream(source, loaders, RuntimeConfig())
+    stream = WindowLoop(source, loaders, RuntimeConfig())
     assert [step.window.index for step in packing.steps_of(stream, Echo(recipe))] == [0, 1, 2, 3]
     loaders.close()

@@ -9,8 +9,8 @@ import pytest
 from hostile import bgzip, zstandard
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.input_kind import kind_of_reads
-from virnucpro.reads import Read, read_records, stem_of, with_unique_names
+from virnucpro.reading.input_kind import kind_of_reads
+from virnucpro.reading.reads import Read, read_records, stem_of, with_unique_names
 
 TWO = [("a", "ACGTACGT"), ("b", "GGCC")]
 

@@ -159,7 +159,7 @@ def test_an_input_of_few_windows_is_not_through_before_the_run_begins(main, tmp_
 def test_input_that_changes_meanwhile_leaves_nothing_to_go_on_from(
     main, reads, whole, tmp_path, monkeypatch, changed_to, message
 ):
-    from virnucpro.pipeline.computation import Computation
+    from virnucpro.pipeline.compute import Computation
 
     source, out = Path(shutil.copy(reads, tmp_path)), tmp_path / "out"
     plain = Computation.run

@@ -6,7 +6,7 @@ import shutil
 from conftest import DATA, ESM_8M
 from runs import WINDOWS, options
 
-from virnucpro.pipeline.computation import Computation
+from virnucpro.pipeline.compute import Computation
 from virnucpro.utils.telemetry import TelemetryLogger
 
 NAME = "telemetry_small.json"

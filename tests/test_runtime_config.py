@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virnucpro.config.runtime import _RULES
 from virnucpro.errors import BadRequest
-from virnucpro.pipeline.runtime_config import _RULES, RuntimeConfig
+from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -143,7 +144,8 @@ def test_a_configuration_written_as_pairs_comes_back(values):
 
 
 @pytest.mark.parametrize(
-    "module", ["pipeline.runtime_config", "pipeline.progress_reporter", "utils.telemetry", "utils.performance_report"]
+    "module",
+    ["pipeline.runtime_config", "pipeline.progress_reporter", "utils.telemetry", "reporting.performance_report"],
 )
 def test_torch_is_not_imported(module):
     code = f"import sys, virnucpro.{module}; sys.exit('torch' in sys.modules)"

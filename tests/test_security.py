@@ -117,8 +117,8 @@ def test_an_index_of_weights_does_not_lead_out_of_its_folder(main, weights, tmp_
 
 
 def test_temporary_files_are_private_or_beside_their_final_name():
-    """mkstemp's are 0600 (test_survey.py looks), TemporaryDirectory's 0700; the folder for compiled kernels is used
-    if it is the user's alone (test_home.py looks)."""
+    """mkstemp's are 0600 (test_input_files.py looks), TemporaryDirectory's 0700; the folder for compiled kernels is
+    used if it is the user's alone (test_home.py looks)."""
     sources = "\n".join(path.read_text() for path in (ROOT / "virnucpro").rglob("*.py"))
     assert set(re.findall(r"tempfile\.(\w+)", sources)) == {"mkstemp", "TemporaryDirectory", "gettempdir"}
     assert "from tempfile" not in sources

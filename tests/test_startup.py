@@ -10,11 +10,11 @@ import pytest
 from conftest import DATA, ESM_8M, ROOT, environment
 from surroundings import HANG
 
-from virnucpro.doctor import NOTE, examine
-from virnucpro.imports import why_compiled_anew
-from virnucpro.settings import Settings
+from virnucpro.config.settings import Settings
+from virnucpro.diagnostics.doctor import NOTE, examine
+from virnucpro.system.imports import why_compiled_anew
 
-KEEP = "from virnucpro.imports import keep_bytecode; keep_bytecode(); import torch; print(torch.__cached__)"
+KEEP = "from virnucpro.system.imports import keep_bytecode; keep_bytecode(); import torch; print(torch.__cached__)"
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_so_do_children(tmp_path, toy):
 def test_so_do_workers(tmp_path, toy):
     """multiprocessing tells them to write none where this process was told so."""
     (tmp_path / "worker.py").write_text(
-        "from virnucpro.imports import keep_bytecode\n"
+        "from virnucpro.system.imports import keep_bytecode\n"
         "def body():\n"
         "    keep_bytecode()\n"
         "    import torch\n"
@@ -169,7 +169,8 @@ def test_doctor_says_that_it_is_made_anew(monkeypatch, tmp_path):
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.setattr(
-        "virnucpro.imports.find_spec", lambda name: importlib.util.spec_from_file_location(name, place / "__init__.py")
+        "virnucpro.system.imports.find_spec",
+        lambda name: importlib.util.spec_from_file_location(name, place / "__init__.py"),
     )
     assert why_compiled_anew() == "PYTHONDONTWRITEBYTECODE is set"
     (found,) = (found for found in examine(Settings(("-",), tmp_path), quick=True) if found.subject == "start-up")
@@ -178,7 +179,7 @@ def test_doctor_says_that_it_is_made_anew(monkeypatch, tmp_path):
 
 def test_loaders_are_there_before_torch(tmp_path, weights):
     code = (
-        "import sys, virnucpro.prefetch as prefetch\n"
+        "import sys, virnucpro.engine.prefetch as prefetch\n"
         "of = prefetch.Prefetcher.of.__func__\n"
         "def noted(cls, *given):\n"
         "    assert 'torch' not in sys.modules\n"
@@ -196,7 +197,7 @@ def test_loaders_are_there_before_torch(tmp_path, weights):
     assert (done.returncode, done.stdout) == (0, "loaders\n"), done.stderr
 
 
-LEAVE = "from virnucpro.imports import leave_quickly; leave = leave_quickly();"
+LEAVE = "from virnucpro.system.imports import leave_quickly; leave = leave_quickly();"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_each_window_tells_what_it_took(embedder):
 
 def test_a_model_is_loaded_once(embedder, monkeypatch):
     first = together(embedder.embed(PROTEINS.items()))
-    monkeypatch.setattr("virnucpro.inline.Engine", None)
+    monkeypatch.setattr("virnucpro.executors.local.ModelRunner", None)
     again = together(embedder.embed(PROTEINS.items()))
     assert first[0] == again[0] and np.array_equal(first[1], again[1])
 

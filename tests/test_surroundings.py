@@ -10,7 +10,7 @@ import pytest
 from conftest import ESM_8M, ROOT, assert_one_message
 
 import virnucpro
-from virnucpro.files import whole_file
+from virnucpro.system.files import whole_file
 
 PROTEIN = ">p\nMKVLAAGIVGLLSK\n"
 
@@ -72,7 +72,7 @@ def test_files_hold_names_that_are_no_text(tmp_path):
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     code = (
-        "import os, sys; from virnucpro.console import make_usable; make_usable()\n"
+        "import os, sys; from virnucpro.system.console import make_usable; make_usable()\n"
         f"file = open({str(tmp_path / 'file')!r}, 'w'); sys.exit(file.fileno())"
     )
     closed = subprocess.run(

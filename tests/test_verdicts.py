@@ -2,7 +2,7 @@
 
 import pytest
 
-from virnucpro.verdicts import ChunkVerdict, FrameScore, chunk_verdict, contig_call
+from virnucpro.output.verdicts import ChunkVerdict, FrameScore, chunk_verdict, contig_call
 
 
 @pytest.mark.parametrize("others, virus, label", [(0.4, 0.6, "virus"), (0.6, 0.4, "others"), (0.5, 0.5, "others")])

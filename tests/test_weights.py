@@ -8,11 +8,11 @@ import pytest
 from conftest import DATA, ESM_8M, ROOT
 from server import file, status, web_page
 
-from virnucpro import download, published
-from virnucpro.catalog import DNABERT_S
 from virnucpro.errors import BadWeights
-from virnucpro.published import BY_NAME, DNABERT_S_AT, File, Model
-from virnucpro.weights import default_directory
+from virnucpro.models.catalog import DNABERT_S
+from virnucpro.models.locate import default_directory
+from virnucpro.weights import download, sources
+from virnucpro.weights.sources import BY_NAME, DNABERT_S_AT, File, Model
 
 REVISION = "/{}/resolve/{}".format(*DNABERT_S_AT)
 TOKENIZER = ROOT / "benchmarks" / "data" / "dnabert_s"
@@ -28,7 +28,7 @@ def places(monkeypatch, server, weights):
     """The authors' places, all on `server`, with the small weights and no sha256 known; {path: model}."""
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     models = {}
-    for model in published.MODELS:
+    for model in sources.MODELS:
         files = tuple(
             File(one.path, one.url and f"{server.url}/{one.path}")
             for one in model.files
@@ -52,7 +52,7 @@ def pinned(model, weights):
 
 
 def test_what_is_published():
-    assert [model.name for model in published.MODELS][-3:] == ["DNABERT-S", "300_model", "500_model"]
+    assert [model.name for model in sources.MODELS][-3:] == ["DNABERT-S", "300_model", "500_model"]
     assert BY_NAME[ESM_8M].files[0].address() == f"https://dl.fbaipublicfiles.com/fair-esm/models/{ESM_8M}.pt"
     (weights, tokenizer, config) = BY_NAME[DNABERT_S].files
     assert weights.address() == (
@@ -243,7 +243,7 @@ def test_where_weights_are_by_default(monkeypatch, tmp_path):
 
 def test_sums_of_another_spelling_are_the_same_files(places, weights, tmp_path):
     """`sha256sum ./*.pt` writes ./ before each; a file from Windows has other line ends."""
-    from virnucpro.checksums import parse_checksums
+    from virnucpro.weights.checksums import parse_checksums
 
     assert parse_checksums(f"{'0' * 64}  ./a.pt\r\n{'1' * 64} *b//c\n", "x") == {"a.pt": "0" * 64, "b/c": "1" * 64}
     model = pinned(places[ESM_8M], weights)
@@ -298,7 +298,7 @@ def test_another_file_than_the_first_is_told(main, places, server, weights, tmp_
 
 
 def test_a_model_in_parts_is_whole_with_all_of_them(weights, tmp_path):
-    from virnucpro.stock import holdings
+    from virnucpro.weights.inventory import holdings
 
     folder = tmp_path / ESM_8M
     folder.mkdir()
@@ -339,7 +339,7 @@ def test_what_cannot_be_read_does_not_go_on_record(main, weights, tmp_path):
 def test_progress_of_a_fetch_and_of_its_check(places, weights, tmp_path):
     from contextlib import nullcontext
 
-    from virnucpro.stock import fetch, put_on_record, verify
+    from virnucpro.weights.inventory import fetch, put_on_record, verify
 
     seen = []
 

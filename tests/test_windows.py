@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.chunks import chunk_spans
-from virnucpro.reads import Read
-from virnucpro.sequences import sequences_of
-from virnucpro.windows import LEAST_BUDGET, PACKS, Piece, Window, windows
+from virnucpro.reading.chunks import chunk_spans
+from virnucpro.reading.reads import Read
+from virnucpro.reading.window_sequences import sequences_of
+from virnucpro.reading.windows import LEAST_BUDGET, PACKS, Piece, Window, windows
 
 CHUNK = 10  # bp
 
@@ -68,8 +68,8 @@ def test_a_piece_of_a_long_read():
     ],
 )
 def test_windows_of_proteins(monkeypatch, lengths, buffer_size, budget, made):
-    monkeypatch.setattr("virnucpro.windows.PACKS", 8)
-    monkeypatch.setattr("virnucpro.windows.LEAST_BUDGET", 1000)
+    monkeypatch.setattr("virnucpro.reading.windows.PACKS", 8)
+    monkeypatch.setattr("virnucpro.reading.windows.LEAST_BUDGET", 1000)
     assert cut(lengths, buffer_size, "protein", budget) == made
 
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 from benchmarks import workloads
-from virnucpro.chunks import Chunk, chunk_spans
-from virnucpro.frames import CODONS, open_frames
+from virnucpro.reading.chunks import Chunk, chunk_spans
+from virnucpro.reading.frames import CODONS, open_frames
 
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)

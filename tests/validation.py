@@ -21,14 +21,14 @@ from held import in_step
 from benchmarks import gpu, inputs, workloads
 from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import table
-from virnucpro.coordinator import Coordinator
-from virnucpro.devices import visible_gpus
-from virnucpro.files import whole_file
+from virnucpro.config.settings import Settings
+from virnucpro.executors.coordinator import Coordinator
 from virnucpro.pipeline.run import Summary, run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.settings import Settings
-from virnucpro.utils.decisions import REQUIREMENTS, branch
-from virnucpro.utils.requirements import NOT_MEASURED, Finding, unmet
+from virnucpro.reporting.decisions import REQUIREMENTS, branch
+from virnucpro.reporting.requirements import NOT_MEASURED, Finding, unmet
+from virnucpro.system.devices import visible_gpus
+from virnucpro.system.files import whole_file
 from virnucpro.utils.telemetry import TelemetryLogger, calculate_scaling_efficiency, capture_hardware_info
 
 LONGER = "More sequences: VIRNUCPRO_BENCH_SEQUENCES=400000 python -m pytest -s tests/benchmarks"

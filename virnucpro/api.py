@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from virnucpro.config.runtime import RuntimeConfig
     from virnucpro.pipeline.run import Summary
-    from virnucpro.pipeline.runtime_config import RuntimeConfig
 
 
 def predict(
@@ -33,7 +33,7 @@ def predict(
         output_dir: For the result files; made if missing.
         weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
         model_type: "300" or "500", the chunk size in bp that the classifier was trained on.
-        esm_model: A key of `virnucpro.catalog.ESM2_SIZES`.
+        esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
         precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
         gpus: Indices; None for all. Without a GPU one process runs on the CPU.
         resume: Go on with the run in `output_dir`.
@@ -47,11 +47,11 @@ def predict(
         virnucpro.errors.BadInput: The sequences cannot be used; one sentence.
         virnucpro.errors.BadRequest: The request cannot be met; one sentence.
     """
-    from virnucpro.devices import visible_gpus
+    from virnucpro.config.runtime import RuntimeConfig
+    from virnucpro.config.settings import Settings
+    from virnucpro.models.locate import named_directory
     from virnucpro.pipeline.run import run
-    from virnucpro.pipeline.runtime_config import RuntimeConfig
-    from virnucpro.settings import Settings
-    from virnucpro.weights import named_directory
+    from virnucpro.system.devices import visible_gpus
 
     return run(
         Settings(

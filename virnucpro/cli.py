@@ -10,7 +10,6 @@ from typing import NoReturn, TextIO
 
 import click
 
-from virnucpro import console, interrupts
 from virnucpro._version import __version__
 from virnucpro.commands.doctor import doctor
 from virnucpro.commands.options import EXIT_CODES, verbosity
@@ -19,8 +18,9 @@ from virnucpro.commands.predict import predict
 from virnucpro.commands.report import report
 from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
-from virnucpro.imports import keep_bytecode, leave_quickly
-from virnucpro.pipes import outlive_readers
+from virnucpro.system import console, processes
+from virnucpro.system.imports import keep_bytecode, leave_quickly
+from virnucpro.system.pipes import outlive_readers
 
 log = logging.getLogger("virnucpro")
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     try:
-        with interrupts.heeded():
+        with processes.heeded():
             return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
         with suppress(OSError):
@@ -93,5 +93,5 @@ def run() -> NoReturn:
     leave = leave_quickly()
     keep_bytecode()
     code = main()
-    interrupts.ignore()  # all is done
+    processes.ignore()  # all is done
     leave(code)

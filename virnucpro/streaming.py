@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from virnucpro.catalog import AUTO, ESM2_SIZES
-from virnucpro.devices import visible_gpus
-from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.placement import Placement
-from virnucpro.reads import Read
-from virnucpro.recipe import Recipe
-from virnucpro.source import AtHand
-from virnucpro.startup import inline
-from virnucpro.survey import reread, survey
-from virnucpro.weights import WeightPaths, find_weights, named_directory
-from virnucpro.windows import windows
-from virnucpro.work import Cost, Work
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.config.placement import Placement
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.executors.base import ExecutorConfig, WindowCost
+from virnucpro.executors.select import inline
+from virnucpro.models.catalog import AUTO, ESM2_SIZES
+from virnucpro.models.locate import WeightPaths, find_weights, named_directory
+from virnucpro.reading.input_files import reread, survey
+from virnucpro.reading.reads import Read
+from virnucpro.reading.window_source import AtHand
+from virnucpro.reading.windows import windows
+from virnucpro.system.devices import visible_gpus
 
 if TYPE_CHECKING:
-    from virnucpro.inline import Inline
+    from virnucpro.executors.local import LocalExecutor
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EmbeddedWindow:
     names: list[str]  # of those with residues
     embeddings: np.ndarray  # float32 (names, width); NaN where it failed
     failures: dict[str, str]  # why, by name
-    cost: Cost  # tokens, seconds, waiting
+    cost: WindowCost  # tokens, seconds, waiting
 
 
 class Embedder:
@@ -53,7 +53,7 @@ class Embedder:
 
     Args:
         weights_dir: With the weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
-        esm_model: A key of `virnucpro.catalog.ESM2_SIZES`.
+        esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
         device: "cuda:0", "cuda:1", ... or "cpu"; None for the first GPU, or the CPU if there is none.
         precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
         attention: As `--attention` of the command line.
@@ -81,7 +81,7 @@ class Embedder:
         plain: bool = False,
     ) -> None:
         placement = Placement((device or ("cuda:0" if visible_gpus() else "cpu"),))
-        self._recipe = Recipe(
+        self._recipe = ComputeConfig(
             kind="protein",
             weights=find_weights(named_directory(weights_dir), esm_model, "", None, "protein"),
             esm_model=esm_model,
@@ -94,8 +94,8 @@ class Embedder:
         )
         self._buffer_size = buffer_size or placement.buffer_size
         processes = placement.loaders if loaders is None else loaders
-        work = Work(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
-        self._executor: Inline = inline(work, placement.workers[0])
+        work = ExecutorConfig(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
+        self._executor: LocalExecutor = inline(work, placement.workers[0])
         self._under_way: Iterator[EmbeddedWindow] = iter(())
         self.backends: dict[str, str] = {}  # attention, steps, device and torch, once a model is loaded
 
@@ -165,7 +165,7 @@ def prepare(
     Raises:
         virnucpro.errors.BadInput, virnucpro.errors.BadRequest: The file or the tokenizer cannot be used.
     """
-    from virnucpro.loader import FrontEnd  # imports tokenizers
+    from virnucpro.engine.loader import FrontEnd  # imports tokenizers
 
     begun = time.perf_counter()
     seen = survey([path])
@@ -173,7 +173,7 @@ def prepare(
     made = list(windows(reread([path], seen), seen.kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
     weights = WeightPaths(Path(), Path(tokenizer) if tokenizer else None, None)
-    front_end = FrontEnd(Recipe(seen.kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
+    front_end = FrontEnd(ComputeConfig(seen.kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
     prepared = [front_end[window] for window in made]
     packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
     seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}

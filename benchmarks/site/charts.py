@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from virnucpro.utils.pictures import COLOURS, label, picture, seconds_axis
+from virnucpro.reporting.pictures import COLOURS, label, picture, seconds_axis
 
 
 def releases(groups: Sequence[tuple[str, Sequence[tuple[str, float | None]]]], title: str) -> str:

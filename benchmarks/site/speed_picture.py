@@ -50,7 +50,7 @@ def _speedup(releases: dict[str, CommitResults | None]) -> str:
 
 def _steps(results: Results) -> str:
     """Seconds for 10,000 proteins, from v1.0's way to v2.0's, on the machine that measured all of them."""
-    from virnucpro.utils.pictures import waterfall  # matplotlib
+    from virnucpro.reporting.pictures import waterfall  # matplotlib
 
     every = [(machine, each) for machine in results.machines() for each in results.commits(machine)]
     machine, found = next(pair for pair in every if pair[1].value(ABLATION, CLAIMED, WATERFALL[0]).sound)

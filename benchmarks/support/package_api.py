@@ -69,12 +69,13 @@ def _embed_inline(
     token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
 ) -> list[tuple[float, Any]]:  # fmt: skip
     from virnucpro.inline import Inline
-    from virnucpro.pipeline.runtime_config import RuntimeConfig
     from virnucpro.reads import Read
     from virnucpro.recipe import Recipe
-    from virnucpro.weights import WeightPaths
     from virnucpro.windows import windows
     from virnucpro.work import Work
+
+    from virnucpro.pipeline.runtime_config import RuntimeConfig
+    from virnucpro.weights import WeightPaths
 
     paths = WeightPaths(weights / f"{esm_model}.pt", None, None)
     recipe = Recipe("protein", paths, esm_model, None, precision, attention, token_budget, True)
@@ -105,8 +106,9 @@ def _prepare_by_stages(path: str, tokenizer: Path) -> Made:
     from virnucpro.loader import FrontEnd
     from virnucpro.recipe import Recipe
     from virnucpro.survey import reread, survey
-    from virnucpro.weights import WeightPaths
     from virnucpro.windows import windows
+
+    from virnucpro.weights import WeightPaths
 
     begun = time.perf_counter()
     seen = survey([path])

@@ -20,12 +20,12 @@ from validation import WORK, amount, let_go, machine, proteins, read_json
 
 from benchmarks import history
 from benchmarks.support.tables import table
+from virnucpro.config.placement import place
 from virnucpro.errors import BadRequest
-from virnucpro.files import whole_file
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.placement import place
-from virnucpro.utils.telemetry_files import write_document
+from virnucpro.system.files import whole_file
+from virnucpro.telemetry.documents import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 COUNT = amount(on_gpu=3000, on_cpu=24)
@@ -95,11 +95,11 @@ class halvings(logging.Handler):
             self.said.append(message.getMessage())
 
     def __enter__(self) -> list[str]:
-        logging.getLogger("virnucpro.engine").addHandler(self)
+        logging.getLogger("virnucpro.engine.model_runner").addHandler(self)
         return self.said
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger("virnucpro.engine").removeHandler(self)
+        logging.getLogger("virnucpro.engine.model_runner").removeHandler(self)
 
 
 def speed(entry: dict) -> float | None:
@@ -172,7 +172,7 @@ def sweep(results_dir: Path, model_weights: Path) -> Iterator[Sweep]:
                        ["parameters", "result"]))  # fmt: skip
     print(advice)
     if grid is not None:
-        from virnucpro.utils.report_page import packing_map
+        from virnucpro.reporting.performance_page import packing_map
 
         with whole_file(results_dir / "tuning_packing.svg") as file:
             file.write(packing_map(grid).replace("currentColor", "#333333"))

@@ -28,12 +28,12 @@ from validation import WORK, check_work, full_run, judge, proteins, reads, scali
 import virnucpro
 from benchmarks import commands, inputs
 from benchmarks.releases import BadRelease
-from virnucpro.engine import Engine
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.errors import BadRequest
-from virnucpro.esm2 import Esm2
-from virnucpro.loader import FrontEnd
-from virnucpro.utils.decisions import REQUIREMENTS
-from virnucpro.utils.requirements import Finding, find
+from virnucpro.models.esm2 import Esm2
+from virnucpro.reporting.decisions import REQUIREMENTS
+from virnucpro.reporting.requirements import Finding, find
 from virnucpro.utils.telemetry import TelemetryLogger
 
 SLOW = 0.15  # s
@@ -114,14 +114,14 @@ def test_packs_that_are_half_empty(tmp_path, weights):
 def test_a_slow_model(tmp_path, weights, monkeypatch):
     """10 hours for 6 million are 6 ms a frame: 0.15 s for each eight reads are more. A CPU's hours are not judged, so
     this one passes for a GPU."""
-    monkeypatch.setattr("virnucpro.utils.requirements._on_gpu", lambda summary: True)
-    plain = Engine.queue
+    monkeypatch.setattr("virnucpro.reporting.requirements._on_gpu", lambda summary: True)
+    plain = ModelRunner.queue
 
     def queue(self, *arguments):
         time.sleep(SLOW)
         return plain(self, *arguments)
 
-    monkeypatch.setattr(Engine, "queue", queue)
+    monkeypatch.setattr(ModelRunner, "queue", queue)
     found = findings(run_of_reads(tmp_path, weights), "projected_hours")
     seen(found, "by sequences: FAIL", "by tokens: FAIL", "$ virnucpro predict INPUT --output-dir DIR --parallel")
 
@@ -337,7 +337,7 @@ def test_proteins_are_no_production_input(tmp_path, monkeypatch):
 @on_cpu
 def test_too_little_memory(tmp_path, weights, monkeypatch):
     """Of three settings one cannot load the models and one halves its packs; the sweep goes on."""
-    load, forward = Engine.__init__, Esm2.forward
+    load, forward = ModelRunner.__init__, Esm2.forward
 
     def load_unless(self, recipe, device):
         if recipe.token_budget == 4096:
@@ -349,7 +349,7 @@ def test_too_little_memory(tmp_path, weights, monkeypatch):
             raise torch.OutOfMemoryError("planted")
         return forward(self, pack, *arguments)
 
-    monkeypatch.setattr(Engine, "__init__", load_unless)
+    monkeypatch.setattr(ModelRunner, "__init__", load_unless)
     monkeypatch.setattr(Esm2, "forward", forward_unless)
     sweep = Sweep(proteins(tmp_path / "inputs", COUNT), tmp_path / "runs", weights)
     entries = [sweep.measure(token_budget=budget) for budget in (4096, 2048, 1200)]

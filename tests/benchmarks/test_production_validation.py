@@ -31,14 +31,14 @@ from validation import (
 )
 
 from benchmarks.support.tables import table
-from virnucpro.devices import visible_gpus
-from virnucpro.reads import read_records
-from virnucpro.survey import kind_of
-from virnucpro.utils.decisions import REQUIREMENTS
-from virnucpro.utils.performance_report import report_on
-from virnucpro.utils.requirements import Finding, find
+from virnucpro.reading.input_files import kind_of
+from virnucpro.reading.reads import read_records
+from virnucpro.reporting.decisions import REQUIREMENTS
+from virnucpro.reporting.performance_report import report_on
+from virnucpro.reporting.requirements import Finding, find
+from virnucpro.system.devices import visible_gpus
+from virnucpro.telemetry.documents import write_document
 from virnucpro.utils.telemetry import TelemetryLogger
-from virnucpro.utils.telemetry_files import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 VARIABLE = "VIRNUCPRO_PRODUCTION_FASTA"

@@ -24,9 +24,9 @@ from validation import (
 )
 
 from benchmarks import gpu, inputs
-from virnucpro.utils.decisions import REQUIREMENTS
-from virnucpro.utils.requirements import Finding
-from virnucpro.utils.telemetry_files import write_document
+from virnucpro.reporting.decisions import REQUIREMENTS
+from virnucpro.reporting.requirements import Finding
+from virnucpro.telemetry.documents import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 COUNT = amount(on_gpu=20_000, on_cpu=72)

@@ -33,9 +33,9 @@ from benchmarks.results import BadResults, Results
 from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import ABLATION, SIX_MILLION, WATERFALL, breakdown, table
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
-from virnucpro.utils.decisions import REQUIREMENTS
-from virnucpro.utils.requirements import Finding
-from virnucpro.utils.telemetry_files import write_document
+from virnucpro.reporting.decisions import REQUIREMENTS
+from virnucpro.reporting.requirements import Finding
+from virnucpro.telemetry.documents import write_document
 
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 log = logging.getLogger(__name__)
@@ -317,7 +317,7 @@ class TestV1Comparison:
 
 def check_agreement(near: dict) -> None:
     """Both versions embed alike: in direction, and in length, which a cosine does not see."""
-    hint = "which kernel differs: python -m pytest tests/test_gpu.py tests/test_attention_kernel.py"
+    hint = "which kernel differs: python -m pytest tests/test_gpu.py tests/test_attention_triton.py"
     assert near["least_cosine"] > LEAST_COSINE, f"{near}: {hint}"
     assert near["largest_relative_difference"] < MOST_RELATIVE_DIFFERENCE, f"{near}: {hint}"
 

@@ -1,1 +1,1 @@
-"""Commands: each parses its options, calls what does the work, and returns an exit code. No torch until needed."""
+"""What a user types: each command parses its options, calls what does the work, and returns an exit code."""

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
-from virnucpro.settings import Settings
+from virnucpro.config.settings import Settings
 
 UNWELL = 1
 
@@ -31,7 +31,7 @@ def doctor(quick: bool, **options: Any) -> int:
     Exit code 1 if something is wrong.
     """
     settings = Settings(("-",), Path(), **options)
-    from virnucpro.doctor import PROBLEM, examine
+    from virnucpro.diagnostics.doctor import PROBLEM, examine
 
     problems = 0
     for finding in examine(settings, quick):

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from virnucpro.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
-from virnucpro.home import expanded
-from virnucpro.weights import ENVIRONMENT_VARIABLE
+from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+from virnucpro.models.locate import ENVIRONMENT_VARIABLE
+from virnucpro.system.home import expanded
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request, or weights missing or broken, "

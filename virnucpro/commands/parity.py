@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
+from virnucpro.config.settings import INPUT_TYPES, Settings
 from virnucpro.errors import BadRequest
-from virnucpro.folders import check_lengths
-from virnucpro.settings import INPUT_TYPES, Settings
+from virnucpro.system.folders import check_lengths
 
 BELOW = 1
 log = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ def parity(
     """
     settings = Settings((input,), output_dir, show_progress=not no_progress, **options)
     from virnucpro.commands.report import draw_quietly
-    from virnucpro.parity import measure  # imports torch
-    from virnucpro.parity_report import shortfalls, text, write
-    from virnucpro.reads import stem_of
+    from virnucpro.diagnostics.parity import measure  # imports torch
+    from virnucpro.diagnostics.parity_report import shortfalls, text, write
+    from virnucpro.reading.reads import stem_of
 
     draw_quietly()
     check_lengths(

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from virnucpro import interrupts
 from virnucpro.commands import options as shared
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.config.settings import INPUT_TYPES, Settings
 from virnucpro.errors import Interrupted
-from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.settings import INPUT_TYPES, Settings
+from virnucpro.system import processes
 
 PARTIAL = 3
 
@@ -91,7 +91,7 @@ def predict(input: str, no_progress: bool, **options: Any) -> int:
     from virnucpro.pipeline.run import run
 
     try:
-        summary = run(settings, started=lambda computation: interrupts.stop_with(computation.stop))
+        summary = run(settings, started=lambda computation: processes.stop_with(computation.stop))
     except KeyboardInterrupt:
         raise Interrupted from None
     return PARTIAL if "failed" in summary.fates else 0

@@ -22,7 +22,7 @@ def report(run_dir: Path) -> int:
     RUN_DIR is a run's output directory, or one telemetry_*.json in it. Prints the text version and writes
     performance_report_NAME.txt and .html (with pictures; one file, no internet) beside the telemetry.
     """
-    from virnucpro.utils.performance_report import report_on
+    from virnucpro.reporting.performance_report import report_on
 
     draw_quietly()
     text, page = report_on(run_dir)

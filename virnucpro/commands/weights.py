@@ -12,12 +12,12 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest, BadWeights, Interrupted
-from virnucpro.folders import check_lengths
-from virnucpro.published import BY_NAME, USUAL
-from virnucpro.weights import default_directory
+from virnucpro.models.locate import default_directory
+from virnucpro.system.folders import check_lengths
+from virnucpro.weights.sources import BY_NAME, USUAL
 
 if TYPE_CHECKING:
-    from virnucpro.stock import Shown
+    from virnucpro.weights.inventory import Shown
 
 log = logging.getLogger(__name__)
 names = click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(list(BY_NAME)))
@@ -42,7 +42,7 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
             for file in model.files:
                 click.echo(f"{file.sha256 or '-':<64}  {file.address()}  {file.path}")
         return 0
-    from virnucpro.stock import holdings
+    from virnucpro.weights.inventory import holdings
 
     directory = weights_dir or default_directory()
     click.echo(f"{'NAME':<20}{'SIZE':>10}  {'WHAT FOR':<30}STATE")
@@ -79,7 +79,7 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
     A download that was broken off is gone on with. Every file is held against the published sha256 and goes on record
     in SHA256SUMS. Proxies are taken from HTTPS_PROXY; HF_ENDPOINT names a mirror of the Hugging Face hub.
     """
-    from virnucpro.stock import fetch as fetch_model
+    from virnucpro.weights.inventory import fetch as fetch_model
 
     directory = weights_dir or default_directory()
     try:
@@ -107,8 +107,8 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force
 
     The sha256 is the published one where that is known, or the one on record in SHA256SUMS.
     """
-    from virnucpro.stock import holdings, put_on_record
-    from virnucpro.stock import verify as verify_model
+    from virnucpro.weights.inventory import holdings, put_on_record
+    from virnucpro.weights.inventory import verify as verify_model
 
     directory = weights_dir or default_directory()
     wanted = [BY_NAME[name] for name in names] or [
@@ -154,7 +154,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
         raise BadRequest(f"{target} exists. Choose another name or remove it.")
     if not target.parent.is_dir():
         raise BadRequest(f"{target.parent} is not a directory. Make it first.")
-    from virnucpro.classifier import convert as convert_classifier  # imports torch
+    from virnucpro.models.classifier import convert as convert_classifier  # imports torch
 
     chunk_size = convert_classifier(source, target, chunk_size)
     log.info("Wrote %s (chunk size %d bp).", target, chunk_size)

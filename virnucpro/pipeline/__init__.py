@@ -1,1 +1,1 @@
-"""The pipeline, from reads to report."""
+"""One run, from the input to the report."""

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from virnucpro.alphabet import GAPS
-from virnucpro.outcomes import Finished
-from virnucpro.report import Counts
-from virnucpro.survey import Survey
+from virnucpro.engine.results import FinishedWindow
+from virnucpro.output.tables import Counts
+from virnucpro.reading.alphabet import GAPS
+from virnucpro.reading.input_files import Survey
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def say_what_was_read(survey: Survey) -> None:
 
 
 @dataclass
-class Oddities:
+class InputWarnings:
     """What a user should know of the sequences, summed up over windows."""
 
     sequences: int = 0
@@ -58,7 +58,7 @@ class Oddities:
     reason: str = ""  # of one failure
 
     @classmethod
-    def of(cls, windows: Iterable[Finished]) -> Oddities:
+    def of(cls, windows: Iterable[FinishedWindow]) -> InputWarnings:
         sums = cls()
         for window in windows:
             sums.sequences += window.sequences
@@ -69,7 +69,7 @@ class Oddities:
         return sums
 
 
-def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: Oddities, synthetic: bool) -> None:
+def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: InputWarnings, synthetic: bool) -> None:
     """When the result files are written."""
     if odd.cut:
         log.warning("%d proteins are longer than 1,024 residues: only their first 1,024 count.", odd.cut)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from virnucpro.outcomes import Finished
-from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
-from virnucpro.utils.telemetry import TelemetryLogger
-from virnucpro.work import Cost
+from virnucpro.engine.results import FinishedWindow
+from virnucpro.executors.base import WindowCost
+from virnucpro.reporting.progress import InferenceProgressReporter
+from virnucpro.telemetry.recorder import TelemetryLogger
 
 
 class Meter:
@@ -22,7 +22,7 @@ class Meter:
         if write_seconds is not None:
             self._telemetry.record_checkpoint(1000 * write_seconds)
 
-    def count(self, window: Finished, cost: Cost, write_seconds: float | None) -> None:
+    def count(self, window: FinishedWindow, cost: WindowCost, write_seconds: float | None) -> None:
         """Take in one window; write_seconds: of a checkpoint that was completed meanwhile."""
         now = time.perf_counter()
         records = int((window.firsts_R == 0).sum())

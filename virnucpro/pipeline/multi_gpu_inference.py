@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from virnucpro.catalog import AUTO
-from virnucpro.devices import visible_gpus
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import AUTO
+from virnucpro.models.locate import named_directory
 from virnucpro.pipeline.run import run
-from virnucpro.pipeline.runtime_config import RuntimeConfig
-from virnucpro.reads import stem_of
-from virnucpro.settings import Settings
-from virnucpro.utils.telemetry import TelemetryLogger
-from virnucpro.weights import named_directory
+from virnucpro.reading.reads import stem_of
+from virnucpro.system.devices import visible_gpus
+from virnucpro.telemetry.recorder import TelemetryLogger
 
 MODEL_CONFIG_KEYS = ("model_type", "model_name", "enable_fp16", "weights_dir")
 
@@ -32,15 +32,16 @@ def run_multi_gpu_inference(
     """Embed the proteins of FASTA files with ESM-2.
 
     Writes to `output_dir`, with the name of the first file as {stem}: `{stem}_merged/embeddings.h5` (`ids`,
-    `embeddings` float32 (n, width), in the order of the input; see `virnucpro.embeddings`),
+    `embeddings` float32 (n, width), in the order of the input; see `virnucpro.output.embeddings_file`),
     `{stem}_merged/sequences.tsv` and `telemetry_{stem}.json`. A directory with an unfinished run of the same input,
     weights and settings is gone on with, unless `force_restart` is set.
 
     Args:
         fasta_files: One, or several that are read in this order; ids must be unique over all of them.
         output_dir: Made if missing.
-        model_config: model_type ("esm2"), model_name (a key of `virnucpro.catalog.ESM2_SIZES`; default the 3B model),
-            enable_fp16 (None or missing: FP16 on a GPU, FP32 on the CPU), weights_dir (default: VIRNUCPRO_WEIGHTS).
+        model_config: model_type ("esm2"), model_name (a key of `virnucpro.models.catalog.ESM2_SIZES`; default the 3B
+            model), enable_fp16 (None or missing: FP16 on a GPU, FP32 on the CPU), weights_dir (default:
+            VIRNUCPRO_WEIGHTS).
         world_size: GPUs to use, a process each but for one; None for all. Without a GPU: CPU workers, None for one.
         timeout: Seconds a worker may take for one window before it is replaced; as `timeout_per_attempt`.
         runtime_config: Checkpoints, retries, loader and packing.

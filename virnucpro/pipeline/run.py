@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro._version import __version__
-from virnucpro.containers import STDIN
-from virnucpro.embeddings import EMBEDDINGS_FILE, write_embeddings
+from virnucpro.config.compute import ComputeConfig, compute_config
+from virnucpro.config.placement import place
+from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
-from virnucpro.manifest import describe
-from virnucpro.pipeline.computation import Computation
-from virnucpro.pipeline.messages import Oddities, say_what_came_out, say_what_was_read
-from virnucpro.placement import place
-from virnucpro.provenance import now
-from virnucpro.reads import stem_of
-from virnucpro.recipe import Recipe, recipe_of
-from virnucpro.report import Counts, has_results, scored, write_fates, write_verdicts
-from virnucpro.rundir import RunDirectory
-from virnucpro.settings import Settings
-from virnucpro.survey import kind_of, spooled, survey
-from virnucpro.utils.hardware import capture_hardware_info
-from virnucpro.utils.telemetry import TelemetryLogger
-from virnucpro.viral import check_target, check_writable, write_viral
-from virnucpro.weight_digests import WeightDigests
-from virnucpro.weights import find_weights
+from virnucpro.models.locate import find_weights
+from virnucpro.output.embeddings_file import EMBEDDINGS_FILE, write_embeddings
+from virnucpro.output.tables import Counts, has_results, scored, write_fates, write_verdicts
+from virnucpro.output.viral_fasta import check_target, check_writable, write_viral
+from virnucpro.pipeline.compute import Computation
+from virnucpro.pipeline.manifest import describe
+from virnucpro.pipeline.messages import InputWarnings, say_what_came_out, say_what_was_read
+from virnucpro.pipeline.provenance import now
+from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.reading.containers import STDIN
+from virnucpro.reading.input_files import kind_of, spooled, survey
+from virnucpro.reading.reads import stem_of
+from virnucpro.system.hardware import capture_hardware_info
+from virnucpro.telemetry.recorder import TelemetryLogger
+from virnucpro.weights.digests import WeightDigests
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def run(
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
         say_what_was_read(seen)
-        recipe = recipe_of(settings, kind, weights, placement)
+        recipe = compute_config(settings, kind, weights, placement)
         buffer_size = settings.runtime.buffer_size or placement.buffer_size
         known = describe(settings, recipe, seen, buffer_size)
         computation = Computation(
@@ -109,7 +109,7 @@ def run(
         return _report(settings, directory, computation, recipe)
 
 
-def _report(settings: Settings, directory: RunDirectory, computation: Computation, recipe: Recipe) -> Summary:
+def _report(settings: Settings, directory: RunDirectory, computation: Computation, recipe: ComputeConfig) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
     store, kind = computation.store, recipe.kind
     directory.results.mkdir(exist_ok=True)
@@ -137,7 +137,7 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
         write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
     if settings.write_viral is not None:
         _write_viral(settings.write_viral, computation, directory)
-    odd = Oddities.of(store.finished())
+    odd = InputWarnings.of(store.finished())
     performance = _finalized(computation, directory)
     del performance["per_rank"]  # for the telemetry's own file
     counted = {"records": computation.records, "sequences": odd.sequences, "failed": odd.failed}
@@ -180,6 +180,6 @@ def _write_viral(path: Path, computation: Computation, directory: RunDirectory) 
     log.info("Viral records: %d, in %s.", count, path)
 
 
-def _summary(directory: RunDirectory, recipe: Recipe, fates: dict[str, int]) -> Summary:
+def _summary(directory: RunDirectory, recipe: ComputeConfig, fates: dict[str, int]) -> Summary:
     embeddings = directory.results / EMBEDDINGS_FILE if recipe.keep_features else None
     return Summary(directory.results, embeddings, fates)

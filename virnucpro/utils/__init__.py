@@ -1,1 +1,1 @@
-"""Measuring a run: telemetry, hardware, and the report on both."""
+"""Telemetry and totals, by the paths that scripts import them from."""

@@ -1,0 +1,289 @@
+"""Model runner and window loop: numbers that do not depend on company, and failures that stay with their sequence."""
+
+import dataclasses
+import time
+
+import numpy as np
+import packing
+import pytest
+import torch
+from references import assert_equal_within_float32
+
+from benchmarks import workloads
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.engine.model_runner import ModelRunner, PendingResult
+from virnucpro.engine.prefetch import Prefetcher
+from virnucpro.engine.results import WindowResult, finish
+from virnucpro.engine.window_loop import Step, WindowLoop
+from virnucpro.errors import BadRequest
+from virnucpro.models.pack import Pack
+from virnucpro.pipeline.runtime_config import RuntimeConfig
+from virnucpro.reading.window_source import AtHand
+
+CPU = torch.device("cpu")
+READS = {name: sequence[:120] for name, sequence in workloads.reads(8)}
+COLUMNS = ("esm2_SD", "dnabert_SE", "scores_S2")
+POISON = "ATGTGGTGGTGGTGGTGGTGGTGGTGGATG"  # F1 is MWWWWWWWWM
+POISON_TOKENS = [20, *[22] * 8, 20]
+
+
+@pytest.fixture(scope="module")
+def engine(weights):
+    return ModelRunner(packing.recipe(weights), CPU)
+
+
+@pytest.fixture(scope="module")
+def expected(engine):
+    """The numbers of READS, all in one window."""
+    found = numbers(engine, READS)
+    assert len(found) > len(READS)
+    return found
+
+
+def outcome_of(engine, window):
+    return engine.submit(FrontEnd(engine.recipe)[window]).outcome()
+
+
+def at_hand(engine):
+    """Windows prepared by this process itself."""
+    return Prefetcher(FrontEnd(engine.recipe).__getitem__, 0, 2, retries=3)
+
+
+def numbers(engine, reads, buffer_size=64):
+    """Every frame's numbers by its name: (features of ESM-2, of DNABERT-S, scores)."""
+    found = {}
+    for window in packing.windows_of(reads, buffer_size=buffer_size):
+        found |= by_name(finish(window, [outcome_of(engine, window)]))
+    return found
+
+
+def by_name(finished):
+    columns = [torch.from_numpy(getattr(finished, column)) for column in COLUMNS]
+    return {name: [column[i] for column in columns] for i, name in enumerate(finished.sequence_names("nucleotide"))}
+
+
+def assert_within_float32(found, expected):
+    assert set(found) <= set(expected)
+    for column in range(len(COLUMNS)):
+        assert_equal_within_float32(
+            *(torch.stack([rows[name][column] for name in found]) for rows in (found, expected))
+        )
+
+
+SETTINGS = {
+    "reversed": (dict(reversed(READS.items())), 64),
+    "alone": (dict([next(iter(READS.items()))]), 64),
+    "small windows": (READS, 2),
+    "large windows": (READS, 1000),
+    "new neighbours": (READS | {"new": "ATGGCC" * 30, "r": POISON}, 64),
+}
+
+
+@pytest.mark.parametrize("reads, buffer_size", SETTINGS.values(), ids=SETTINGS)
+def test_company_changes_nothing_beyond_float32(engine, expected, reads, buffer_size):
+    found = numbers(engine, reads, buffer_size)
+    assert_within_float32({name: found[name] for name in found if name in expected}, expected)
+
+
+def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(weights):
+    engine = ModelRunner(packing.recipe(weights, deterministic=True, token_budget=1), CPU)
+    reads = dict(list(READS.items())[:4])
+    expected = numbers(engine, reads, 64)
+    for others, buffer_size in ((dict(reversed(reads.items())), 64), (reads, 2), (reads | {"r": POISON}, 1000)):
+        found = numbers(engine, others, buffer_size)
+        assert len(found) >= len(expected)
+        assert all(torch.equal(one, other) for name in expected for one, other in zip(found[name], expected[name]))
+
+
+def test_an_outcome(engine):
+    (window,) = packing.windows_of({"r": "ATGGCC", "none": "TAATTAGTTAACTAATTAACTAGTTAA", "empty": ""})
+    pending = engine.submit(FrontEnd(engine.recipe)[window])
+    assert pending.ready()
+    outcome = pending.outcome()
+    assert outcome.open_C.tolist() == [0b111111, 0]
+    assert (outcome.index, outcome.only, outcome.sequences, outcome.tokens, outcome.packs) == (0, None, 6, 20, 1)
+    assert (outcome.cut, outcome.unknown, outcome.failures) == (0, 0, {})
+    assert [getattr(outcome, column).shape for column in COLUMNS] == [(6, 320), (6, 24), (6, 2)]
+    assert all(getattr(outcome, column).dtype == np.float32 for column in COLUMNS)
+
+
+@pytest.mark.parametrize(
+    "kind, sequence, keep_features, columns",
+    [
+        ("nucleotide", "ATGGCC", False, ["scores_S2"]),
+        ("protein", "MA", True, ["esm2_SD"]),
+        ("nucleotide", "TAATTAGTTAACTAATTAACTAGTTAA", True, []),  # no open frame
+        ("protein", "*", True, []),
+    ],
+)
+def test_an_outcome_holds_what_was_asked_for(weights, kind, sequence, keep_features, columns):
+    engine = ModelRunner(packing.recipe(weights, kind, keep_features=keep_features), CPU)
+    (window,) = packing.windows_of({"r": sequence}, kind)
+    outcome = outcome_of(engine, window)
+    assert [column for column in COLUMNS if getattr(outcome, column) is not None] == columns
+
+
+def test_a_backend_that_cannot_run_here_is_refused(weights):
+    with pytest.raises(BadRequest, match="--attention varlen cannot run here: needs a CUDA GPU"):
+        ModelRunner(packing.recipe(weights, attention="varlen"), CPU)
+
+
+@pytest.mark.parametrize(
+    "precision, reason",
+    [("fp32", "features are not finite"), ("fp16", "features are not finite in fp16 (try --precision bf16)")],
+)
+def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precision, reason):
+    from virnucpro.engine.model_runner import protein_means
+
+    monkeypatch.setattr(engine, "recipe", dataclasses.replace(engine.recipe, precision=precision))
+
+    def spoilt(x_TD, pack: Pack):
+        means_SD = protein_means(x_TD, pack)
+        means_SD[[i for i, length in enumerate(pack.lengths) if length == 4]] = torch.inf
+        return means_SD
+
+    monkeypatch.setattr("virnucpro.engine.model_runner.protein_means", spoilt)
+    (window,) = packing.windows_of({"r": "ATGGCC"})  # MA W G GH A P
+    outcome = outcome_of(engine, window)
+    assert outcome.failures == dict.fromkeys((0, 3), reason)
+    assert np.isfinite(outcome.scores_S2).all(axis=1).tolist() == [False, True, True, False, True, True]
+
+
+def raise_for(monkeypatch, model, condition, error):
+    """Have a model fail on the packs that meet a condition; returns the lengths of those that passed."""
+    forward, passed = model.forward, []
+
+    def limited(pack, attend, ops):
+        if condition(pack):
+            raise error
+        passed.append(pack.lengths)
+        return forward(pack, attend, ops)
+
+    monkeypatch.setattr(model, "forward", limited)
+    return passed
+
+
+@pytest.mark.parametrize("model", ["esm2", "dnabert"])
+def test_a_pack_that_does_not_fit_is_halved(engine, expected, monkeypatch, caplog, model):
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    passed = raise_for(monkeypatch, getattr(engine, model), lambda pack: len(pack.lengths) > 2, error)
+    found = numbers(engine, READS)
+    assert max(map(len, passed)) == 2
+    assert_within_float32(found, expected)
+    assert "Out of GPU memory on a pack of" in caplog.text
+
+
+def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch):
+    (window,) = packing.windows_of({"r": "ATGGCC"})  # MA W G GH A P
+    expected = outcome_of(engine, window)
+    raise_for(monkeypatch, engine.esm2, lambda pack: 4 in pack.lengths, torch.OutOfMemoryError("CUDA out of memory"))
+    outcome = outcome_of(engine, window)
+    assert outcome.failures == dict.fromkeys((0, 3), "too little GPU memory for a sequence of 4 tokens")
+    assert np.isnan(outcome.scores_S2[[0, 3]]).all()
+    others = [1, 2, 4, 5]
+    assert_equal_within_float32(*(torch.from_numpy(each.esm2_SD[others]) for each in (outcome, expected)))
+
+
+def streamed(engine, windows, **config):
+    """The finished windows of a stream."""
+    stream = WindowLoop(AtHand(windows), at_hand(engine), RuntimeConfig(**config))
+    return [finish(step.window, step.outcomes) for step in packing.steps_of(stream, engine)]
+
+
+def holds_poison(pack):
+    tokens, size = pack.token_ids_T.tolist(), len(POISON_TOKENS)
+    return any(tokens[i : i + size] == POISON_TOKENS for i in range(len(tokens)))
+
+
+def test_a_sequence_that_always_fails_is_found_and_left_out(engine, monkeypatch, caplog):
+    names = list(READS)
+    reads = {name: READS[name] for name in names[:5]} | {"poison": POISON} | {name: READS[name] for name in names[5:]}
+    windows = packing.windows_of(reads, buffer_size=16)
+    assert len(windows) == 3
+    expected = numbers(engine, reads, 16)
+    raise_for(monkeypatch, engine.esm2, holds_poison, RuntimeError("device-side\tassert\nsomewhere"))
+    finished = streamed(engine, windows)
+    assert [window.index for window in finished] == [0, 1, 2]
+    failures = {}
+    for window in finished:
+        names = list(window.sequence_names("nucleotide"))
+        failures |= {names[place]: reason for place, reason in window.failures.items()}
+        found = by_name(window)
+        for name in failures.keys() & found.keys():
+            assert all(row.isnan().all() for row in found.pop(name))
+        assert_within_float32(found, expected)
+    assert failures == {"poison_chunk_1F1": "RuntimeError: device-side assert somewhere"}
+    assert "Left out one sequence of window" in caplog.text
+
+
+def test_an_error_that_passes_costs_nothing(engine, expected, monkeypatch, caplog):
+    once = iter([True])
+    raise_for(monkeypatch, engine.dnabert, lambda pack: next(once, False), RuntimeError("a hiccup"))
+    finished = streamed(engine, packing.windows_of(READS))
+    assert not any(window.failures for window in finished)
+    for window in finished:
+        assert_within_float32(by_name(window), expected)
+    assert "Window 0 failed (RuntimeError: a hiccup); trying again." in caplog.text
+
+
+def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
+    windows = packing.windows_of(READS, buffer_size=8)
+    delivered = []
+    stream = WindowLoop(AtHand(windows), at_hand(engine), RuntimeConfig())
+    for step in packing.steps_of(stream, engine):
+        delivered.append(step.window.index)
+        stream.stop()
+    assert delivered == [0]
+
+
+@pytest.mark.parametrize(
+    "wait, idle, starved",
+    [
+        (2.0, [None], 2.0),  # the CPU, or the first window of a GPU
+        (2.0, [0.5], 0.5),  # the GPU had work queued for the first 1.5 s
+        (0.25, [0.5], 0.25),  # and the rest of the half second is not the loader's fault
+        (2.0, [0.0, 0.25], 0.25),  # a window that was computed in two parts
+    ],
+)
+def test_a_wait_counts_as_far_as_the_device_had_nothing_to_do(wait, idle, starved):
+    outcomes = [WindowResult(0, None, np.ones(1, np.uint8), 1, idle_seconds=seconds) for seconds in idle]
+    assert Step(None, outcomes, wait).starved == starved
+
+
+def test_time_without_a_window_is_waiting_too(engine):
+    source = packing.Hesitant(packing.windows_of(READS, buffer_size=4)[:2], wait=lambda: time.sleep(0.25))
+    steps = list(packing.steps_of(WindowLoop(source, at_hand(engine), RuntimeConfig()), engine))
+    assert [step.window.index for step in steps] == [0, 1]
+    assert steps[1].starved >= 0.25
+
+
+def test_what_the_packs_could_have_held(weights):
+    """A sequence over the budget has a pack of its own size, which leaves no room in the others."""
+    engine = ModelRunner(packing.recipe(weights, "protein", token_budget=10), CPU)
+    (window,) = packing.windows_of({"a": "M" * 18, "b": "MKVA", "c": "MKVAA"}, "protein")
+    outcome = outcome_of(engine, window)
+    assert (outcome.tokens, outcome.packs, outcome.capacity) == (20 + 6 + 7, 3, 20 + 10 + 10)
+
+
+def test_a_device_that_fails_is_found_out_where_its_numbers_are_taken(engine):
+    class Broken:
+        def query(self):
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        synchronize = query
+
+    (window,) = packing.windows_of({"r": "ATGGCC"})
+    pending = PendingResult(FrontEnd(engine.recipe)[window], engine.recipe, {}, {}, (None, None, Broken(), None))
+    assert pending.ready()
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        pending.outcome()
+
+
+def test_what_could_not_be_computed_is_blank(engine):
+    (window,) = packing.windows_of({"r": "ATGGCC"})
+    part = FrontEnd(engine.recipe)[dataclasses.replace(window, only=(4, 6))]
+    outcome = engine.failed(part, "no reason")
+    assert outcome.failures == {0: "no reason", 1: "no reason"}
+    assert finish(window, [outcome]).failures == {4: "no reason", 5: "no reason"}
+    assert all(np.isnan(getattr(outcome, column)).all() for column in COLUMNS)
+    assert [getattr(outcome, column).shape for column in COLUMNS] == [(2, 320), (2, 24), (2, 2)]

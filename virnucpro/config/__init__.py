@@ -1,0 +1,1 @@
+"""What was asked for becomes what is done. No torch here."""

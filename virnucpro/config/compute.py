@@ -1,0 +1,59 @@
+"""Compute configuration: all that decides the numbers, and nothing else; every process of a run is told the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from virnucpro.models.catalog import AUTO
+from virnucpro.models.locate import WeightPaths
+
+if TYPE_CHECKING:
+    from virnucpro.config.placement import Placement
+    from virnucpro.config.settings import Settings
+
+
+@dataclass(frozen=True)
+class ComputeConfig:
+    """How sequences become features and scores.
+
+    kind: "nucleotide" or "protein". chunk_size: bp that was asked for; None where the classifier decides. token_budget:
+    most tokens in a pack. keep_features: whether the features themselves are wanted, beside the scores.
+    deterministic: every sequence by itself, so that its bits do not depend on its neighbours. plain: PyTorch's own
+    steps between matrix products even where fused ones run.
+    """
+
+    kind: str
+    weights: WeightPaths
+    esm_model: str
+    chunk_size: int | None
+    precision: str
+    attention: str
+    token_budget: int
+    keep_features: bool
+    deterministic: bool = False
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """Of weight files that are whole and fit each other; chunk_size in bp, 0 for a protein input."""
+
+    chunk_size: int
+    synthetic: bool
+
+
+def compute_config(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> ComputeConfig:
+    """What `settings` leave open is decided by the devices."""
+    budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
+    return ComputeConfig(
+        kind=kind,
+        weights=weights,
+        esm_model=settings.esm_model,
+        chunk_size=settings.chunk_size,
+        precision=placement.precision if settings.precision == AUTO else settings.precision,
+        attention=settings.attention,
+        token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
+        keep_features=settings.save_embeddings or kind == "protein",
+        deterministic=settings.deterministic,
+    )

@@ -1,0 +1,85 @@
+"""Settings of one run, checked when they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+
+INPUT_TYPES = ("auto", "nucleotide", "protein")
+_CHOICES = {
+    "model_type": MODEL_TYPES,
+    "input_type": INPUT_TYPES,
+    "esm_model": tuple(ESM2_SIZES),
+    "precision": (AUTO, *PRECISIONS),
+    "attention": (AUTO, *ATTENTIONS),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `virnucpro predict` was asked to do; see its --help for the meaning of each.
+
+    Raises:
+        BadRequest: Settings that do not go together.
+    """
+
+    inputs: tuple[str, ...]
+    output_dir: Path
+    weights_dir: Path | None = None
+    model_type: str = "500"
+    model_path: Path | None = None
+    esm_model: str = "esm2_t36_3B_UR50D"
+    input_type: str = "auto"
+    gpus: tuple[int, ...] | None = None
+    parallel: bool = False
+    workers_per_gpu: int | None = None
+    batch_tokens: int | None = None
+    num_workers: int | None = None
+    precision: str = AUTO
+    attention: str = AUTO
+    deterministic: bool = False
+    save_embeddings: bool = False
+    keep_intermediate: bool = False
+    resume: bool = False
+    force: bool = False
+    rename_duplicates: bool = False
+    write_viral: Path | None = None
+    show_progress: bool = True
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise BadRequest(f"{_flag(name)} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}.")
+        for name, least in (("workers_per_gpu", 1), ("batch_tokens", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise BadRequest(f"{_flag(name)} must be {least} or more, not {value}.")
+        if self.runtime.force_restart:
+            object.__setattr__(self, "force", True)
+            object.__setattr__(self, "resume", False)
+        if self.model_type == "custom" and self.model_path is None:
+            raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
+        if self.workers_per_gpu is not None and not self.parallel:
+            raise BadRequest("--workers-per-gpu has a meaning with --parallel only. Add --parallel.")
+        if self.resume and self.force:
+            raise BadRequest("--resume goes on with a run and --force starts it over. Give one of them.")
+        if self.deterministic and self.batch_tokens:
+            raise BadRequest("--deterministic runs every sequence by itself. Leave --batch-tokens out.")
+        if self.gpus is not None and (not self.gpus or min(self.gpus) < 0 or len(set(self.gpus)) < len(self.gpus)):
+            raise BadRequest(f"--gpus {','.join(map(str, self.gpus))}: give indices of 0 or more, each once.")
+        if not self.inputs or len(set(self.inputs)) < len(self.inputs):
+            raise BadRequest("Give at least one input file, and each once.")
+
+    @property
+    def chunk_size(self) -> int | None:
+        """bp; None if the custom classifier decides."""
+        return None if self.model_type == "custom" else int(self.model_type)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,82 @@
+"""Needs: how much memory the models take, by their sizes, and how much there is. No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from virnucpro.models.catalog import ESM2_SIZES
+from virnucpro.reading.proteins import MAX_RESIDUES
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}  # a number of weights and activations
+DNABERT_S_PARAMETERS = 117_000_000
+# Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
+# the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
+LIVE_ARRAYS = 14
+CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
+PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
+
+
+def parameters(esm_model: str) -> int:
+    """Numbers that an ESM-2 consists of, as far as a run needs them."""
+    layers, width, _ = ESM2_SIZES[esm_model]
+    return layers * (12 * width**2 + 13 * width) + 35 * width
+
+
+def weight_bytes(esm_model: str, precision: str, with_dna: bool = True) -> int:
+    """Of ESM-2, and of DNABERT-S if there is DNA."""
+    return BYTES[precision] * (parameters(esm_model) + (DNABERT_S_PARAMETERS if with_dna else 0))
+
+
+def device_bytes(esm_model: str, precision: str, token_budget: int, with_dna: bool = True) -> int:
+    """Memory of a GPU that a run takes, within a tenth or so."""
+    tokens, width = max(token_budget, MAX_RESIDUES + 2), ESM2_SIZES[esm_model][1]
+    activations = LIVE_ARRAYS * tokens * width * BYTES[precision]
+    return weight_bytes(esm_model, precision, with_dna) + activations + CUDA_CONTEXT
+
+
+def host_bytes(esm_model: str, precision: str, on_gpu: bool, with_dna: bool = True) -> int:
+    """Host memory that a run takes: on a GPU the mapped file (FP16) passes through, on the CPU the weights stay."""
+    return PROGRAM + weight_bytes(esm_model, "fp16" if on_gpu else precision, with_dna)
+
+
+def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may still use: of the machine, and of the batch job or container it runs in.
+
+    Args:
+        proc, cgroups: Where Linux shows them. What is not there limits nothing.
+    """
+    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]  # without what caches would give back
+    with suppress(OSError, ValueError):
+        lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
+        free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")] or free
+    return min([*free, *_left_in_cgroups(proc, cgroups)])
+
+
+def _left_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Of every group that this process is in, up to the root; of version 2 (0::/job) and 1 (7:memory:/job)."""
+    with suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root = cgroups / "memory" if controllers else cgroups
+            names = (
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+                if controllers
+                else ("memory.max", "memory.current", "inactive_file")
+            )
+            group = root / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if folder.is_relative_to(root):
+                    yield from _left_in(folder, *names)
+
+
+def _left_in(folder: Path, limit: str, used: str, cached: str) -> Iterator[int]:
+    """What files are cached counts as used, and is given back when it is needed."""
+    with suppress(OSError, ValueError):  # "max" is no number: no limit
+        left = int((folder / limit).read_text()) - int((folder / used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        yield left + int(stat.get(cached, 0))

@@ -1,0 +1,194 @@
+"""Parity: some of the user's own sequences in the precision of a run and in float32, side by side.
+
+The reference is this code where nothing is shared with a fast run: FP32, PyTorch's own steps and attention, every
+sequence by itself. That it computes what fair-esm and Hugging Face compute is what the tests are for.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from virnucpro.config.compute import ComputeConfig, compute_config
+from virnucpro.config.placement import place
+from virnucpro.config.settings import Settings
+from virnucpro.diagnostics.comparison import Agreement, cosines
+from virnucpro.diagnostics.memory_needs import device_bytes
+from virnucpro.engine.loader import FrontEnd
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.results import FinishedWindow, finish
+from virnucpro.engine.startup import check_models
+from virnucpro.errors import BadInput
+from virnucpro.models.locate import WeightPaths, find_weights
+from virnucpro.reading.input_files import kind_of, spooled
+from virnucpro.reading.reads import read_records
+from virnucpro.reading.sampling import sample
+from virnucpro.reading.windows import Piece, Window
+from virnucpro.reporting.progress import InferenceProgressReporter
+from virnucpro.weights.digests import WeightDigests
+
+log = logging.getLogger(__name__)
+ALONE = 64  # chunks or proteins computed one by one between two moves of the progress bar
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Features, and scores of nucleotides, of all S sequences; NaN where one failed. how: in words."""
+
+    windows: list[FinishedWindow]
+    how: str
+
+    def joined(self, field: str) -> np.ndarray:
+        """An array of all windows; empty if no window has one."""
+        arrays = [array for window in self.windows if (array := getattr(window, field)) is not None]
+        return np.concatenate(arrays) if arrays else np.empty((0, 2), np.float32)
+
+    def names(self, kind: str) -> list[str]:
+        return [name for window in self.windows for name in window.sequence_names(kind)]
+
+    def failures(self) -> dict[int, str]:
+        """Why a sequence failed, by its place."""
+        failed: dict[int, str] = {}
+        before = 0
+        for window in self.windows:
+            failed |= {before + place: reason for place, reason in window.failures.items()}
+            before += window.sequences
+        return failed
+
+    def chunks_S(self) -> np.ndarray:
+        """Number of the chunk that a frame is of, from 0, chunks without a frame left out."""
+        frames_C = np.unpackbits(self.joined("open_C").astype(np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.int64)
+        frames_C = frames_C[frames_C > 0]
+        return np.repeat(np.arange(len(frames_C)), frames_C)
+
+
+def measure(
+    settings: Settings, count: int, begin: Callable[[], None] = lambda: None
+) -> tuple[Agreement, dict[str, Any]]:
+    """Compute a sample of the input twice and hold the results against each other.
+
+    Args:
+        settings: As of a run; on one device.
+        count: Chunks, or proteins, to draw from the input.
+        begin: Called when all is known to be good, before anything is computed.
+    Returns:
+        The agreement, and what was compared, for the record.
+    Raises:
+        BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
+    """
+    (path,) = settings.inputs
+    with spooled(path, Path(tempfile.gettempdir())) as readable:
+        kind = kind_of([readable], settings.input_type, settings.inputs)
+        weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+        with WeightDigests(weights, settings.esm_model) as digests:
+            return _measured(settings, readable, count, begin, kind, weights, digests)
+
+
+def _measured(
+    settings: Settings,
+    readable: str,
+    count: int,
+    begin: Callable[[], None],
+    kind: str,
+    weights: WeightPaths,
+    digests: WeightDigests,
+) -> tuple[Agreement, dict[str, Any]]:
+    """`measure`, of input that can be read once more."""
+    (path,) = settings.inputs
+    placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
+    recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
+    if recipe.precision == "fp32":
+        log.warning("The precision is float32 already, so only packing and attention are compared. Give --precision.")
+    facts = check_models(recipe)
+    digests.check()
+    if facts.synthetic:
+        log.warning("These weights are synthetic (random): real ones may agree better or worse.")
+    pieces = sample(read_records(readable, path, kind), kind, facts.chunk_size, count)
+    if not pieces:
+        raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
+    begin()
+    device = torch.device(placement.workers[0])
+    reference = replace(recipe, precision="fp32", attention="sdpa", token_budget=1, deterministic=True, plain=True)
+    what = "Proteins" if kind == "protein" else "Chunks"
+    with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
+        ours = compute(recipe, device, pieces, placement.buffer_size, bar.update)
+        theirs = compute(reference, _device_for(reference, device), pieces, ALONE, bar.update)
+    digests.result()  # nothing is said of weights that turn out to be wrong
+    if not facts.synthetic:
+        digests.warn()
+    if not ours.names(kind):
+        raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
+    about = {
+        "input": path,
+        "drawn": len(pieces),
+        "compared": ours.how,
+        "reference": theirs.how,
+        "esm_model": settings.esm_model,
+        "synthetic_weights": facts.synthetic,
+    }
+    return _compared(ours, theirs, kind), about
+
+
+def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
+    """The same, if it has room for float32."""
+    if device.type == "cuda":
+        needed = device_bytes(recipe.esm_model, "fp32", 1, recipe.kind == "nucleotide")
+        free, _ = torch.cuda.mem_get_info(device)
+        if needed > free:
+            log.warning(
+                "The reference takes %.0f GB, and %s has %.0f GB free: it is computed on the CPU, which takes long.",
+                needed / 1e9, device, free / 1e9,
+            )  # fmt: skip
+            return CPU
+    return device
+
+
+def compute(
+    recipe: ComputeConfig,
+    device: torch.device,
+    pieces: Sequence[Piece],
+    buffer_size: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> Computed:
+    """Compute pieces by one recipe on one device, which is free again afterwards.
+
+    Args:
+        buffer_size: Pieces that are packed together, as in a run.
+        done: Told how many pieces were finished.
+    Raises:
+        BadWeights, BadRequest: As `ModelRunner`.
+    """
+    engine, front_end = ModelRunner(recipe, device), FrontEnd(recipe)
+    windows = []
+    for index, first in enumerate(range(0, len(pieces), buffer_size)):
+        window = Window(index, tuple(pieces[first : first + buffer_size]))
+        windows.append(finish(window, [engine.submit(front_end[window]).outcome()]))
+        done(len(window.pieces))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    packed = "every sequence by itself" if recipe.deterministic else f"packs of up to {recipe.token_budget:,} tokens"
+    how = f"{recipe.precision} on {name}, attention {engine.attention}, {engine.fusion}, {packed}"
+    del engine
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return Computed(windows, how)
+
+
+def _compared(ours: Computed, theirs: Computed, kind: str) -> Agreement:
+    found = {"esm2": cosines(ours.joined("esm2_SD"), theirs.joined("esm2_SD"))}
+    failures = theirs.failures() | ours.failures()
+    if kind == "protein":
+        return Agreement(ours.names(kind), found, failures)
+    found["dnabert_s"] = cosines(ours.joined("dnabert_SE"), theirs.joined("dnabert_SE"))
+    return Agreement(
+        ours.names(kind), found, failures, ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
+    )

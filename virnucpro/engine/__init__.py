@@ -1,0 +1,1 @@
+"""One device: windows become features and scores."""

@@ -1,0 +1,277 @@
+"""Prefetch: windows prepared ahead of their turn by processes of their own. No torch here.
+
+Each process has a pipe to itself, and windows and answers pass through it as bytes. So nothing is asked of the host
+but processes and pipes (no shared memory, no socket with a path, no descriptors passed on), and whatever becomes of a
+process ends in an answer, in the end of its pipe, or in silence; all three are noticed.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet  # the built-in one since Python 3.11
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.engine.loader import FrontEnd, PackedWindow
+from virnucpro.errors import DeviceLost, one_line
+from virnucpro.reading.windows import Window
+from virnucpro.system.processes import follow_the_parent, interrupts_held, why_no_children
+
+log = logging.getLogger(__name__)
+TICK = 1.0  # s, the longest wait before the caller can look at whether it was stopped
+SILENCE = 120  # ticks without an answer, after which a process is taken to hang
+KILLED = 5.0  # s, for a process that was killed to be gone
+TRIAL = 60.0  # s, for one that has nothing to do to answer
+Prepare = Callable[[Window], PackedWindow]
+
+
+class LoaderDied(Exception):
+    """The process that had the window in hand is gone, and gave no answer."""
+
+
+class _Failed(NamedTuple):
+    """An answer: preparing the window raised an error."""
+
+    reason: str
+
+
+class _Loader:
+    """A process, and the thread that gives it windows and takes its answers, so that nobody else waits for it.
+
+    Raises:
+        OSError, RuntimeError: The system has no process, thread or pipe left to give.
+    """
+
+    def __init__(self, prepare: Prepare) -> None:
+        context = multiprocessing.get_context("fork")  # no second import, and prepare need not be pickled
+        self._pipe, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, prepare), daemon=True)
+        try:
+            with interrupts_held():
+                self._process.start()
+            self._inbox: queue.SimpleQueue[tuple[Window, Future[Any]] | None] = queue.SimpleQueue()
+            threading.Thread(target=self._pass_on, daemon=True).start()
+        except BaseException:
+            if self._process.pid is not None:
+                self._process.kill()
+                self._process.join(KILLED)
+            self._pipe.close()
+            raise
+        finally:
+            there.close()  # so that the end of the process is the end of the pipe
+
+    def prepare(self, window: Window) -> Future[Any]:
+        """The future's result is the prepared window or `_Failed`, its exception LoaderDied."""
+        future: Future[Any] = Future()
+        self._inbox.put((window, future))
+        return future
+
+    def _pass_on(self) -> None:
+        with self._pipe as pipe:
+            while (order := self._inbox.get()) is not None:
+                window, future = order
+                try:
+                    pipe.send(window)
+                    future.set_result(pipe.recv())
+                except Exception as error:  # mostly the end of the pipe; an answer that is no pickle is no answer
+                    future.set_exception(LoaderDied(one_line(error)))
+
+    def end(self) -> None:
+        """End the process at once, whatever it is doing."""
+        self._inbox.put(None)
+        self._process.kill()
+        self._process.join(KILLED)
+
+
+def _serve(pipe: Connection, prepare: Prepare) -> None:
+    """Body of the process. Without an answer the parent sees the end of the pipe; a traceback would tell it no more."""
+    with suppress(BaseException):
+        follow_the_parent()  # else it would keep open the pipes of a parent that was killed
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it if nobody else did
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # out of bounds: the parent may be about to start CUDA
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take the other processes' cores
+        while True:
+            window = pipe.recv()
+            try:
+                answer: object = prepare(window)
+            except Exception as error:
+                answer = _Failed(one_line(error))
+            pipe.send(answer)
+    os._exit(1)
+
+
+class _Order(NamedTuple):
+    """A window in hand: which process has it (None: nobody yet), and what is to come of it."""
+
+    window: Window
+    loader: _Loader | None
+    future: Future[Any] | None
+
+
+class Prefetcher:
+    """Gives prepared windows back in the order in which they were put in.
+
+    Where a process cannot be started, or hangs, windows are prepared by this process: slower, and never not at all.
+
+    Args:
+        processes: 0 to have this process prepare every window when its turn comes.
+        ahead: Windows that each process has in hand.
+        retries: How often dead processes are replaced without an answer in between.
+        expendable: Whether this process may prepare what its own processes keep dying of.
+    """
+
+    def __init__(self, prepare: Prepare, processes: int, ahead: int, retries: int, expendable: bool = False) -> None:
+        self.prepare, self._processes, self._ahead = prepare, processes, ahead
+        self._retries, self._expendable = retries, expendable
+        self._loaders: list[_Loader] = []
+        self._in_hand: deque[_Order] = deque()
+        self._deaths = self._silence = 0
+        self._start()
+
+    @classmethod
+    def of(cls, recipe: ComputeConfig, config: RuntimeConfig, processes: int, expendable: bool = False) -> Prefetcher:
+        """The loaders that a run asks for."""
+        prepare = FrontEnd(recipe).__getitem__
+        return cls(prepare, processes, config.prefetch_factor, config.max_retries_transient, expendable)
+
+    def __len__(self) -> int:
+        """Windows in hand, prepared or not."""
+        return len(self._in_hand)
+
+    @property
+    def room(self) -> bool:
+        """Whether a window may be put in."""
+        return len(self._in_hand) < max(1, len(self._loaders) * self._ahead)
+
+    def put(self, window: Window) -> None:
+        """Have a window prepared."""
+        loader = future = None
+        if self._loaders:
+            busy = [order.loader for order in self._in_hand]
+            loader = min(self._loaders, key=busy.count)
+            future = loader.prepare(window)
+        self._in_hand.append(_Order(window, loader, future))
+
+    def next(self) -> tuple[Window, PackedWindow] | None:
+        """The window whose turn it is, or None if it is not ready within `TICK`.
+
+        Raises:
+            DeviceLost: It cannot be prepared, or processes keep dying. Which sequence is the cause is for a
+                coordinator to find out, in a process that may die of it.
+        """
+        window, _, future = self._in_hand[0]
+        if future is None:
+            answer = self._prepare_here(window)
+        else:
+            try:
+                answer = future.result(TICK)
+            except LoaderDied as death:
+                self._replace(death)
+                return None
+            except NotYet:
+                self._wait_no_longer()
+                return None
+        self._in_hand.popleft()
+        self._deaths = self._silence = 0
+        if isinstance(answer, _Failed):
+            raise DeviceLost(f"preparing window {window.index} failed ({answer.reason})")
+        return window, answer
+
+    def close(self) -> None:
+        """End the processes; what is in hand is forgotten."""
+        self._in_hand.clear()
+        self._end_loaders()
+
+    def restart(self) -> None:
+        """Forget what is in hand, and have new processes."""
+        self.close()
+        self._start()
+
+    def _prepare_here(self, window: Window) -> PackedWindow | _Failed:
+        try:
+            return self.prepare(window)
+        except Exception as error:
+            return _Failed(one_line(error))
+
+    def _start(self) -> None:
+        if self._processes and (reason := why_no_children()):
+            self._go_on_without(reason)
+        for number in range(self._processes):
+            try:
+                self._loaders.append(_Loader(self.prepare))
+            except (OSError, RuntimeError) as error:
+                if number == 0:
+                    self._go_on_without(f"none can be started ({one_line(error)})")
+                break
+            except BaseException:
+                self._end_loaders()
+                raise
+
+    def _go_on_without(self, reason: str) -> None:
+        log.warning("Without loader processes: %s. Windows are prepared by the run itself, which is slower.", reason)
+        self._processes = 0
+
+    def _replace(self, death: Exception) -> None:
+        self._deaths += 1
+        if self._deaths > self._retries:
+            if not self._expendable:
+                raise DeviceLost(f"loader processes keep dying ({death})") from death
+            self._go_on_without(f"they keep dying ({death})")
+        else:
+            log.warning("A loader process died (%s); starting new ones.", death)
+        self._begin_again()
+
+    def _wait_no_longer(self) -> None:
+        # Ticks are counted, not seconds: a run that was suspended has waited for nothing.
+        self._silence += 1
+        if self._silence >= SILENCE:
+            self._go_on_without(f"no answer in {SILENCE * TICK:.0f} s")
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        """Hand out once more what is in hand."""
+        windows = [order.window for order in self._in_hand]
+        self.close()
+        self._start()
+        for window in windows:
+            self.put(window)
+
+    def _end_loaders(self) -> None:
+        for loader in self._loaders:
+            loader.end()
+        self._loaders = []
+
+
+def why_none() -> str | None:
+    """Why a run here would do without loader processes; None if one starts and answers."""
+    if reason := why_no_children():
+        return reason
+    try:
+        loader = _Loader(_answer)
+    except (OSError, RuntimeError) as error:
+        return f"none can be started ({one_line(error)})"
+    try:
+        loader.prepare(Window(0, ())).result(TRIAL)
+    except (LoaderDied, NotYet) as error:
+        return f"one that was tried gave no answer ({one_line(error)})"
+    finally:
+        loader.end()
+    return None
+
+
+def _answer(window: Window) -> PackedWindow:
+    return PackedWindow(window.index, None, np.zeros(0, np.uint8), 0, 0, 0, None, None)

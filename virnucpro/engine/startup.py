@@ -1,0 +1,111 @@
+"""Models: what the weight files of a run say before any of them is put to work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.config.compute import ComputeConfig, WeightsInfo
+from virnucpro.errors import BadWeights
+from virnucpro.models.catalog import AUTO, ESM2_SIZES
+from virnucpro.models.classifier import check_fit, load_classifier
+from virnucpro.models.dnabert_s_checkpoint import read_dnabert
+from virnucpro.models.esm2_checkpoint import check_size, read_esm2
+from virnucpro.models.ops import Ops, Plain, choose_ops
+from virnucpro.models.pack import Pack
+from virnucpro.models.tokens import load_tokenizer
+
+
+def check_models(recipe: ComputeConfig) -> WeightsInfo:
+    """Check that the weights fit each other, without loading the large ones.
+
+    Raises:
+        BadRequest: Broken or unfitting weights.
+    """
+    weights = recipe.weights
+    esm_shape, _ = read_esm2(weights.esm)
+    check_size(esm_shape, recipe.esm_model, weights.esm)
+    if recipe.kind == "protein":
+        return WeightsInfo(0, esm_shape.synthetic)
+    assert weights.dnabert is not None and weights.classifier is not None, "a run of DNA without its models"
+    dnabert_shape, _ = read_dnabert(weights.dnabert)
+    tokens = load_tokenizer(weights.dnabert).get_vocab_size()
+    if tokens != dnabert_shape.vocabulary:
+        raise BadWeights(
+            f"{weights.dnabert}: tokenizer.json has {tokens} tokens, the model {dnabert_shape.vocabulary}. "
+            "Put the files of one model there."
+        )
+    classifier = load_classifier(weights.classifier)
+    chunk_size = check_fit(
+        classifier, weights.classifier, recipe.chunk_size, esm_shape.width, dnabert_shape.width, recipe.esm_model
+    )
+    return WeightsInfo(chunk_size, esm_shape.synthetic or dnabert_shape.synthetic or classifier.synthetic)
+
+
+log = logging.getLogger(__name__)
+THREADS = 4  # that compile
+TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
+
+
+def warm_up(recipe: ComputeConfig, device: torch.device, dtype: torch.dtype) -> tuple[Ops, str, tuple[str, ...]]:
+    """Choose the steps between matrix products and compile them for the models' widths.
+
+    Returns:
+        The steps, what to tell the user about them, and the attention backends that turned out not to compile.
+    """
+    ops, told = (Plain(), "PyTorch's own steps") if recipe.plain else choose_ops(device)
+    if isinstance(ops, Plain) or dtype == torch.float32:
+        return ops, told, ()
+    models = [(*ESM2_SIZES[recipe.esm_model][1:], True)]
+    if recipe.weights.dnabert is not None:
+        shape, _ = read_dnabert(recipe.weights.dnabert)
+        models.append((shape.width, shape.heads, False))
+    failed: list[str] = []
+
+    def attend(x_TD: Tensor, heads: int, turned: bool) -> None:
+        try:
+            _attend(x_TD, heads, turned)
+        except Exception as error:  # Triton raises all kinds
+            log.debug("The attention kernel", exc_info=error)
+            failed.append("triton")
+
+    def compiled(step: Callable[[], object]) -> None:
+        with torch.cuda.device(device), torch.inference_mode():
+            step()
+
+    steps: list[Callable[[], object]] = []
+    for width, heads, turned in models:
+        x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
+        norm = nn.LayerNorm(width, device=device, dtype=dtype)
+        if recipe.attention in (AUTO, "triton"):
+            steps.append(partial(attend, x_TD.clone(), heads, turned))
+        steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
+        steps.append(partial(ops.gelu if turned else ops.gated_gelu, x_TD.clone()))
+        steps.append(partial(_multiply, x_TD))
+    with ThreadPoolExecutor(THREADS) as pool:  # a compiler lets Python go on for most of its time
+        list(pool.map(compiled, steps))
+    return ops, told, tuple(failed)
+
+
+def _multiply(x_TD: Tensor) -> None:
+    """A matrix product, whose library takes a moment at its first call; it warns in a thread that has done nothing."""
+    torch.mm(x_TD.clone(), x_TD.T)
+
+
+def _attend(x_TD: Tensor, heads: int, turned: bool) -> None:
+    """One call of the attention kernel, as a layer of this width makes it."""
+    from virnucpro.models.attention_triton import packed_attention, supports
+
+    size, device = x_TD.shape[1] // heads, x_TD.device
+    if supports(size):
+        pack = Pack(x_TD[:, 0], torch.tensor([0, TOKENS], device=device, dtype=torch.int32), (TOKENS,))
+        qkv_T3HK = torch.zeros(TOKENS, 3, heads, size, device=device, dtype=x_TD.dtype)
+        table = torch.zeros(TOKENS, size // 2, device=device)
+        packed_attention(
+            qkv_T3HK, pack, (table, table) if turned else None, None if turned else torch.ones(heads, device=device)
+        )

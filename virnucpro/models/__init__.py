@@ -1,0 +1,1 @@
+"""What a GPU computes for one pack."""

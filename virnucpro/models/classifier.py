@@ -1,0 +1,162 @@
+"""Classifier: the small MLP that turns a frame's features into two scores.
+
+Axes: S frames, F features (DNABERT-S, then ESM-2), 2 classes (0 others, 1 virus).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.models.tensor_files import State, Unfilled, check_shapes, fill, read_pickled, read_safetensors
+from virnucpro.system.files import whole_file
+
+_NAMED_CHUNK_SIZE = re.compile(r"^(300|500)_model")  # as published
+MIN_CHUNK_SIZE = 3  # bp, a codon
+
+
+class MLPClassifier(nn.Module):
+    """Linear - BatchNorm - ReLU - Dropout (off) - Linear, as the published one (3328 - 512 - 2)."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden_layer = nn.Linear(features, hidden)
+        self.bn1 = nn.BatchNorm1d(hidden)
+        self.dropout = nn.Dropout(0.5)
+        self.output_layer = nn.Linear(hidden, 2)
+
+    def forward(self, x_SF: Tensor) -> Tensor:
+        """Logits (S, 2)."""
+        logits_S2: Tensor = self.output_layer(self.dropout(F.relu(self.bn1(self.hidden_layer(x_SF)))))
+        return logits_S2
+
+
+# A published .pth is a whole pickled module of the class its training script called __main__.MLPClassifier.
+_ALLOWED = [(MLPClassifier, "__main__.MLPClassifier"), MLPClassifier, nn.Linear, nn.BatchNorm1d, nn.Dropout]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A loaded classifier, the chunk size in bp it was trained on, and whether it is synthetic."""
+
+    model: MLPClassifier
+    chunk_size: int | None  # None where the file does not say
+    synthetic: bool
+
+    @property
+    def features(self) -> int:
+        """Width of the input, ESM-2's and DNABERT-S's together."""
+        return self.model.hidden_layer.in_features
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Load a classifier from ``.safetensors``, or from ``.pth`` as published, on the CPU.
+
+    A safetensors file records its chunk size; of a ``.pth`` only the name can (``500_model.pth``).
+
+    Raises:
+        BadWeights: Broken, holding other objects, or of another layout.
+    """
+    chunk_size = None
+    if path.suffix == ".safetensors":
+        state, metadata = read_safetensors(path)
+        synthetic = metadata.get("virnucpro_synthetic") == "true"
+        if (recorded := metadata.get("chunk_size", "")).isdecimal() and int(recorded) >= MIN_CHUNK_SIZE:
+            chunk_size = int(recorded)
+    else:
+        state, synthetic = _read_pth(path)
+    if chunk_size is None and (match := _NAMED_CHUNK_SIZE.match(path.name)):
+        chunk_size = int(match[1])
+    weight = state.get("hidden_layer.weight")
+    if weight is None or weight.ndim != 2:
+        raise BadWeights(f"{path}: no classifier of VirNucPro (no matrix hidden_layer.weight). Is it the right file?")
+    with Unfilled():
+        model = MLPClassifier(weight.shape[1], weight.shape[0])
+    state.setdefault("bn1.num_batches_tracked", torch.tensor(0))  # used in training only
+    check_shapes({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}, state, path)
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise BadWeights(f"{path}: holds weights that are not finite. Fetch it again.")
+    fill(model, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    return Classifier(model, chunk_size, synthetic)
+
+
+def _read_pth(path: Path) -> tuple[State, bool]:
+    """State of a pickled module, or of a pickled state dict; and the synthetic mark."""
+    content = read_pickled(path, _ALLOWED, mmap=False)
+    try:
+        if isinstance(content, MLPClassifier):
+            return content.state_dict(), bool(getattr(content, "virnucpro_synthetic", False))
+        if isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values()):
+            return dict(content), False
+    except (AttributeError, TypeError, KeyError) as error:
+        raise BadWeights(f"{path}: a damaged classifier ({error}). Fetch it again.") from error
+    raise BadWeights(f"{path}: holds a {type(content).__name__}, not a classifier. Is it the right file?")
+
+
+def check_fit(
+    classifier: Classifier, path: Path, chunk_size: int | None, esm_width: int, dnabert_width: int, esm_model: str
+) -> int:
+    """Check that a classifier goes with the chunk size and the models; return the chunk size.
+
+    Args:
+        chunk_size: bp, as asked for with --model-type; None with "custom", where the file decides.
+    Raises:
+        BadRequest: It was trained for another chunk size or on features of another width, or nothing
+            says for which chunk size.
+    """
+    if classifier.features != esm_width + dnabert_width:
+        raise BadRequest(
+            f"{path} takes {classifier.features} features, but {esm_model} ({esm_width}) and DNABERT-S "
+            f"({dnabert_width}) give {esm_width + dnabert_width}. Choose the --esm-model it was trained with"
+            f"{' (esm2_t36_3B_UR50D)' if classifier.features == 3328 else ''}, or another --model-path."
+        )
+    trained_on = classifier.chunk_size
+    if chunk_size is None and trained_on is None:
+        raise BadRequest(
+            f"{path} does not say which chunk size it was trained on. Record it: "
+            f"virnucpro convert {path} {path.with_suffix('.safetensors').name} --chunk-size BP"
+        )
+    if chunk_size is not None and trained_on is not None and chunk_size != trained_on:
+        raise BadRequest(
+            f"{path} was trained on chunks of {trained_on} bp, but --model-type {chunk_size} asks for "
+            f"{chunk_size} bp. Use the {chunk_size} bp classifier, or --model-type custom to follow the file."
+        )
+    return chunk_size or trained_on  # type: ignore[return-value]  # one of them is known
+
+
+def convert(source: Path, target: Path, chunk_size: int | None) -> int:
+    """Write a classifier as safetensors with its chunk size on record; return the chunk size.
+
+    Raises:
+        BadWeights: As `load_classifier`.
+        BadRequest: No chunk size is known, or the one given is not the recorded one.
+    """
+    classifier = load_classifier(source)
+    if chunk_size is None and classifier.chunk_size is None:
+        raise BadRequest(f"{source} does not say which chunk size it was trained on. Give --chunk-size.")
+    if None not in (chunk_size, classifier.chunk_size) and chunk_size != classifier.chunk_size:
+        raise BadRequest(
+            f"{source} was trained on chunks of {classifier.chunk_size} bp, but --chunk-size says {chunk_size}. "
+            "Leave --chunk-size out."
+        )
+    chunk_size = chunk_size or classifier.chunk_size
+    metadata = {"format": "pt", "chunk_size": str(chunk_size)}
+    if classifier.synthetic:
+        metadata["virnucpro_synthetic"] = "true"
+    with whole_file(target, "wb") as file:
+        file.write(safetensors.torch.save(classifier.model.state_dict(), metadata))
+    return chunk_size  # type: ignore[return-value]  # one of them is known
+
+
+@torch.inference_mode()
+def scores(model: MLPClassifier, features_SF: Tensor, batch_frames: int | None = None) -> Tensor:
+    """Softmax scores (S, 2), float32: column 0 others, column 1 virus; all frames at once, or so many."""
+    batches = features_SF.split(batch_frames or max(1, len(features_SF)))
+    return torch.cat([model(batch).softmax(dim=1) for batch in batches])

@@ -1,0 +1,129 @@
+"""ESM-2 over packs: one mean representation a protein.
+
+Axes: T tokens of a pack, S proteins, D model width, H heads, K = D // H per head, F = 4 D of the MLP.
+Source: fair-esm 2.0.0 (token dropout, rotary positions, exact GELU, pre-LayerNorm).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from virnucpro.errors import BadWeights
+from virnucpro.models.attention import Attend
+from virnucpro.models.esm2_checkpoint import Esm2Shape, read_esm2
+from virnucpro.models.ops import Ops
+from virnucpro.models.pack import Pack, Tables
+from virnucpro.models.tensor_files import State, Unfilled, fill, to_device
+from virnucpro.models.tokens import VOCABULARY
+from virnucpro.reading.proteins import MAX_RESIDUES
+
+# Trained with 15 % of the tokens masked, 80 % of these blanked out; at inference all embeddings are scaled likewise.
+TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each with a LayerNorm before and its residual sum left to the next LayerNorm."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(
+        self, x_TD: Tensor, delta_TD: Tensor | None, rotary: Tables, pack: Pack, attend: Attend, ops: Ops
+    ) -> tuple[Tensor, Tensor]:
+        """The residual stream without this layer's MLP, and what the MLP adds to it."""
+        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.attention_norm)
+        qkv_T3HK = self.qkv(h_TD).unflatten(-1, (3, self.heads, -1))
+        delta_TD = self.out(attend(qkv_T3HK, pack, rotary, None).flatten(1))
+        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.mlp_norm)
+        return x_TD, self.fc2(ops.gelu(self.fc1(h_TD)))
+
+
+class Esm2(nn.Module):
+    """Encoder without language-model and contact heads."""
+
+    def __init__(self, shape: Esm2Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(VOCABULARY, shape.width)
+        self.layers = nn.ModuleList(Layer(shape.width, shape.heads) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.width)
+        places = MAX_RESIDUES + 2
+        self.register_buffer("cos", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
+        self.register_buffer("sin", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
+
+    def forward(self, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
+        """Representations after the final LayerNorm: (T, D)."""
+        # float32, so that positions stay exact: float16 cannot tell 2049 from 2048, bfloat16 257 from 256
+        rotary = self.cos, self.sin
+        x_TD, delta_TD = self.embedding(pack.token_ids_T.int()), None
+        if self.shape.token_dropout:
+            x_TD = x_TD * TOKEN_DROPOUT_SCALE
+        for layer in self.layers:
+            x_TD, delta_TD = layer(x_TD, delta_TD, rotary, pack, attend, ops)
+        return ops.add_norm(x_TD, delta_TD, self.norm)[1]
+
+
+def protein_means(x_TD: Tensor, pack: Pack) -> Tensor:
+    """Mean of each protein's residues, <cls> and <eos> left out: float32 (S, D)."""
+    # Every second segment is the <eos> of a protein and the <cls> of the next: [1, L-1), [L-1, L+1), ...
+    cu_S1 = pack.cu_seqlens_S1.long()
+    edges = torch.stack([cu_S1[:-1] + 1, cu_S1[1:] - 1], dim=1).flatten()
+    means = torch.segment_reduce(x_TD.float(), "mean", offsets=edges, axis=0, unsafe=True)
+    return means[::2]
+
+
+def load_esm2(path: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Esm2:
+    """Load an ESM-2 with weights of `dtype` on `device`.
+
+    Raises:
+        BadWeights: As `read_esm2`.
+    """
+    shape, state = read_esm2(path)
+    frequencies = [state.pop(f"layers.{number}.self_attn.rot_emb.inv_freq") for number in range(shape.layers)]
+    if not all(torch.equal(frequencies[0], other) for other in frequencies):
+        raise BadWeights(f"{path}: the layers' rotary frequencies differ. Is it an ESM-2?")
+    with Unfilled():
+        model = Esm2(shape)
+    fill(model, _joined(to_device(state, device, dtype), shape.layers))
+    # The published frequencies are rounded to half precision and belong to the weights.
+    model.cos, model.sin = (table.to(device) for table in rotary_tables(frequencies[0]))
+    return model
+
+
+def rotary_tables(frequencies_J: Tensor) -> Tables:
+    """Cosines and sines of every position's angles: float32 (1,026, J)."""
+    angles = torch.outer(torch.arange(MAX_RESIDUES + 2, dtype=torch.float32), frequencies_J.float())
+    return angles.cos(), angles.sin()
+
+
+_NAMES = {
+    "embed_tokens.": "embedding.",
+    "emb_layer_norm_after.": "norm.",
+    ".self_attn_layer_norm.": ".attention_norm.",
+    ".self_attn.out_proj.": ".out.",
+    ".final_layer_norm.": ".mlp_norm.",
+}
+
+
+def _joined(state: State, layers: int) -> State:
+    """Our names; the queries', keys' and values' projections as one."""
+    for number in range(layers):
+        for kind in ("weight", "bias"):
+            parts = [state.pop(f"layers.{number}.self_attn.{name}_proj.{kind}") for name in "qkv"]
+            state[f"layers.{number}.qkv.{kind}"] = torch.cat(parts)
+    renamed = {}
+    for name, tensor in state.items():
+        for theirs, ours in _NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = tensor
+    return renamed

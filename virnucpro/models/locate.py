@@ -1,0 +1,167 @@
+"""Weights: where they are looked for, and what to tell someone who has none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from virnucpro.errors import BadWeights
+from virnucpro.models.catalog import CHUNK_SIZES, DNABERT_S, ESM2_SIZES
+from virnucpro.system.home import cache_folder, expanded
+
+ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
+HUGGING_FACE_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SOURCES = """\
+`{command}` fetches them. Or put there yourself:
+  ESM-2       https://dl.fbaipublicfiles.com/fair-esm/models/{esm_model}.pt
+              or the folder of https://huggingface.co/facebook/{esm_model}
+  DNABERT-S   the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)
+  classifier  300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/VirNucPro"""
+
+
+@dataclass(frozen=True)
+class WeightPaths:
+    """Files of one run; `dnabert` and `classifier` are None for a protein input."""
+
+    esm: Path  # a fair-esm .pt file or a Hugging Face folder
+    dnabert: Path | None
+    classifier: Path | None
+
+    def files(self) -> dict[str, Path]:
+        """Every file that is read, by a name without the directory's: weights that were moved are the same weights."""
+        paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
+        pairs = [(path, file) for path in paths for file in weight_files(path)]
+        return {file.name if file == path else f"{path.name}/{file.name}": file for path, file in pairs}
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files of a model: itself, or what is read of its folder."""
+    if path.is_file():
+        return [path]
+    names = ("*.json", "*.safetensors", "*.bin")
+    return sorted(file for name in names for file in path.glob(name) if file.is_file())
+
+
+def named_directory(given: str | os.PathLike[str] | None = None) -> Path | None:
+    """The directory that a caller gives, else the one of VIRNUCPRO_WEIGHTS; None if nobody names one."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(given) if given else Path(expanded(named)) if named else None
+
+
+def default_directory() -> Path:
+    """Where weights are where nobody says: ./weights if there is such a directory, else in the user's cache.
+
+    Without a home there is no such cache, and it is ./weights.
+    """
+    here, cache = Path("weights"), cache_folder()
+    return here if here.is_dir() or cache is None else cache / "virnucpro" / "weights"
+
+
+def find_weights(
+    directory: Path | None, esm_model: str, model_type: str, model_path: Path | None, kind: str
+) -> WeightPaths:
+    """Find the weights a run needs.
+
+    Args:
+        directory: ``--weights-dir``; None if neither it nor VIRNUCPRO_WEIGHTS was given.
+        esm_model: A key of ESM2_SIZES.
+        model_type: "300", "500" or "custom"; the first two name the classifier's file.
+        model_path: The classifier, if given by path.
+        kind: "nucleotide", or "protein", which needs ESM-2 alone.
+    Raises:
+        BadWeights: Something is missing; the one message lists all that was looked for.
+    """
+    place = directory or default_directory()
+    esm = first_model(place, esm_model)
+    looked_for = [] if esm else [f"{place / esm_model}.pt, or a Hugging Face folder {place / esm_model}/"]
+    others = (
+        [] if esm else [f"{path} (--esm-model {name})" for name in ESM2_SIZES if (path := first_model(place, name))]
+    )
+    dnabert = classifier = None
+    if kind == "nucleotide":
+        dnabert = first_model(place, DNABERT_S)
+        if not dnabert or not (dnabert / "tokenizer.json").is_file():
+            looked_for.append(f"{place / DNABERT_S}/ with config.json, tokenizer.json and model weights")
+        if model_path is not None:
+            classifier = model_path if model_path.is_file() else None
+            if not classifier:
+                looked_for.append(f"{model_path}, the classifier of --model-path")
+        else:
+            classifier = first_model(place, f"{model_type}_model")
+            if not classifier:
+                looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
+                others += [
+                    f"{path} (--model-type {size})"
+                    for size in CHUNK_SIZES
+                    if (path := first_model(place, f"{size}_model"))
+                ]
+    if looked_for:
+        where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
+        raise BadWeights(
+            f"Missing weights {where}. Looked for:\n"
+            + "".join(f"  {item}\n" for item in looked_for)
+            + "".join(f"Another is there: {other}.\n" for other in others)
+            + _SOURCES.format(
+                esm_model=esm_model, command=fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
+            )
+        )
+    return WeightPaths(esm, dnabert, classifier)  # type: ignore[arg-type]  # esm is there, or nothing gets this far
+
+
+def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:
+    """The command that fetches (or verifies) models into a directory; None is where they are looked for by default."""
+    place = (
+        "" if directory is None or directory == default_directory() else f" --weights-dir {shlex.quote(str(directory))}"
+    )
+    return f"virnucpro weights {verb} {names}{place}"
+
+
+def candidates(directory: Path, name: str) -> list[Path]:
+    """The files and folders that would be the model of that name, the one to be preferred first."""
+    if name == DNABERT_S:
+        return [directory / name]
+    if name in ESM2_SIZES:
+        return [directory / f"{name}.pt", directory / name]
+    return [directory / f"{name}.safetensors", directory / f"{name}.pth"]
+
+
+def first_model(directory: Path, name: str) -> Path | None:
+    """The first candidate that is a file, or a folder with a config.json and weights.
+
+    Raises:
+        BadWeights: The directory may not be looked into.
+    """
+    for path in candidates(directory, name):
+        try:
+            if path.is_file():
+                return path
+            if (path / "config.json").is_file() and any((path / name).is_file() for name in HUGGING_FACE_FILES):
+                return path
+        except OSError as error:  # what is not there is no error
+            raise BadWeights(
+                f"{path}: cannot be looked for ({error.strerror}). Ask its owner for access, or give another "
+                f"--weights-dir or {ENVIRONMENT_VARIABLE}."
+            ) from error
+    return None
+
+
+def missing_shards(model: Path) -> list[str]:
+    """Files that the index of a folder names and that are not there; of a file, or a folder without index, none."""
+    if any((model / name).is_file() for name in HUGGING_FACE_FILES if not name.endswith(".index.json")):
+        return []
+    index = next((model / name for name in HUGGING_FACE_FILES if (model / name).is_file()), None)
+    if index is None:
+        return []
+    try:
+        named = {Path(name).name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return [index.name]
+    return sorted(name for name in named if not (model / name).is_file())

@@ -1,0 +1,1 @@
+"""Finished windows become files."""

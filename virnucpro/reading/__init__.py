@@ -1,0 +1,1 @@
+"""A file becomes windows. No torch here."""

@@ -1,0 +1,147 @@
+"""Reads: what the input file holds, one record at a time.
+
+FASTA or FASTQ, plain or compressed, from a file or from standard input. The format is told
+from the first character, not from the file's name.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from virnucpro.errors import BadInput
+from virnucpro.reading import records
+from virnucpro.reading.alphabet import table_of
+from virnucpro.reading.containers import STDIN, lacks_last_block, readable
+from virnucpro.reading.foreign_formats import FIRST_BYTES, foreign_format
+
+log = logging.getLogger(__name__)
+
+COMPRESSION = (".gz", ".bz2", ".xz", ".zst")
+_FORMATS = (".fasta", ".fastq", ".fa", ".fna", ".faa", ".ffn", ".fsa", ".mpfa", ".fq", ".fas", ".txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One input record: `name` is the header up to its first blank, `sequence` as written."""
+
+    name: str
+    sequence: str
+
+
+def stem_of(path: str) -> str:
+    """Name that output files carry: the file's own without compression and format suffixes."""
+    if path == STDIN:
+        return "stdin"
+    name = path.rstrip("/").rsplit("/", 1)[-1]
+    for suffixes in (COMPRESSION, _FORMATS):
+        for suffix in suffixes:
+            if name.lower().endswith(suffix) and len(name) > len(suffix):
+                name = name[: -len(suffix)]
+                break
+    return name
+
+
+def read_records(path: str, shown: str | None = None, kind: str | None = None) -> Iterator[Read]:
+    """Yield the records of a FASTA or FASTQ file in order.
+
+    Args:
+        path: A file (plain, gzip, bzip2, xz or zstandard) or ``-`` for standard input.
+        shown: What messages call the file; its path if not given.
+        kind: "nucleotide" or "protein", whose letters alone are taken; None for either's.
+    Yields:
+        Read: sequences without blanks or line ends, case as in the file, possibly empty.
+    Raises:
+        BadInput: Not FASTA/FASTQ, cut off, a record without an id, or a character that is no letter of a sequence.
+        BadRequest: The file is not there.
+    """
+    shown = path if shown is None else shown
+    with readable(path, shown) as file:
+        head = file.peek(FIRST_BYTES)
+        foreign = foreign_format(head)
+        if foreign is not None:
+            raise BadInput(f"{shown}: is no FASTA or FASTQ but {foreign[0]}. {foreign[1]}.")
+        line_end = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
+        line = 1 + _skip_blank_lines(file, line_end)
+        first = file.peek(1)[:1]
+        if not first:
+            return
+        if first not in b">@":
+            found = file.readline(60).decode("ascii", "replace").rstrip()
+            raise BadInput(
+                f"{shown}, line {line}: expected '>' (FASTA) or '@' (FASTQ), found "
+                f"{found[:40]!r}. Give a FASTA or FASTQ file, plain or compressed."
+            )
+        parse = records.fasta if first == b">" else records.fastq
+        # Whatever ends a line of FASTA; but in a line of FASTQ a carriage return may stand before the line end.
+        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", None if first == b">" else line_end.decode())
+        number = 0
+        try:
+            for name, sequence in parse(text, line, table_of(kind)):
+                number += 1
+                yield Read(name, sequence.decode("ascii"))
+        except records.BadRecord as error:
+            who = f"record {number + 1}" + (f" ({error.name})" if error.name else "")
+            raise BadInput(f"{shown}, line {error.line}: {who} {_printable(str(error))}") from error
+        finally:
+            text.detach()  # or it would close standard input
+    if first == b">" and lacks_last_block(path):
+        raise BadInput(
+            f"{shown}: is cut off: bgzip's last, empty block is missing. Fetch or compress it again. "
+            "If it is known to be whole, decompress it first."
+        )
+
+
+def _printable(message: str) -> str:
+    """On one line; what a terminal would obey, as its code: messages quote what the file holds."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in " ".join(message.split())
+    )
+
+
+def _skip_blank_lines(file: io.BufferedReader, line_end: bytes) -> int:
+    """Read past leading white space and comments (and a byte-order mark); return the lines passed."""
+    lines = 0
+    if file.peek(3)[:3] == b"\xef\xbb\xbf":
+        file.read(3)
+    while (byte := file.peek(1)[:1]) and (byte.isspace() or byte in b"#;"):
+        comment = byte in b"#;"
+        while (byte := file.read(1)) and comment and byte != line_end:
+            pass
+        lines += byte == line_end
+    return lines
+
+
+def with_unique_names(reads: Iterable[Read], rename: bool) -> Iterator[Read]:
+    """Pass reads on, refusing or renaming any whose id was seen before.
+
+    Args:
+        reads: Input records.
+        rename: Append ``_1`` to the second record of a name, ``_2`` to the third, ..., passing over
+            names already taken; otherwise refuse.
+    Raises:
+        BadInput: Two records share an id and `rename` is off; names both record numbers.
+    """
+    first_seen: dict[str, int] = {}  # id -> record number, counted from 1
+    copies: dict[str, int] = {}
+    renamed = 0
+    for number, read in enumerate(reads, start=1):
+        name = read.name
+        if name in first_seen:
+            if not rename:
+                raise BadInput(
+                    f"records {first_seen[name]} and {number} have the same id {name!r}; ids must be unique. "
+                    "Rename one, or add --rename-duplicates to append _1, _2, ..."
+                )
+            while name in first_seen:
+                copies[read.name] = copies.get(read.name, 0) + 1
+                name = f"{read.name}_{copies[read.name]}"
+            read = Read(name, read.sequence)
+            renamed += 1
+        first_seen[name] = number
+        yield read
+    if renamed:
+        log.warning("%d records of repeated ids were renamed.", renamed)

@@ -1,0 +1,1 @@
+"""The machine; it knows no sequence and no model."""

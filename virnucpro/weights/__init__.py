@@ -1,0 +1,1 @@
+"""Fetching weights, and checking them."""
