@@ -40,13 +40,13 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
     from virnucpro.engine.loader import FrontEnd
     from virnucpro.engine.model_runner import ModelRunner
     from virnucpro.models.locate import find_weights
-    from virnucpro.reading.input_files import reread, survey
+    from virnucpro.reading.input_files import InputFiles
     from virnucpro.reading.windows import RAMP, windows
 
-    seen = survey([path])
-    found = find_weights(weights, esm_model, str(CHUNK_SIZE), None, seen.kind)
-    recipe = ComputeConfig(seen.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, False)
-    made = windows(reread([path], seen), seen.kind, CHUNK_SIZE, BUFFER_SIZE, TOKEN_BUDGET)
+    files = InputFiles([path])
+    found = find_weights(weights, esm_model, str(CHUNK_SIZE), None, files.kind)
+    recipe = ComputeConfig(files.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, False)
+    made = windows(files.reads(), files.kind, CHUNK_SIZE, BUFFER_SIZE, TOKEN_BUDGET)
     front_end, engine = FrontEnd(recipe), ModelRunner(recipe, torch.device("cuda:0"))
     prepared = [front_end[window] for window in islice(made, RAMP, RAMP + SKIPPED + COUNTED)]
     for each in prepared[:SKIPPED]:

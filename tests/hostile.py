@@ -12,7 +12,8 @@ from pathlib import Path
 from xopen import xopen
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.reading.input_files import Survey, reread, survey
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.survey import Survey
 
 SEEDS = (
     b"", b"\n", b">", b">a", b">a\nACGT", b">a\nACGT\n>b\n", b">a b c\r\nAC GT\r\n\r\n>b\r\nacgtn\r\n",
@@ -52,8 +53,9 @@ def outcome(path: Path, input_type: str = "auto", rename: bool = False) -> Surve
     Anything else, an error of Python's own above all, is a bug and passes through.
     """
     try:
-        found = survey([str(path)], input_type, rename)
-        reads = list(reread([str(path)], found, rename))
+        files = InputFiles([str(path)], input_type, rename)
+        found = files.survey
+        reads = list(files.reads())
     except (BadInput, BadRequest) as error:
         said = str(error)
         assert said and "\n" not in said and said.isprintable(), repr(said)

@@ -156,7 +156,7 @@ def test_a_contig_of_10_mbp(tmp_path):
     """Cut, translated and packed window by window; the memory that is held beside it stays small."""
     import tracemalloc
 
-    from virnucpro.reading.input_files import reread, survey
+    from virnucpro.reading.input_files import InputFiles
     from virnucpro.reading.window_sequences import sequences_of
     from virnucpro.reading.windows import windows
 
@@ -166,11 +166,11 @@ def test_a_contig_of_10_mbp(tmp_path):
     path = tmp_path / "long.fa"
     with open(path, "w") as file:
         file.write(">long\n" + "\n".join(text[i : i + 80] for i in range(0, length, 80)) + "\n")
-    found = survey([str(path)])
-    assert (found.records, found.letters) == (1, length)
+    files = InputFiles([str(path)])
+    assert (files.survey.records, files.survey.letters) == (1, length)
     tracemalloc.start()
     chunks = frames = 0
-    for window in windows(reread([str(path)], found), "nucleotide", 500, 2048, 16384):
+    for window in windows(files.reads(), "nucleotide", 500, 2048, 16384):
         chunks += sum(len(piece.spans) for piece in window.pieces)
         frames += len(sequences_of(window, "nucleotide").proteins)
     _, peak = tracemalloc.get_traced_memory()

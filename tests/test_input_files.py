@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.reading import input_files as survey_module
-from virnucpro.reading.input_files import Survey, reread, spooled, survey
+from virnucpro.reading import survey as survey_module
+from virnucpro.reading.input_files import InputFiles, spooled
 from virnucpro.reading.reads import Read, read_records, with_unique_names
+from virnucpro.reading.survey import Survey
 
 
 @pytest.fixture
@@ -28,6 +29,10 @@ def files(tmp_path):
         return [str(path) for path in paths]
 
     return write
+
+
+def survey(*arguments, **options):
+    return InputFiles(*arguments, **options).survey
 
 
 def sha256(text):
@@ -144,29 +149,30 @@ def test_different_ids_of_one_hash_are_no_repeat(files, monkeypatch, rename):
 
 def test_repeated_ids_are_renamed_on_request(files):
     paths = files(fasta("a b a"), fasta("a_1 a"))
-    found = survey(paths, rename_duplicates=True)
-    assert found.repeated
-    assert found.sha256 == sha256("a\tAC\nb\tAC\na\tAC\na_1\tAC\na\tAC\n")  # as in the files
-    assert [read.name for read in reread(paths, found, True)] == ["a", "b", "a_1", "a_1_1", "a_2"]
+    given = InputFiles(paths, rename_duplicates=True)
+    assert given.survey.repeated
+    assert given.survey.sha256 == sha256("a\tAC\nb\tAC\na\tAC\na_1\tAC\na\tAC\n")  # as in the files
+    assert [read.name for read in given.reads()] == ["a", "b", "a_1", "a_1_1", "a_2"]
 
 
 def test_the_second_pass_yields_the_same_records(files):
     paths = files(">a x\nAcG\nT\n>b\n", ">c\nGG\n")
-    assert list(reread(paths, survey(paths))) == [Read("a", "AcGT"), Read("b", ""), Read("c", "GG")]
+    assert list(InputFiles(paths).reads()) == [Read("a", "AcGT"), Read("b", ""), Read("c", "GG")]
 
 
 @pytest.mark.parametrize("now", [">a\nACGA\n>b\nGG\n", ">a\nACGT\n", ">a\nACGT\n>b\nGG\n>c\nA\n", ">b\nACGT\n>a\nGG\n"])
 def test_input_that_changed_is_refused_after_its_last_record(files, now):
     paths = files(">a\nACGT\n>b\nGG\n")
-    found = survey(paths)
+    given, streamed = InputFiles(paths), InputFiles(paths, shown=["-"])
+    assert given.survey == streamed.survey
     Path(paths[0]).write_text(now)
     records, passed = list(read_records(paths[0])), []
     with pytest.raises(BadInput, match=r"0\.fa: changed while it was read"):
-        for read in reread(paths, found):
+        for read in given.reads():
             passed.append(read)
     assert passed == records
     with pytest.raises(BadInput, match=r"^-: changed"):
-        list(reread(paths, found, shown=["-"]))
+        list(streamed.reads())
 
 
 def test_a_file_is_its_own_spool(files, tmp_path):
@@ -200,7 +206,7 @@ def test_what_can_be_read_once_is_copied(tmp_path, readable_once):
         assert Path(path).name.startswith(".")
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         assert Path(path).read_bytes() == CONTENT
-        assert [read.name for read in reread([path], survey([path]))] == ["a", "b"]
+        assert [read.name for read in InputFiles([path]).reads()] == ["a", "b"]
     assert not os.listdir(tmp_path)
 
 
@@ -242,8 +248,7 @@ def peak_memory(work, *arguments):
 
 
 def read_twice(paths):
-    found = survey(paths)
-    deque(reread(paths, found), maxlen=0)
+    deque(InputFiles(paths).reads(), maxlen=0)
 
 
 def test_memory_grows_by_a_hash_a_record(files):

@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 
 from virnucpro.errors import BadInput, BadRequest
 from virnucpro.pipeline.messages import say_what_was_read
-from virnucpro.reading.input_files import survey
-from virnucpro.reading.input_kind import kind_of_reads, looks_like_dna
-from virnucpro.reading.reads import Read, read_records
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import kind_of, looks_like_dna
+from virnucpro.reading.reads import read_records
 
 GAPS = "-.~*?"
 DNA = "ACGTACGTACGTACGTACGTACGT"
 PROTEIN = f">p\n{'MKVLEFIPQ' * 10}\n"
+
+
+def survey(*arguments):
+    return InputFiles(*arguments).survey
 
 
 def records(path, content, kind=None):
@@ -188,14 +192,14 @@ def test_what_looks_like_dna(sequence, alike):
     ids=["gaps", "masked", "other gaps", "aligned protein"],
 )  # fmt: skip
 def test_gaps_and_masks_tell_nothing_of_the_kind(sequence, kind):
-    assert kind_of_reads([Read("a", sequence)]) == kind
+    assert kind_of([sequence]) == kind
 
 
 def test_only_gaps_are_asked_about_and_dna_is_no_protein():
     with pytest.raises(BadRequest, match="--input-type"):
-        kind_of_reads([Read("a", "----")])
+        kind_of(["----"])
     with pytest.raises(BadRequest, match=r"DNA, where proteins were asked for"):
-        kind_of_reads([Read("a", DNA)], "protein")
+        kind_of([DNA], "protein")
 
 
 def test_later_records_of_another_kind_are_noticed(tmp_path, caplog):
@@ -220,7 +224,7 @@ def test_dna_with_gaps_masks_or_codes_is_no_protein(tmp_path, letters):
     with pytest.raises(BadInput, match=r"record 2 \(d\) is DNA by its letters"):
         survey([str(path)])
     with pytest.raises(BadRequest, match=r"DNA, where proteins were asked for"):
-        kind_of_reads([Read("d", letters)], "protein")
+        kind_of([letters], "protein")
 
 
 def test_empty_records_tell_nothing_of_the_kind(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hostile import bgzip, zstandard
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.reading.input_kind import kind_of_reads
+from virnucpro.reading.input_kind import kind_of
 from virnucpro.reading.reads import Read, read_records, stem_of, with_unique_names
 
 TWO = [("a", "ACGTACGT"), ("b", "GGCC")]
@@ -159,13 +159,12 @@ def test_standard_input_may_be_closed(monkeypatch):
     ],
 )
 def test_tells_nucleotides_from_proteins(sequences, kind):
-    given = [Read(str(i), sequence) for i, sequence in enumerate(sequences)]
-    assert kind_of_reads(given) == kind
+    assert kind_of(sequences) == kind
 
 
 def test_refuses_to_guess():
     with pytest.raises(BadRequest, match=r"75% .* --input-type"):
-        kind_of_reads([Read("a", "ACGTRACTKRAG")])
+        kind_of(["ACGTRACTKRAG"])
 
 
 def test_duplicates_are_refused_with_both_record_numbers():

@@ -28,7 +28,8 @@ from virnucpro.executors.base import ExecutorConfig, WindowCost
 from virnucpro.executors.select import inline
 from virnucpro.models.catalog import AUTO, ESM2_SIZES
 from virnucpro.models.locate import WeightPaths, find_weights, named_directory
-from virnucpro.reading.input_files import reread, survey
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.reads import Read
 from virnucpro.reading.window_source import AtHand
 from virnucpro.reading.windows import windows
@@ -82,8 +83,8 @@ class Embedder:
     ) -> None:
         placement = Placement((device or ("cuda:0" if visible_gpus() else "cpu"),))
         self._recipe = ComputeConfig(
-            kind="protein",
-            weights=find_weights(named_directory(weights_dir), esm_model, "", None, "protein"),
+            kind=InputKind.PROTEIN,
+            weights=find_weights(named_directory(weights_dir), esm_model, "", None, InputKind.PROTEIN),
             esm_model=esm_model,
             chunk_size=None,
             precision=placement.precision if precision == AUTO else precision,
@@ -114,10 +115,10 @@ class Embedder:
 
     def _embed(self, proteins: Iterable[tuple[str, str]]) -> Iterator[EmbeddedWindow]:
         reads = (Read(name, residues) for name, residues in proteins)
-        source = AtHand(windows(reads, "protein", 0, self._buffer_size, self._recipe.token_budget))
+        source = AtHand(windows(reads, InputKind.PROTEIN, 0, self._buffer_size, self._recipe.token_budget))
         self.backends = self._executor.load(source)
         for window, cost in self._executor.run():
-            names = list(window.sequence_names("protein"))
+            names = list(window.sequence_names(InputKind.PROTEIN))
             embeddings_SD = window.esm2_SD
             if embeddings_SD is None:  # none of them has residues
                 embeddings_SD = np.zeros((0, ESM2_SIZES[self._recipe.esm_model][1]), np.float32)
@@ -168,12 +169,13 @@ def prepare(
     from virnucpro.engine.loader import FrontEnd  # imports tokenizers
 
     begun = time.perf_counter()
-    seen = survey([path])
+    files = InputFiles([path])
+    kind = files.survey.kind
     surveyed = time.perf_counter()
-    made = list(windows(reread([path], seen), seen.kind, chunk_size, buffer_size, token_budget))
+    made = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
     weights = WeightPaths(Path(), Path(tokenizer) if tokenizer else None, None)
-    front_end = FrontEnd(ComputeConfig(seen.kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
+    front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
     prepared = [front_end[window] for window in made]
     packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
     seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}

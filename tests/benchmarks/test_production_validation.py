@@ -31,7 +31,7 @@ from validation import (
 )
 
 from benchmarks.support.tables import table
-from virnucpro.reading.input_files import kind_of
+from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.reads import read_records
 from virnucpro.reporting.decisions import REQUIREMENTS
 from virnucpro.reporting.performance_report import report_on
@@ -56,7 +56,7 @@ def production_input(results_dir: Path) -> Path:
     given = os.environ.get(VARIABLE)
     if given:
         assert Path(given).is_file(), f"{VARIABLE} is {given}, which is no file: name one, or leave it out."
-        kind = kind_of([given], "auto", [given])
+        kind = InputFiles([given]).kind
         assert kind == "nucleotide", f"{VARIABLE} is {given}, which holds proteins: name a file of reads or contigs."
         return Path(given)
     count = COUNT * max(1, visible_gpus())

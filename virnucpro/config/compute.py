@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from virnucpro.models.catalog import AUTO
 from virnucpro.models.locate import WeightPaths
+from virnucpro.reading.input_kind import InputKind
 
 if TYPE_CHECKING:
     from virnucpro.config.placement import Placement
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 class ComputeConfig:
     """How sequences become features and scores.
 
-    kind: "nucleotide" or "protein". chunk_size: bp that was asked for; None where the classifier decides. token_budget:
+    chunk_size: bp that was asked for; None where the classifier decides. token_budget:
     most tokens in a pack. keep_features: whether the features themselves are wanted, beside the scores.
     deterministic: every sequence by itself, so that its bits do not depend on its neighbours. plain: PyTorch's own
     steps between matrix products even where fused ones run.
     """
 
-    kind: str
+    kind: InputKind
     weights: WeightPaths
     esm_model: str
     chunk_size: int | None
@@ -43,7 +44,7 @@ class WeightsInfo:
     synthetic: bool
 
 
-def compute_config(settings: Settings, kind: str, weights: WeightPaths, placement: Placement) -> ComputeConfig:
+def compute_config(settings: Settings, kind: InputKind, weights: WeightPaths, placement: Placement) -> ComputeConfig:
     """What `settings` leave open is decided by the devices."""
     budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
     return ComputeConfig(
@@ -54,6 +55,6 @@ def compute_config(settings: Settings, kind: str, weights: WeightPaths, placemen
         precision=placement.precision if settings.precision == AUTO else settings.precision,
         attention=settings.attention,
         token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
-        keep_features=settings.save_embeddings or kind == "protein",
+        keep_features=settings.save_embeddings or kind == InputKind.PROTEIN,
         deterministic=settings.deterministic,
     )

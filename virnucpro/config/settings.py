@@ -8,8 +8,9 @@ from pathlib import Path
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+from virnucpro.reading.input_kind import InputKind
 
-INPUT_TYPES = ("auto", "nucleotide", "protein")
+INPUT_TYPES = (AUTO, *map(str, InputKind))
 _CHOICES = {
     "model_type": MODEL_TYPES,
     "input_type": INPUT_TYPES,

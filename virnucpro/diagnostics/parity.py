@@ -28,7 +28,8 @@ from virnucpro.engine.results import FinishedWindow, finish
 from virnucpro.engine.startup import check_models
 from virnucpro.errors import BadInput
 from virnucpro.models.locate import WeightPaths, find_weights
-from virnucpro.reading.input_files import kind_of, spooled
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.reads import read_records
 from virnucpro.reading.sampling import sample
 from virnucpro.reading.windows import Piece, Window
@@ -52,7 +53,7 @@ class Computed:
         arrays = [array for window in self.windows if (array := getattr(window, field)) is not None]
         return np.concatenate(arrays) if arrays else np.empty((0, 2), np.float32)
 
-    def names(self, kind: str) -> list[str]:
+    def names(self, kind: InputKind) -> list[str]:
         return [name for window in self.windows for name in window.sequence_names(kind)]
 
     def failures(self) -> dict[int, str]:
@@ -85,25 +86,25 @@ def measure(
     Raises:
         BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
     """
-    (path,) = settings.inputs
-    with spooled(path, Path(tempfile.gettempdir())) as readable:
-        kind = kind_of([readable], settings.input_type, settings.inputs)
-        weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+    files = InputFiles(settings.inputs, settings.input_type)
+    with files.spooled(Path(tempfile.gettempdir())):
+        weights = find_weights(
+            settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, files.kind
+        )
         with WeightDigests(weights, settings.esm_model) as digests:
-            return _measured(settings, readable, count, begin, kind, weights, digests)
+            return _measured(settings, files, count, begin, weights, digests)
 
 
 def _measured(
     settings: Settings,
-    readable: str,
+    files: InputFiles,
     count: int,
     begin: Callable[[], None],
-    kind: str,
     weights: WeightPaths,
     digests: WeightDigests,
 ) -> tuple[Agreement, dict[str, Any]]:
     """`measure`, of input that can be read once more."""
-    (path,) = settings.inputs
+    (path,), kind = settings.inputs, files.kind
     placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
     recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
     if recipe.precision == "fp32":
@@ -112,13 +113,13 @@ def _measured(
     digests.check()
     if facts.synthetic:
         log.warning("These weights are synthetic (random): real ones may agree better or worse.")
-    pieces = sample(read_records(readable, path, kind), kind, facts.chunk_size, count)
+    pieces = sample(read_records(*files.paths, path, kind), kind, facts.chunk_size, count)
     if not pieces:
         raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
     begin()
     device = torch.device(placement.workers[0])
     reference = replace(recipe, precision="fp32", attention="sdpa", token_budget=1, deterministic=True, plain=True)
-    what = "Proteins" if kind == "protein" else "Chunks"
+    what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
     with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
         ours = compute(recipe, device, pieces, placement.buffer_size, bar.update)
         theirs = compute(reference, _device_for(reference, device), pieces, ALONE, bar.update)
@@ -141,7 +142,7 @@ def _measured(
 def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
     """The same, if it has room for float32."""
     if device.type == "cuda":
-        needed = device_bytes(recipe.esm_model, "fp32", 1, recipe.kind == "nucleotide")
+        needed = device_bytes(recipe.esm_model, "fp32", 1, recipe.kind == InputKind.NUCLEOTIDE)
         free, _ = torch.cuda.mem_get_info(device)
         if needed > free:
             log.warning(
@@ -183,10 +184,10 @@ def compute(
     return Computed(windows, how)
 
 
-def _compared(ours: Computed, theirs: Computed, kind: str) -> Agreement:
+def _compared(ours: Computed, theirs: Computed, kind: InputKind) -> Agreement:
     found = {"esm2": cosines(ours.joined("esm2_SD"), theirs.joined("esm2_SD"))}
     failures = theirs.failures() | ours.failures()
-    if kind == "protein":
+    if kind == InputKind.PROTEIN:
         return Agreement(ours.names(kind), found, failures)
     found["dnabert_s"] = cosines(ours.joined("dnabert_SE"), theirs.joined("dnabert_SE"))
     return Agreement(

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.packing import PackPlan, pack
 from virnucpro.models.tokens import dnabert_tokens, esm2_tokens, load_tokenizer
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import sequences_of
 from virnucpro.reading.windows import Window
 
@@ -64,7 +65,7 @@ class FrontEnd:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __getitem__(self, window: Window) -> PackedWindow:
-        with self._stage("frames" if self._recipe.kind == "nucleotide" else "letters"):
+        with self._stage("frames" if self._recipe.kind == InputKind.NUCLEOTIDE else "letters"):
             found = sequences_of(window, self._recipe.kind)
         esm2 = dnabert = None
         if found.proteins:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from virnucpro.reading.frames import FRAME_SUFFIXES
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.windows import Window
 
 
@@ -66,9 +67,9 @@ class FinishedWindow:
     def sequences(self) -> int:
         return int(np.unpackbits(self.open_C).sum())
 
-    def sequence_names(self, kind: str) -> Iterator[str]:
+    def sequence_names(self, kind: InputKind) -> Iterator[str]:
         """The name of every sequence, in order: open frames, or proteins that are not empty."""
-        if kind == "protein":
+        if kind == InputKind.PROTEIN:
             yield from (name for name, there in zip(self.names, self.open_C, strict=True) if there)
             return
         masks = iter(self.open_C.tolist())

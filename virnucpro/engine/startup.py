@@ -19,6 +19,7 @@ from virnucpro.models.esm2_checkpoint import check_size, read_esm2
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tokens import load_tokenizer
+from virnucpro.reading.input_kind import InputKind
 
 
 def check_models(recipe: ComputeConfig) -> WeightsInfo:
@@ -30,7 +31,7 @@ def check_models(recipe: ComputeConfig) -> WeightsInfo:
     weights = recipe.weights
     esm_shape, _ = read_esm2(weights.esm)
     check_size(esm_shape, recipe.esm_model, weights.esm)
-    if recipe.kind == "protein":
+    if recipe.kind == InputKind.PROTEIN:
         return WeightsInfo(0, esm_shape.synthetic)
     assert weights.dnabert is not None and weights.classifier is not None, "a run of DNA without its models"
     dnabert_shape, _ = read_dnabert(weights.dnabert)

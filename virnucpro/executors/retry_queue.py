@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from virnucpro.engine.results import FinishedWindow, WindowResult, finish
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import sequences_of
 from virnucpro.reading.window_source import Source
 from virnucpro.reading.windows import Window
@@ -40,11 +41,11 @@ class RetryQueue:
 
     Args:
         source: Read no faster than they are handed out.
-        kind: "nucleotide" or "protein".
+        kind: Of the input.
         patience: Failures of a window before it is halved.
     """
 
-    def __init__(self, source: Source, kind: str, patience: int) -> None:
+    def __init__(self, source: Source, kind: InputKind, patience: int) -> None:
         self._source, self._kind, self._patience = source, kind, patience
         self._again: deque[Task] = deque()
         self._parts: dict[int, list[WindowResult]] = {}
@@ -109,7 +110,7 @@ class RetryQueue:
         count = len(found.proteins)
         outcome = WindowResult(window.index, window.only, found.open_C, count, found.cut, found.unknown)
         outcome.failures = dict.fromkeys(range(count), reason)
-        if self._kind == "nucleotide":
+        if self._kind == InputKind.NUCLEOTIDE:
             outcome.scores_S2 = np.full((count, 2), np.nan, np.float32)
         return self.done(task, [outcome])
 

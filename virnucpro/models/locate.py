@@ -10,6 +10,7 @@ from pathlib import Path
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.catalog import CHUNK_SIZES, DNABERT_S, ESM2_SIZES
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.home import cache_folder, expanded
 
 ENVIRONMENT_VARIABLE = "VIRNUCPRO_WEIGHTS"
@@ -66,7 +67,7 @@ def default_directory() -> Path:
 
 
 def find_weights(
-    directory: Path | None, esm_model: str, model_type: str, model_path: Path | None, kind: str
+    directory: Path | None, esm_model: str, model_type: str, model_path: Path | None, kind: InputKind
 ) -> WeightPaths:
     """Find the weights a run needs.
 
@@ -75,7 +76,7 @@ def find_weights(
         esm_model: A key of ESM2_SIZES.
         model_type: "300", "500" or "custom"; the first two name the classifier's file.
         model_path: The classifier, if given by path.
-        kind: "nucleotide", or "protein", which needs ESM-2 alone.
+        kind: Of the input; proteins need ESM-2 alone.
     Raises:
         BadWeights: Something is missing; the one message lists all that was looked for.
     """
@@ -86,7 +87,7 @@ def find_weights(
         [] if esm else [f"{path} (--esm-model {name})" for name in ESM2_SIZES if (path := first_model(place, name))]
     )
     dnabert = classifier = None
-    if kind == "nucleotide":
+    if kind == InputKind.NUCLEOTIDE:
         dnabert = first_model(place, DNABERT_S)
         if not dnabert or not (dnabert / "tokenizer.json").is_file():
             looked_for.append(f"{place / DNABERT_S}/ with config.json, tokenizer.json and model weights")

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.files import UNSUPPORTED, whole_path
 
 EMBEDDINGS_FILE = "embeddings.h5"
@@ -24,7 +25,7 @@ SLACK = 4 * 2**20  # bytes that HDF5 holds back, of a chunk of each table and of
 _COLUMNS = {"embeddings": "esm2_SD", "dnabert_s": "dnabert_SE"}
 
 
-def write_embeddings(path: Path, windows: Iterable[FinishedWindow], kind: str, attributes: dict[str, str]) -> int:
+def write_embeddings(path: Path, windows: Iterable[FinishedWindow], kind: InputKind, attributes: dict[str, str]) -> int:
     """Write the file, whole or not at all; sequences that failed are left out.
 
     Args:
@@ -42,7 +43,7 @@ def write_embeddings(path: Path, windows: Iterable[FinishedWindow], kind: str, a
             raise OSError(f"{path} cannot be written: {error}") from error
 
 
-def _write(path: Path, windows: Iterable[FinishedWindow], kind: str, attributes: dict[str, str]) -> int:
+def _write(path: Path, windows: Iterable[FinishedWindow], kind: InputKind, attributes: dict[str, str]) -> int:
     rows = 0
     # Nobody else has this file, and HDF5 would not make it on a file system without locks.
     with h5py.File(path, "w", locking=False) as file:

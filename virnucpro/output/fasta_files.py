@@ -10,6 +10,7 @@ from pathlib import Path
 
 from virnucpro.reading.chunks import chunks
 from virnucpro.reading.frames import open_frames
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES, clean
 from virnucpro.reading.reads import Read
 from virnucpro.system.files import whole_file
@@ -18,7 +19,12 @@ LINE_WIDTH = 60  # of the chunk file; frames and proteins have a line each
 
 
 def tee_fasta(
-    reads: Iterable[Read], chunk_fasta: Path, nucleotide_fasta: Path, protein_fasta: Path, kind: str, chunk_size: int
+    reads: Iterable[Read],
+    chunk_fasta: Path,
+    nucleotide_fasta: Path,
+    protein_fasta: Path,
+    kind: InputKind,
+    chunk_size: int,
 ) -> Iterator[Read]:
     """Pass reads on and write their FASTA files meanwhile.
 
@@ -30,10 +36,10 @@ def tee_fasta(
         chunk_fasta: For chunks, case as in the input; not written for proteins.
         nucleotide_fasta: For the DNA of open frames; not written for proteins.
         protein_fasta: For the residues of open frames, or the proteins themselves as ESM-2 sees them.
-        kind: "nucleotide" or "protein".
+        kind: Of the input.
         chunk_size: bp.
     """
-    if kind == "protein":
+    if kind == InputKind.PROTEIN:
         return _keeping_proteins(reads, protein_fasta)
     return _keeping_frames(reads, chunk_fasta, nucleotide_fasta, protein_fasta, chunk_size)
 

@@ -16,6 +16,7 @@ from virnucpro.output.embeddings_file import EMBEDDINGS_FILE
 from virnucpro.output.verdicts import ContigCall, FrameScore, chunk_verdict, contig_call
 from virnucpro.reading.chunks import read_name
 from virnucpro.reading.frames import chunk_name
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 from virnucpro.system.files import whole_file
 
@@ -39,9 +40,9 @@ class Counts:
         return sum(self.calls.values())
 
 
-def has_results(folder: Path, kind: str, with_features: bool) -> bool:
+def has_results(folder: Path, kind: InputKind, with_features: bool) -> bool:
     """Whether all result files of a run are there."""
-    expected = (FRAMES_FILE, CHUNKS_FILE, CONTIGS_FILE, READS_FILE) if kind == "nucleotide" else (READS_FILE,)
+    expected = (FRAMES_FILE, CHUNKS_FILE, CONTIGS_FILE, READS_FILE) if kind == InputKind.NUCLEOTIDE else (READS_FILE,)
     if with_features:
         expected = (*expected, EMBEDDINGS_FILE)
     return all((folder / name).is_file() for name in expected)
@@ -50,7 +51,7 @@ def has_results(folder: Path, kind: str, with_features: bool) -> bool:
 def scored(windows: Iterable[FinishedWindow]) -> Iterator[FrameScore]:
     """The score of every open frame, or the reason why it has none, in order of the input."""
     for window in windows:
-        for place, name in enumerate(window.sequence_names("nucleotide")):
+        for place, name in enumerate(window.sequence_names(InputKind.NUCLEOTIDE)):
             if place in window.failures:
                 yield FrameScore(name, failure=window.failures[place])
             else:
@@ -111,13 +112,15 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
     return counts
 
 
-def write_fates(folder: Path, windows: Iterable[FinishedWindow], kind: str, failures: dict[str, str]) -> dict[str, int]:
+def write_fates(
+    folder: Path, windows: Iterable[FinishedWindow], kind: InputKind, failures: dict[str, str]
+) -> dict[str, int]:
     """Write sequences.tsv: every input record and what became of it.
 
     Args:
         folder: Where to write.
         windows: All of the run, in order of the input.
-        kind: "nucleotide" or "protein".
+        kind: Of the input.
         failures: Reason for each read that could not be fully scored.
     Returns:
         How many reads met each fate (``failed`` without its reasons).
@@ -129,7 +132,7 @@ def write_fates(folder: Path, windows: Iterable[FinishedWindow], kind: str, fail
             counts = [piece[2:] for piece in pieces]
             chunks, frames = (sum(column) for column in zip(*counts, strict=True))
             fate = _fate(length, frames, kind, failures.get(name))
-            file.write(_row(name, length, chunks if kind == "nucleotide" else 0, frames, fate))
+            file.write(_row(name, length, chunks if kind == InputKind.NUCLEOTIDE else 0, frames, fate))
             counted = fate.split(":")[0]
             fates[counted] = fates.get(counted, 0) + 1
     return fates
@@ -142,13 +145,13 @@ def _pieces(windows: Iterable[FinishedWindow]) -> Iterator[tuple[str, int, int, 
         yield from zip(window.names, *(column.tolist() for column in columns), strict=True)
 
 
-def _fate(length: int, frames: int, kind: str, failure: str | None) -> str:
+def _fate(length: int, frames: int, kind: InputKind, failure: str | None) -> str:
     if failure is not None:
         return f"failed: {failure}"
     if length == 0:
         return "empty"
     if frames == 0:
         return "no open frame"
-    if kind == "nucleotide":
+    if kind == InputKind.NUCLEOTIDE:
         return "scored"
     return "embedded" if length <= MAX_RESIDUES else f"embedded: first {MAX_RESIDUES} residues"

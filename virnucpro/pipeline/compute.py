@@ -20,8 +20,8 @@ from virnucpro.pipeline.manifest import check_same
 from virnucpro.pipeline.meter import Meter
 from virnucpro.pipeline.provenance import session
 from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.reading.input_files import Survey, reread
-from virnucpro.reading.reads import Read
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_source import AtHand
 from virnucpro.reading.windows import Window, windows
 from virnucpro.reporting.progress import InferenceProgressReporter
@@ -38,7 +38,7 @@ class Computation:
     """The middle of a run: input and request are known to be good, the report is yet to be written.
 
     Args:
-        paths: Of the input, readable twice.
+        files: Of the input, readable twice.
         earlier: The manifest of the run to go on with (`resume`) or to replace.
         digests: Of the weights, begun.
     """
@@ -47,8 +47,7 @@ class Computation:
         self,
         settings: Settings,
         directory: RunDirectory,
-        paths: list[str],
-        survey: Survey,
+        files: InputFiles,
         recipe: ComputeConfig,
         placement: Placement,
         buffer_size: int,
@@ -57,10 +56,10 @@ class Computation:
         digests: WeightDigests,
     ) -> None:
         self._settings, self._config, self._directory = settings, settings.runtime, directory
-        self._paths, self._survey, self._recipe, self._placement = paths, survey, recipe, placement
+        self.files, self._recipe, self._placement = files, recipe, placement
         self._buffer_size, self._earlier, self.telemetry = buffer_size, earlier, telemetry
         self._digests = digests
-        self._input_fingerprint = Fingerprint(dict(zip(settings.inputs, map(Path, paths), strict=True)))
+        self._input_fingerprint = Fingerprint(dict(zip(files.shown, map(Path, files.paths), strict=True)))
         self._crew: Executor | None = None
         self._begun = self._stopped = self._over = False
         self.windows_before = 0  # finished by the run that is gone on with
@@ -79,7 +78,7 @@ class Computation:
     @property
     def records(self) -> int:
         """Of the input."""
-        return self._survey.records
+        return self.files.survey.records
 
     def settle(self, known: dict[str, Any]) -> None:
         """Put on record what decides the results.
@@ -133,7 +132,7 @@ class Computation:
         self.settle({"settings": {"chunk_size": self.facts.chunk_size}})
         self.manifest["synthetic_weights"] = self.facts.synthetic
         if self.facts.synthetic:
-            results = "verdicts" if self._recipe.kind == "nucleotide" else "features"
+            results = "verdicts" if self._recipe.kind == InputKind.NUCLEOTIDE else "features"
             log.warning("These weights are synthetic (random): the %s mean nothing.", results)
         with InferenceProgressReporter(self.records, self._settings.show_progress, "Records") as bar:
             bar.update(self.store.records)
@@ -224,7 +223,7 @@ class Computation:
         """The windows that are not finished, in order."""
         assert self.facts is not None
         settings, recipe, chunk_size = self._settings, self._recipe, self.facts.chunk_size
-        reads = self.reads()
+        reads = self.files.reads()
         if settings.keep_intermediate:
             run = self._directory
             files = run.chunk_fasta(chunk_size), run.nucleotide_fasta, run.protein_fasta
@@ -236,10 +235,6 @@ class Computation:
         for window in windows(reads, recipe.kind, chunk_size, self._buffer_size, recipe.token_budget):
             if window.index not in done:
                 yield window
-
-    def reads(self) -> Iterator[Read]:
-        """The input once more; see `survey.reread`."""
-        return reread(self._paths, self._survey, self._settings.rename_duplicates, self._settings.inputs)
 
     def _ready(self, backends: dict[str, str]) -> None:
         """The models are loaded: from here on the directory is this run's."""

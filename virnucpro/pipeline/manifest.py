@@ -9,13 +9,14 @@ from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import AUTO
-from virnucpro.reading.input_files import Survey
+from virnucpro.reading.input_kind import InputKind
+from virnucpro.reading.survey import Survey
 
 
 def describe(settings: Settings, recipe: ComputeConfig, survey: Survey, buffer_size: int) -> dict[str, Any]:
     """What decides the results, as far as it is known before the models are loaded."""
     asked: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
-    if recipe.kind == "nucleotide" and settings.chunk_size is not None:
+    if recipe.kind == InputKind.NUCLEOTIDE and settings.chunk_size is not None:
         asked["chunk_size"] = settings.chunk_size
     return {
         "virnucpro": __version__,

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from virnucpro.engine.results import FinishedWindow
 from virnucpro.output.tables import Counts
 from virnucpro.reading.alphabet import GAPS
-from virnucpro.reading.input_files import Survey
+from virnucpro.reading.input_kind import InputKind
+from virnucpro.reading.survey import Survey
 
 log = logging.getLogger(__name__)
 
 
 def say_what_was_read(survey: Survey) -> None:
     """Before any model is loaded."""
-    if survey.kind == "protein":
+    if survey.kind == InputKind.PROTEIN:
         log.warning("The input is protein: features are written, no verdicts.")
     if survey.records == 0:
         log.warning("The input holds no records: the result files have headers only.")
@@ -43,7 +44,7 @@ def say_what_was_read(survey: Survey) -> None:
             "%d of %d records are DNA by their letters. They are read as proteins, as was asked for.",
             survey.dna, survey.records,
         )  # fmt: skip
-    unit = "bp" if survey.kind == "nucleotide" else "residues"
+    unit = "bp" if survey.kind == InputKind.NUCLEOTIDE else "residues"
     log.info("Read %d records: %d %s.", survey.records, survey.letters, unit)
 
 

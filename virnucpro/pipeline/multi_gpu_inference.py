@@ -14,6 +14,7 @@ from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import AUTO
 from virnucpro.models.locate import named_directory
 from virnucpro.pipeline.run import run
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.reads import stem_of
 from virnucpro.system.devices import visible_gpus
 from virnucpro.telemetry.recorder import TelemetryLogger
@@ -60,7 +61,7 @@ def run_multi_gpu_inference(
     settings = Settings(
         inputs=tuple(map(str, files)),
         output_dir=output_dir,
-        input_type="protein",
+        input_type=InputKind.PROTEIN,
         save_embeddings=True,
         resume=not config.force_restart,
         force=config.force_restart,

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ from virnucpro.pipeline.manifest import describe
 from virnucpro.pipeline.messages import InputWarnings, say_what_came_out, say_what_was_read
 from virnucpro.pipeline.provenance import now
 from virnucpro.pipeline.run_directory import RunDirectory
-from virnucpro.reading.containers import STDIN
-from virnucpro.reading.input_files import kind_of, spooled, survey
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.reads import stem_of
 from virnucpro.system.hardware import capture_hardware_info
 from virnucpro.telemetry.recorder import TelemetryLogger
@@ -71,27 +70,26 @@ def run(
     if settings.write_viral is not None:
         check_target(settings.write_viral, settings.inputs, directory.owns, directory.root)
     # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
-    at_hand = takewhile(lambda path: path != STDIN and Path(path).is_file(), settings.inputs)
-    kind_of(list(at_hand), settings.input_type)
+    files = InputFiles(settings.inputs, settings.input_type, settings.rename_duplicates)
+    files.look_ahead()
     with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
         telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
         telemetry.begin_stage("reading the input")
-        paths = [stack.enter_context(spooled(path, directory.root, directory.copy_prefix)) for path in settings.inputs]
-        kind = kind_of(paths, settings.input_type, settings.inputs)
-        if kind == "protein" and settings.write_viral is not None:
+        stack.enter_context(files.spooled(directory.root, directory.copy_prefix))
+        kind = files.kind
+        if kind == InputKind.PROTEIN and settings.write_viral is not None:
             raise BadRequest("--write-viral needs verdicts, and the input is protein, which gets none. Leave it out.")
         if settings.write_viral is not None:
             check_writable(settings.write_viral, earlier)
         weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
         digests = stack.enter_context(WeightDigests(weights, settings.esm_model))
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
-        seen = survey(paths, settings.input_type, settings.rename_duplicates, settings.inputs)
-        say_what_was_read(seen)
+        say_what_was_read(files.survey)
         recipe = compute_config(settings, kind, weights, placement)
         buffer_size = settings.runtime.buffer_size or placement.buffer_size
-        known = describe(settings, recipe, seen, buffer_size)
+        known = describe(settings, recipe, files.survey, buffer_size)
         computation = Computation(
-            settings, directory, paths, seen, recipe, placement, buffer_size, earlier,
+            settings, directory, files, recipe, placement, buffer_size, earlier,
             telemetry, digests,
         )  # fmt: skip
         computation.settle(known)
@@ -115,7 +113,7 @@ def _report(settings: Settings, directory: RunDirectory, computation: Computatio
     directory.results.mkdir(exist_ok=True)
     counts: Counts | None = None
     failures: dict[str, str] = {}
-    if kind == "nucleotide":
+    if kind == InputKind.NUCLEOTIDE:
         counts = write_verdicts(directory.results, scored(store.finished()), failures)
     else:
         for window in store.finished():
@@ -175,7 +173,7 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, A
 
 
 def _write_viral(path: Path, computation: Computation, directory: RunDirectory) -> None:
-    count = write_viral(path, computation.reads(), directory.results)
+    count = write_viral(path, computation.files.reads(), directory.results)
     computation.manifest["viral"] = str(path.resolve())
     log.info("Viral records: %d, in %s.", count, path)
 

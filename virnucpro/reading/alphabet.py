@@ -18,15 +18,8 @@ def _table(letters: str) -> bytes:
     return bytes(byte if byte in known else STRANGER[0] for byte in range(256))
 
 
-_NUCLEOTIDE, _EITHER = _table(_NUCLEOTIDES), _table(_AMINO_ACIDS)
-
-
-def table_of(kind: str | None) -> bytes:
-    """For bytes.translate: each character that a "nucleotide" or "protein" may have to itself, others to STRANGER.
-
-    None is for what can be either.
-    """
-    return _NUCLEOTIDE if kind == "nucleotide" else _EITHER
+# For bytes.translate: each character that a sequence of nucleotides, or of either kind, may have to itself.
+NUCLEOTIDE, EITHER = _table(_NUCLEOTIDES), _table(_AMINO_ACIDS)
 
 
 def describe_stranger(line: bytes, table: bytes) -> str:
@@ -35,8 +28,8 @@ def describe_stranger(line: bytes, table: bytes) -> str:
     Returns:
         The end of a sentence that says what a record has, and a sentence. Printable, whatever the line holds.
     """
-    if STRANGER in line.translate(_EITHER, BLANKS):  # which tells more than a letter of the other kind
-        table = _EITHER
+    if STRANGER in line.translate(EITHER, BLANKS):  # which tells more than a letter of the other kind
+        table = EITHER
     place = next(i for i, byte in enumerate(line) if table[byte] == STRANGER[0] and byte not in BLANKS)
     character = line[place : place + 4].decode("utf-8", "surrogateescape")[0]
     shown = f"the byte {line[place]:#04x}" if "\udc80" <= character <= "\udcff" else repr(character)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from enum import Enum
 from itertools import islice
 
 from virnucpro.errors import BadRequest
 from virnucpro.reading.alphabet import GAPS
-from virnucpro.reading.reads import Read
 
 NUCLEOTIDE_LETTERS = "ACGTUNacgtun"
 SNIFFED_RECORDS = 1_000
@@ -23,40 +23,48 @@ _CODES = "RYSWKMBDHV"
 _DNA_OR_NOTHING = NUCLEOTIDE_LETTERS + _CODES + _CODES.lower() + _NEITHER
 
 
-def kind_of_reads(reads: Iterable[Read], said: str = "auto") -> str:
-    """Tell "nucleotide" from "protein" by the letters of the first records.
+class InputKind(str, Enum):
+    """What an input holds; as text where people read or write it."""
+
+    NUCLEOTIDE = "nucleotide"
+    PROTEIN = "protein"
+    __str__ = str.__str__
+
+
+def kind_of(sequences: Iterable[str], asked: str = "auto") -> InputKind:
+    """Tell the kind by the letters of the first records.
 
     Args:
-        reads: Input records; up to 1,000 that are not empty (or 1 million letters) are looked at. If there are none, it
-            is nucleotide.
-        said: "nucleotide" or "protein" where the user knows; the first records are read all the same,
-            so that a bad file is refused before anything else is done.
+        sequences: Of the records; up to 1,000 that are not empty (or 1 million letters) are looked at. If there are
+            none, it is nucleotide.
+        asked: The kind where the user knows; the first records are read all the same, so that a bad file is refused
+            before anything else is done.
     Raises:
         BadRequest: The letters are neither clearly nucleotides nor clearly amino acids, or the user says that they are
             proteins where all are DNA.
     """
     length = letters = nucleotides = dna = 0
-    for read in islice((read for read in reads if read.sequence), SNIFFED_RECORDS):
-        length += len(read.sequence)
-        letters += len(read.sequence) - sum(map(read.sequence.count, _NEITHER))
-        nucleotides += sum(map(read.sequence.count, NUCLEOTIDE_LETTERS))
-        dna += looks_like_dna(read.sequence)
+    for sequence in islice(filter(None, sequences), SNIFFED_RECORDS):
+        length += len(sequence)
+        letters += len(sequence) - sum(map(sequence.count, _NEITHER))
+        nucleotides += sum(map(sequence.count, NUCLEOTIDE_LETTERS))
+        dna += looks_like_dna(sequence)
         if length >= SNIFFED_LETTERS:
             break
     share = nucleotides / letters if letters else 1.0
-    if said == "protein" and dna and share >= NUCLEOTIDE_SHARE:
+    if asked == InputKind.PROTEIN and dna and share >= NUCLEOTIDE_SHARE:
         raise BadRequest(
             f"{share:.0%} of the first letters are A, C, G, T, U or N: DNA, where proteins were asked for. "
             "Leave out --input-type protein, or call predict instead of embed."
         )
-    if said != "auto":
-        return said
+    if asked != "auto":
+        return InputKind(asked)
     if PROTEIN_SHARE < share < NUCLEOTIDE_SHARE or (length and not letters):
         raise BadRequest(
             f"{share if letters else 0:.0%} of the first letters are A, C, G, T, U or N: neither clearly DNA (90 % or "
             "more) nor clearly protein (60 % or less). Say which with --input-type nucleotide or protein."
         )
-    return "nucleotide" if share >= NUCLEOTIDE_SHARE else "protein"
+    return InputKind.NUCLEOTIDE if share >= NUCLEOTIDE_SHARE else InputKind.PROTEIN
 
 
 def looks_like_dna(sequence: str) -> bool:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from virnucpro.errors import BadInput
 from virnucpro.reading import records
-from virnucpro.reading.alphabet import table_of
+from virnucpro.reading.alphabet import EITHER, NUCLEOTIDE
 from virnucpro.reading.containers import STDIN, lacks_last_block, readable
 from virnucpro.reading.foreign_formats import FIRST_BYTES, foreign_format
+from virnucpro.reading.input_kind import InputKind
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,13 @@ def stem_of(path: str) -> str:
     return name
 
 
-def read_records(path: str, shown: str | None = None, kind: str | None = None) -> Iterator[Read]:
+def read_records(path: str, shown: str | None = None, kind: InputKind | None = None) -> Iterator[Read]:
     """Yield the records of a FASTA or FASTQ file in order.
 
     Args:
         path: A file (plain, gzip, bzip2, xz or zstandard) or ``-`` for standard input.
         shown: What messages call the file; its path if not given.
-        kind: "nucleotide" or "protein", whose letters alone are taken; None for either's.
+        kind: Whose letters alone are taken; None for either's.
     Yields:
         Read: sequences without blanks or line ends, case as in the file, possibly empty.
     Raises:
@@ -79,7 +80,7 @@ def read_records(path: str, shown: str | None = None, kind: str | None = None) -
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", None if first == b">" else line_end.decode())
         number = 0
         try:
-            for name, sequence in parse(text, line, table_of(kind)):
+            for name, sequence in parse(text, line, NUCLEOTIDE if kind == InputKind.NUCLEOTIDE else EITHER):
                 number += 1
                 yield Read(name, sequence.decode("ascii"))
         except records.BadRecord as error:

@@ -31,7 +31,7 @@ def fasta(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
     Args:
         text: Open at the first header, with line ends as Python has them.
         line: Number of its line.
-        table: See `alphabet.table_of`. Blanks are taken out.
+        table: `alphabet.NUCLEOTIDE` or `alphabet.EITHER`. Blanks are taken out.
     Raises:
         BadRecord: A sequence has a character that none has, or a header no id.
     """

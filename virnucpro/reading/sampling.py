@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from virnucpro.reading.chunks import chunk_spans
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 from virnucpro.reading.reads import Read
 from virnucpro.reading.windows import Piece
@@ -13,12 +14,12 @@ from virnucpro.reading.windows import Piece
 SEED = 0
 
 
-def sample(reads: Iterable[Read], kind: str, chunk_size: int, count: int) -> list[Piece]:
+def sample(reads: Iterable[Read], kind: InputKind, chunk_size: int, count: int) -> list[Piece]:
     """Draw chunks, or proteins, from the whole input.
 
     Args:
         reads: Input records, read once; one at a time is held, beside what is drawn.
-        kind: "nucleotide" or "protein".
+        kind: Of the input.
         chunk_size: bp.
         count: Most to draw.
     Returns:
@@ -36,10 +37,10 @@ def sample(reads: Iterable[Read], kind: str, chunk_size: int, count: int) -> lis
     return [piece for _, piece in sorted(drawn, key=lambda pair: pair[0])]
 
 
-def _spans(reads: Iterable[Read], kind: str, chunk_size: int) -> Iterator[tuple[Read, int, int, int]]:
+def _spans(reads: Iterable[Read], kind: InputKind, chunk_size: int) -> Iterator[tuple[Read, int, int, int]]:
     """Every chunk or protein: of which read, its number from 0, and where it begins and ends there."""
     for read in reads:
-        if kind == "protein":
+        if kind == InputKind.PROTEIN:
             read = Read(read.name, read.sequence.rstrip("*"))
             if read.sequence:
                 yield read, 0, 0, min(len(read.sequence), MAX_RESIDUES)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.reading.frames import Translation
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES, spell
 from virnucpro.reading.windows import Window
 
@@ -27,9 +28,9 @@ class Sequences:
     unknown: int = 0
 
 
-def sequences_of(window: Window, kind: str) -> Sequences:
+def sequences_of(window: Window, kind: InputKind) -> Sequences:
     """Translate a window's chunks, or clean its proteins; `window.only` is heeded."""
-    found = _frames(window) if kind == "nucleotide" else _proteins(window)
+    found = _frames(window) if kind == InputKind.NUCLEOTIDE else _proteins(window)
     if window.only is None:
         return found
     some = slice(*window.only)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from virnucpro.reading.chunks import chunk_spans
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 from virnucpro.reading.reads import Read
 
@@ -47,12 +48,14 @@ class Window:
     only: tuple[int, int] | None = None
 
 
-def windows(reads: Iterable[Read], kind: str, chunk_size: int, buffer_size: int, token_budget: int) -> Iterator[Window]:
+def windows(
+    reads: Iterable[Read], kind: InputKind, chunk_size: int, buffer_size: int, token_budget: int
+) -> Iterator[Window]:
     """Cut the input into windows.
 
     Args:
         reads: Input records with unique ids.
-        kind: "nucleotide" or "protein".
+        kind: Of the input.
         chunk_size: bp.
         buffer_size: Most chunks, or proteins, in a window; an empty record counts as one.
         token_budget: Of a pack. A window of proteins ends when about `PACKS` packs are full.
@@ -71,7 +74,7 @@ def windows(reads: Iterable[Read], kind: str, chunk_size: int, buffer_size: int,
         return full / (1 << max(0, RAMP - index))
 
     for read in reads:
-        if kind == "protein":
+        if kind == InputKind.PROTEIN:
             residues = read.sequence.rstrip("*")
             cost = min(len(residues), MAX_RESIDUES) + 2
             if pieces and (sequences + 1 > share(buffer_size) or tokens + cost > share(full_tokens) * FILL):
