@@ -45,7 +45,7 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
 
     files = InputFiles([path])
     found = find_weights(weights, esm_model, str(CHUNK_SIZE), None, files.kind)
-    recipe = ComputeConfig(files.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, False)
+    recipe = ComputeConfig(files.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, BUFFER_SIZE, False)
     made = windows(files.reads(), files.kind, CHUNK_SIZE, BUFFER_SIZE, TOKEN_BUDGET)
     front_end, engine = FrontEnd(recipe), ModelRunner(recipe, torch.device("cuda:0"))
     prepared = [front_end[window] for window in islice(made, RAMP, RAMP + SKIPPED + COUNTED)]

@@ -81,6 +81,7 @@ def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> Comput
         "precision": "fp32",
         "attention": "auto",
         "token_budget": 2048,
+        "buffer_size": 64,
         "keep_features": True,
     }
     return ComputeConfig(**settled | changes)

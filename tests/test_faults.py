@@ -43,7 +43,7 @@ def work(weights):
 
     def make(**config):
         recipe = ComputeConfig(
-            "protein", WeightPaths(weights / f"{ESM_8M}.pt", None, None), ESM_8M, None, "fp32", "auto", 64, True
+            "protein", WeightPaths(weights / f"{ESM_8M}.pt", None, None), ESM_8M, None, "fp32", "auto", 64, 64, True
         )
         return ExecutorConfig(recipe, RuntimeConfig(**config), 0, 1, logging.WARNING)
 
@@ -324,7 +324,7 @@ def test_weights_that_are_none_are_refused(work, tmp_path):
     with pytest.raises(BadRequest, match="a web page"):
         compute(
             ExecutorConfig(
-                ComputeConfig("protein", weights, ESM_8M, None, "fp32", "auto", 64, True), bad.config, 0, 1, 30
+                ComputeConfig("protein", weights, ESM_8M, None, "fp32", "auto", 64, 64, True), bad.config, 0, 1, 30
             )
         )
     assert not multiprocessing.active_children()

@@ -228,7 +228,7 @@ def test_a_small_gpu_leaves_the_reference_to_the_cpu(monkeypatch, caplog):
     from virnucpro.config.compute import ComputeConfig
     from virnucpro.diagnostics import parity
 
-    recipe = ComputeConfig("nucleotide", None, "esm2_t36_3B_UR50D", 500, "fp32", "sdpa", 1, True)
+    recipe = ComputeConfig("nucleotide", None, "esm2_t36_3B_UR50D", 500, "fp32", "sdpa", 1, 64, True)
     device = torch.device("cuda", 0)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (8e9, 8.5e9))
     assert parity._device_for(recipe, device) == torch.device("cpu")

@@ -159,21 +159,19 @@ def test_an_input_of_few_windows_is_not_through_before_the_run_begins(main, tmp_
 def test_input_that_changes_meanwhile_leaves_nothing_to_go_on_from(
     main, reads, whole, tmp_path, monkeypatch, changed_to, message
 ):
-    from virnucpro.pipeline.compute import Computation
+    from virnucpro.pipeline import run as pipeline
 
     source, out = Path(shutil.copy(reads, tmp_path)), tmp_path / "out"
-    plain = Computation.run
+    plain = pipeline.compute
     monkeypatch.setattr(
-        Computation,
-        "run",
-        lambda self: source.write_text(reads.read_text().replace(">r40", changed_to)) and plain(self),
+        pipeline, "compute", lambda run: source.write_text(reads.read_text().replace(">r40", changed_to)) and plain(run)
     )
     code, said = main("predict", source, *options(out))
     assert code == 1
     assert message in said
     assert not list(out.rglob("*.tmp"))
     assert not (out / "reads_windows").exists()
-    monkeypatch.setattr(Computation, "run", plain)
+    monkeypatch.setattr(pipeline, "compute", plain)
     shutil.copy(reads, source)
     code, said = main("predict", source, *options(out), "--resume")
     assert code == 0

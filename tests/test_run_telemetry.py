@@ -6,7 +6,7 @@ import shutil
 from conftest import DATA, ESM_8M
 from runs import WINDOWS, options
 
-from virnucpro.pipeline.compute import Computation
+from virnucpro.pipeline.compute import Run
 from virnucpro.utils.telemetry import TelemetryLogger
 
 NAME = "telemetry_small.json"
@@ -39,7 +39,7 @@ def test_a_resumed_run_says_what_it_is_not_about(main, reads, killed, tmp_path):
 
 def test_figures_are_kept_where_nothing_was_left_to_compute(main, reads, tmp_path, monkeypatch):
     """All windows were there, and then the end came."""
-    plain = Computation.write
+    plain = Run.write
 
     def write(self, status, **more):
         if status == "complete":
@@ -48,7 +48,7 @@ def test_figures_are_kept_where_nothing_was_left_to_compute(main, reads, tmp_pat
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Computation, "write", write)
+        patch.setattr(Run, "write", write)
         assert main("predict", reads, *options(out))[0] == 1
     before = (out / "telemetry_reads.json").read_bytes()
     assert json.loads(before)["summary"]["batches"] == WINDOWS

@@ -90,10 +90,10 @@ class Embedder:
             precision=placement.precision if precision == AUTO else precision,
             attention=attention,
             token_budget=token_budget or placement.token_budget,
+            buffer_size=buffer_size or placement.buffer_size,
             keep_features=True,
             plain=plain,
         )
-        self._buffer_size = buffer_size or placement.buffer_size
         processes = placement.loaders if loaders is None else loaders
         work = ExecutorConfig(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
         self._executor: LocalExecutor = inline(work, placement.workers[0])
@@ -115,7 +115,7 @@ class Embedder:
 
     def _embed(self, proteins: Iterable[tuple[str, str]]) -> Iterator[EmbeddedWindow]:
         reads = (Read(name, residues) for name, residues in proteins)
-        source = AtHand(windows(reads, InputKind.PROTEIN, 0, self._buffer_size, self._recipe.token_budget))
+        source = AtHand(windows(reads, InputKind.PROTEIN, 0, self._recipe.buffer_size, self._recipe.token_budget))
         self.backends = self._executor.load(source)
         for window, cost in self._executor.run():
             names = list(window.sequence_names(InputKind.PROTEIN))
@@ -175,7 +175,7 @@ def prepare(
     made = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
     weights = WeightPaths(Path(), Path(tokenizer) if tokenizer else None, None)
-    front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, False))
+    front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, buffer_size, False))
     prepared = [front_end[window] for window in made]
     packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
     seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}

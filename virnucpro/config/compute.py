@@ -16,31 +16,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """How sequences become features and scores.
-
-    chunk_size: bp that was asked for; None where the classifier decides. token_budget:
-    most tokens in a pack. keep_features: whether the features themselves are wanted, beside the scores.
-    deterministic: every sequence by itself, so that its bits do not depend on its neighbours. plain: PyTorch's own
-    steps between matrix products even where fused ones run.
-    """
+    """How sequences become features and scores."""
 
     kind: InputKind
     weights: WeightPaths
     esm_model: str
-    chunk_size: int | None
+    chunk_size: int | None  # bp that was asked for; None where the classifier decides
     precision: str
     attention: str
-    token_budget: int
-    keep_features: bool
-    deterministic: bool = False
-    plain: bool = False
+    token_budget: int  # most tokens in a pack
+    buffer_size: int  # most sequences in a window
+    keep_features: bool  # whether the features themselves are wanted, beside the scores
+    deterministic: bool = False  # every sequence by itself, so that its bits do not depend on its neighbours
+    plain: bool = False  # PyTorch's own steps between matrix products even where fused ones run
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """Of weight files that are whole and fit each other; chunk_size in bp, 0 for a protein input."""
+    """What weight files that are whole and fit each other say of themselves."""
 
-    chunk_size: int
+    chunk_size: int  # bp; 0 for a protein input
     synthetic: bool
 
 
@@ -55,6 +50,7 @@ def compute_config(settings: Settings, kind: InputKind, weights: WeightPaths, pl
         precision=placement.precision if settings.precision == AUTO else settings.precision,
         attention=settings.attention,
         token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
+        buffer_size=settings.runtime.buffer_size or placement.buffer_size,
         keep_features=settings.save_embeddings or kind == InputKind.PROTEIN,
         deterministic=settings.deterministic,
     )

@@ -118,11 +118,13 @@ def _measured(
         raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
     begin()
     device = torch.device(placement.workers[0])
-    reference = replace(recipe, precision="fp32", attention="sdpa", token_budget=1, deterministic=True, plain=True)
+    reference = replace(
+        recipe, precision="fp32", attention="sdpa", token_budget=1, buffer_size=ALONE, deterministic=True, plain=True
+    )
     what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
     with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
-        ours = compute(recipe, device, pieces, placement.buffer_size, bar.update)
-        theirs = compute(reference, _device_for(reference, device), pieces, ALONE, bar.update)
+        ours = compute(recipe, device, pieces, bar.update)
+        theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
     digests.result()  # nothing is said of weights that turn out to be wrong
     if not facts.synthetic:
         digests.warn()
@@ -157,21 +159,19 @@ def compute(
     recipe: ComputeConfig,
     device: torch.device,
     pieces: Sequence[Piece],
-    buffer_size: int,
     done: Callable[[int], None] = lambda count: None,
 ) -> Computed:
     """Compute pieces by one recipe on one device, which is free again afterwards.
 
     Args:
-        buffer_size: Pieces that are packed together, as in a run.
         done: Told how many pieces were finished.
     Raises:
         BadWeights, BadRequest: As `ModelRunner`.
     """
     engine, front_end = ModelRunner(recipe, device), FrontEnd(recipe)
     windows = []
-    for index, first in enumerate(range(0, len(pieces), buffer_size)):
-        window = Window(index, tuple(pieces[first : first + buffer_size]))
+    for index, first in enumerate(range(0, len(pieces), recipe.buffer_size)):
+        window = Window(index, tuple(pieces[first : first + recipe.buffer_size]))
         windows.append(finish(window, [engine.submit(front_end[window]).outcome()]))
         done(len(window.pieces))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

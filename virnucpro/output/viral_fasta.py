@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from xopen import xopen
 
@@ -54,15 +53,15 @@ def _is_same(path: Path, name: str) -> bool:
     return Path(name).exists() and path.samefile(name)
 
 
-def check_writable(path: Path, earlier: dict[str, Any] | None) -> None:
+def check_writable(path: Path, earlier: str | None) -> None:
     """Refuse a target that could not be written, or is not a run's of this directory, before anything is computed.
 
     Args:
-        earlier: The manifest of the run that is gone on with or started over.
+        earlier: What the run that is there, to be resumed or replaced, has written so.
     Raises:
         BadRequest: See above.
     """
-    if path.exists() and (earlier or {}).get("viral") != str(path.resolve()):
+    if path.exists() and earlier != str(path.resolve()):
         raise BadRequest(
             f"--write-viral {path} exists, and no run in this output directory has written it. Name another file."
         )

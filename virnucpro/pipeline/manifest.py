@@ -1,33 +1,137 @@
-"""Manifest: what a run directory records, enough to tell whether a run can be gone on with."""
+"""Manifest: what a run directory records of its run, enough to tell whether that can be resumed."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from virnucpro._version import __version__
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
+from virnucpro.executors.base import DECISIVE
 from virnucpro.models.catalog import AUTO
+from virnucpro.pipeline.provenance import now, session
+from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.survey import Survey
 
+log = logging.getLogger(__name__)
 
-def describe(settings: Settings, recipe: ComputeConfig, survey: Survey, buffer_size: int) -> dict[str, Any]:
+
+class Manifest:
+    """The record of one run; nobody else changes it.
+
+    Args:
+        directory: Where it is written.
+        earlier: Of the run that is there; None if there is none.
+        resume: Whether that run is resumed rather than replaced.
+    """
+
+    def __init__(self, directory: RunDirectory, earlier: dict[str, Any] | None, resume: bool) -> None:
+        self._directory = directory
+        self._resumed = earlier if resume and earlier is not None else {}
+        self._replaced = None if resume else earlier
+        self._entries: dict[str, Any] = {"weights": {}, "sessions": [*self._resumed.get("sessions", []), session()]}
+        if "viral" in self._resumed:
+            self._entries["viral"] = self._resumed["viral"]
+        self.begun = False  # the directory is this run's
+
+    def settle(self, known: dict[str, Any]) -> None:
+        """Record what decides the results.
+
+        Raises:
+            BadRequest: The resumed run has it otherwise; names what differs.
+        """
+        if self._resumed:
+            _check_same(self._resumed, known, self._directory.root)
+        for group, values in known.items():
+            self._entries[group] = self._entries.get(group, {}) | values if isinstance(values, dict) else values
+
+    def settle_backends(self, backends: dict[str, str]) -> None:
+        """Record what computes; `DECISIVE` parts must be the same all through a run.
+
+        Raises:
+            BadRequest: They are others than those of the resumed run, or of the process before.
+        """
+        decisive = {name: backends[name] for name in DECISIVE}
+        settings = self._entries["settings"]
+        if self.begun and decisive != {name: settings.get(name) for name in DECISIVE}:
+            raise BadRequest(
+                f"The GPUs of this run would compute differently ({decisive}, and {settings}). "
+                "Choose --attention sdpa, or --gpus of one kind."
+            )
+        self.settle({"settings": decisive})
+        others = {name: value for name, value in backends.items() if name not in DECISIVE}
+        before = self._resumed.get("backends", others)
+        if before != others:
+            log.warning("The run began on %s: the last digits of what is computed now may differ.", before)
+        self._entries["backends"] = others
+
+    @property
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """Of the resumed run."""
+        checkpoints: list[dict[str, Any]] = self._resumed.get("checkpoints", [])
+        return checkpoints
+
+    @property
+    def weights_count(self) -> bool:
+        """Whether the resumed run has results, so that it must have been made with the same weights."""
+        return bool(self._resumed and (self.checkpoints or self._resumed["status"] != "running"))
+
+    @property
+    def fates(self) -> dict[str, int] | None:
+        """Of the resumed run's records, if it is complete."""
+        return self._resumed["fates"] if self._resumed.get("status") == "complete" else None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the run that is there has written intermediate files, which may be replaced then."""
+        return bool((self._resumed or self._replaced or {}).get("kept"))
+
+    def begin(self, keep_intermediate: bool) -> None:
+        """Make the directory this run's: a run that is replaced goes."""
+        self.begun = True
+        if self._replaced is not None:
+            self._directory.remove_run(self._replaced)
+        self._entries["kept"] = keep_intermediate or bool(self._resumed.get("kept"))
+
+    def write(self, status: str, checkpoints: list[dict[str, Any]], **more: object) -> None:
+        """Write it. A complete run lists no checkpoints, for they are about to go."""
+        self._entries |= {"status": status, "checkpoints": [] if status == "complete" else checkpoints} | more
+        self._directory.write_manifest(self._entries)
+
+    def record(self, **entries: object) -> None:
+        """Add entries that decide nothing; they are written with the next `write`."""
+        self._entries |= entries
+
+    def record_again(self, **entries: object) -> None:
+        """Add entries to the record of a complete run that is left as it is."""
+        self._directory.write_manifest(self._resumed | entries)
+
+    def end_session(self, stage_seconds: dict[str, float]) -> None:
+        self._entries["sessions"][-1] |= {"finished": now(), "stage_seconds": stage_seconds}
+
+    def __getitem__(self, name: str) -> Any:
+        """An entry; None if it is not there yet."""
+        return self._entries.get(name)
+
+
+def describe(settings: Settings, config: ComputeConfig, survey: Survey) -> dict[str, Any]:
     """What decides the results, as far as it is known before the models are loaded."""
     asked: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
-    if recipe.kind == InputKind.NUCLEOTIDE and settings.chunk_size is not None:
+    if config.kind == InputKind.NUCLEOTIDE and settings.chunk_size is not None:
         asked["chunk_size"] = settings.chunk_size
     return {
         "virnucpro": __version__,
         "settings": {
-            "input_type": recipe.kind,
-            "esm_model": recipe.esm_model,
-            "precision": recipe.precision,
-            "batch_tokens": recipe.token_budget,
-            "buffer_size": buffer_size,
-            "deterministic": recipe.deterministic,
-            "save_embeddings": recipe.keep_features,
+            "input_type": config.kind,
+            "esm_model": config.esm_model,
+            "precision": config.precision,
+            "batch_tokens": config.token_budget,
+            "buffer_size": config.buffer_size,
+            "deterministic": config.deterministic,
+            "save_embeddings": config.keep_features,
             "rename_duplicates": settings.rename_duplicates,
             **asked,
         },
@@ -35,15 +139,8 @@ def describe(settings: Settings, recipe: ComputeConfig, survey: Survey, buffer_s
     }
 
 
-def check_same(earlier: dict[str, Any], now: dict[str, Any], place: object) -> None:
-    """Refuse to go on with a run of other weights, settings or input.
-
-    Args:
-        earlier: The manifest found. now: All or part of what this run would record.
-        place: The run directory, for the message.
-    Raises:
-        BadRequest: Names what differs.
-    """
+def _check_same(earlier: dict[str, Any], now: dict[str, Any], place: object) -> None:
+    """Refuse to resume a run of other weights, settings or input; `now` is all or part of what this run records."""
     for group, values in now.items():
         was = earlier.get(group)
         if not isinstance(was, dict) or not isinstance(values, dict):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from virnucpro._version import __version__
-from virnucpro.config.compute import ComputeConfig, compute_config
+from virnucpro.config.compute import compute_config
 from virnucpro.config.placement import place
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
@@ -22,10 +22,9 @@ from virnucpro.models.locate import find_weights
 from virnucpro.output.embeddings_file import EMBEDDINGS_FILE, write_embeddings
 from virnucpro.output.tables import Counts, has_results, scored, write_fates, write_verdicts
 from virnucpro.output.viral_fasta import check_target, check_writable, write_viral
-from virnucpro.pipeline.compute import Computation
-from virnucpro.pipeline.manifest import describe
+from virnucpro.pipeline.compute import Run, compute
+from virnucpro.pipeline.manifest import Manifest, describe
 from virnucpro.pipeline.messages import InputWarnings, say_what_came_out, say_what_was_read
-from virnucpro.pipeline.provenance import now
 from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -55,111 +54,111 @@ class Summary:
 def run(
     settings: Settings,
     telemetry: TelemetryLogger | None = None,
-    started: Callable[[Computation], None] = lambda computation: None,
+    started: Callable[[Run], None] = lambda run: None,
 ) -> Summary:
     """Run the pipeline and write its result files.
 
     Args:
         telemetry: Collects the figures of the run and is finalized by it; None for one of its own, whose file is
             telemetry_{stem}.json in the output directory.
-        started: Told about the computation when it begins; its `stop` ends it early, with all work kept.
+        started: Told about the run when it begins; its `stop` ends it early, with all work kept.
     Raises:
         BadInput: The sequences cannot be used. BadRequest: The request cannot be met. Interrupted: It was stopped.
     """
     directory = RunDirectory(settings.output_dir, stem_of(settings.inputs[0]), settings.runtime.checkpoint_dir)
-    if settings.write_viral is not None:
-        check_target(settings.write_viral, settings.inputs, directory.owns, directory.root)
-    # What is wrong with a file is told before what is wrong with the directory; a stream is copied there first.
     files = InputFiles(settings.inputs, settings.input_type, settings.rename_duplicates)
-    files.look_ahead()
+    viral = settings.write_viral
+    if viral is not None:
+        check_target(viral, settings.inputs, directory.owns, directory.root)
+    files.look_ahead()  # what is wrong with a file is told before what is wrong with the directory
     with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
         telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
         telemetry.begin_stage("reading the input")
         stack.enter_context(files.spooled(directory.root, directory.copy_prefix))
-        kind = files.kind
-        if kind == InputKind.PROTEIN and settings.write_viral is not None:
-            raise BadRequest("--write-viral needs verdicts, and the input is protein, which gets none. Leave it out.")
-        if settings.write_viral is not None:
-            check_writable(settings.write_viral, earlier)
-        weights = find_weights(settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, kind)
+        if viral is not None:
+            if files.kind == InputKind.PROTEIN:
+                raise BadRequest(
+                    "--write-viral needs verdicts, and the input is protein, which gets none. Leave it out."
+                )
+            check_writable(viral, (earlier or {}).get("viral"))
+        weights = find_weights(
+            settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, files.kind
+        )
         digests = stack.enter_context(WeightDigests(weights, settings.esm_model))
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         say_what_was_read(files.survey)
-        recipe = compute_config(settings, kind, weights, placement)
-        buffer_size = settings.runtime.buffer_size or placement.buffer_size
-        known = describe(settings, recipe, files.survey, buffer_size)
-        computation = Computation(
-            settings, directory, files, recipe, placement, buffer_size, earlier,
-            telemetry, digests,
-        )  # fmt: skip
-        computation.settle(known)
+        config = compute_config(settings, files.kind, weights, placement)
+        manifest = Manifest(directory, earlier, settings.resume)
+        this_run = Run(settings, directory, files, config, placement, manifest, telemetry, digests)
+        manifest.settle(describe(settings, config, files.survey))
         if settings.resume and earlier is not None:
-            computation.take_up()
-            if earlier["status"] == "complete" and has_results(directory.results, kind, recipe.keep_features):
+            this_run.take_up()
+            if manifest.fates is not None and has_results(directory.results, config.kind, config.keep_features):
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
-                if settings.write_viral is not None:
-                    _write_viral(settings.write_viral, computation, directory)
-                    directory.write_manifest(earlier | {"viral": computation.manifest["viral"]})
-                return _summary(directory, recipe, earlier["fates"])
-        started(computation)
-        computation.run()
-        return _report(settings, directory, computation, recipe)
+                if viral is not None:
+                    manifest.record_again(viral=_write_viral(viral, this_run))
+                return _summary(this_run, manifest.fates)
+        started(this_run)
+        compute(this_run)
+        return _report(this_run)
 
 
-def _report(settings: Settings, directory: RunDirectory, computation: Computation, recipe: ComputeConfig) -> Summary:
+def _report(run: Run) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
-    store, kind = computation.store, recipe.kind
+    directory, config, manifest, finished = run.directory, run.config, run.manifest, run.store.finished
     directory.results.mkdir(exist_ok=True)
     counts: Counts | None = None
     failures: dict[str, str] = {}
-    if kind == InputKind.NUCLEOTIDE:
-        counts = write_verdicts(directory.results, scored(store.finished()), failures)
+    if config.kind == InputKind.NUCLEOTIDE:
+        counts = write_verdicts(directory.results, scored(finished()), failures)
     else:
-        for window in store.finished():
-            names = list(window.sequence_names(kind))
+        for window in finished():
+            names = list(window.sequence_names(config.kind))
             failures |= {names[place]: reason for place, reason in window.failures.items()}
-    fates = write_fates(directory.results, store.finished(), kind, failures)
-    assert sum(fates.values()) == computation.records, "records are lost"
-    if recipe.keep_features:
-        known = computation.manifest["settings"]
-        attributes = {
-            "virnucpro": __version__,
-            "model": recipe.esm_model,
-            "precision": recipe.precision,
-            "attention": known.get("attention", ""),
-            "weights_sha256": json.dumps(computation.weights_sha256()),
-            "torch": computation.manifest.get("backends", {}).get("torch", ""),
-            "device": computation.manifest.get("backends", {}).get("device", ""),
-        }
-        write_embeddings(directory.results / EMBEDDINGS_FILE, store.finished(), kind, attributes)
-    if settings.write_viral is not None:
-        _write_viral(settings.write_viral, computation, directory)
-    odd = InputWarnings.of(store.finished())
-    performance = _finalized(computation, directory)
+    fates = write_fates(directory.results, finished(), config.kind, failures)
+    records = run.files.survey.records
+    assert sum(fates.values()) == records, "records are lost"
+    if config.keep_features:
+        write_embeddings(directory.results / EMBEDDINGS_FILE, finished(), config.kind, _attributes(run))
+    if run.settings.write_viral is not None:
+        manifest.record(viral=_write_viral(run.settings.write_viral, run))
+    warnings = InputWarnings.of(finished())
+    performance = _finalized(run)
     del performance["per_rank"]  # for the telemetry's own file
-    counted = {"records": computation.records, "sequences": odd.sequences, "failed": odd.failed}
+    counted = {"records": records, "sequences": warnings.sequences, "failed": warnings.failed}
     if counts is not None:
         counted |= asdict(counts)
-    computation.write("partial" if odd.failed else "complete", fates=fates, counts=counted, performance=performance)
-    if not odd.failed:
+    run.write("partial" if warnings.failed else "complete", fates=fates, counts=counted, performance=performance)
+    if not warnings.failed:
         directory.remove_windows()
-    say_what_came_out(fates, counts, odd, bool(computation.manifest["synthetic_weights"]))
+    say_what_came_out(fates, counts, warnings, bool(manifest["synthetic_weights"]))
     log.info("Results: %s", directory.results)
-    return replace(
-        _summary(directory, recipe, fates),
-        counts=counts,
-        failed_ranks=computation.failed_ranks,
-        performance=performance,
-    )
+    failed_ranks = run.executor.failed_ranks if run.executor else []
+    return replace(_summary(run, fates), counts=counts, failed_ranks=failed_ranks, performance=performance)
 
 
-def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, Any]:
+def _attributes(run: Run) -> dict[str, str]:
+    """What embeddings.h5 tells of its making."""
+    backends = run.manifest["backends"] or {}
+    return {
+        "virnucpro": __version__,
+        "model": run.config.esm_model,
+        "precision": run.config.precision,
+        "attention": run.manifest["settings"].get("attention", ""),
+        "weights_sha256": json.dumps(run.digests.result()),
+        "torch": backends.get("torch", ""),
+        "device": backends.get("device", ""),
+    }
+
+
+def _finalized(run: Run) -> dict[str, Any]:
     """The summary of the telemetry, whose file is written too; no run fails for that."""
-    telemetry, manifest = computation.telemetry, computation.manifest
-    known = {name: manifest.get(name, {}) for name in ("settings", "backends", "synthetic_weights")}
-    if computation.windows_before:
-        known["windows_done_before"] = computation.windows_before  # of an earlier run; nothing here is about them
+    telemetry, manifest = run.telemetry, run.manifest
+    known = {"settings": manifest["settings"], "backends": manifest["backends"] or {}}
+    known["synthetic_weights"] = manifest["synthetic_weights"]
+    if run.windows_before:
+        known["windows_done_before"] = run.windows_before  # of an earlier run; nothing here is about them
     telemetry.set_run_metadata(virnucpro=__version__, **known, hardware=capture_hardware_info())
     summary = telemetry.get_summary()
     if summary["batches"] or not telemetry.path.exists():  # else what the earlier run left tells more
@@ -167,17 +166,17 @@ def _finalized(computation: Computation, directory: RunDirectory) -> dict[str, A
             telemetry.finalize()
         except OSError as error:
             log.warning("No telemetry was written: %s. The results are not touched by that.", error)
-    manifest["sessions"][-1] |= {"finished": now(), "stage_seconds": telemetry.stage_seconds}
-    manifest["telemetry"] = directory.telemetry_file.exists()
+    manifest.end_session(telemetry.stage_seconds)
+    manifest.record(telemetry=run.directory.telemetry_file.exists())
     return summary
 
 
-def _write_viral(path: Path, computation: Computation, directory: RunDirectory) -> None:
-    count = write_viral(path, computation.files.reads(), directory.results)
-    computation.manifest["viral"] = str(path.resolve())
+def _write_viral(path: Path, run: Run) -> str:
+    count = write_viral(path, run.files.reads(), run.directory.results)
     log.info("Viral records: %d, in %s.", count, path)
+    return str(path.resolve())
 
 
-def _summary(directory: RunDirectory, recipe: ComputeConfig, fates: dict[str, int]) -> Summary:
-    embeddings = directory.results / EMBEDDINGS_FILE if recipe.keep_features else None
-    return Summary(directory.results, embeddings, fates)
+def _summary(run: Run, fates: dict[str, int]) -> Summary:
+    embeddings = run.directory.results / EMBEDDINGS_FILE if run.config.keep_features else None
+    return Summary(run.directory.results, embeddings, fates)
