@@ -1,124 +1,32 @@
-"""Prefetch: windows prepared ahead of their turn by processes of their own. No torch here.
-
-Each process has a pipe to itself, and windows and answers pass through it as bytes. So nothing is asked of the host
-but processes and pipes (no shared memory, no socket with a path, no descriptors passed on), and whatever becomes of a
-process ends in an answer, in the end of its pipe, or in silence; all three are noticed.
-"""
+"""Prefetch: windows are prepared ahead of their turn by processes of their own. No torch here."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import queue
-import signal
-import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet  # the built-in one since Python 3.11
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.loader import FrontEnd, PackedWindow
+from virnucpro.engine.loader_process import Failed, LoaderDied, LoaderProcess, Prepare, answer
 from virnucpro.errors import DeviceLost, one_line
 from virnucpro.reading.windows import Window
-from virnucpro.system.processes import follow_the_parent, interrupts_held, why_no_children
+from virnucpro.system.processes import why_no_children
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # s, the longest wait before the caller can look at whether it was stopped
 SILENCE = 120  # ticks without an answer, after which a process is taken to hang
-KILLED = 5.0  # s, for a process that was killed to be gone
 TRIAL = 60.0  # s, for one that has nothing to do to answer
-Prepare = Callable[[Window], PackedWindow]
-
-
-class LoaderDied(Exception):
-    """The process that had the window in hand is gone, and gave no answer."""
-
-
-class _Failed(NamedTuple):
-    """An answer: preparing the window raised an error."""
-
-    reason: str
-
-
-class _Loader:
-    """A process, and the thread that gives it windows and takes its answers, so that nobody else waits for it.
-
-    Raises:
-        OSError, RuntimeError: The system has no process, thread or pipe left to give.
-    """
-
-    def __init__(self, prepare: Prepare) -> None:
-        context = multiprocessing.get_context("fork")  # no second import, and prepare need not be pickled
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, prepare), daemon=True)
-        try:
-            with interrupts_held():
-                self._process.start()
-            self._inbox: queue.SimpleQueue[tuple[Window, Future[Any]] | None] = queue.SimpleQueue()
-            threading.Thread(target=self._pass_on, daemon=True).start()
-        except BaseException:
-            if self._process.pid is not None:
-                self._process.kill()
-                self._process.join(KILLED)
-            self._pipe.close()
-            raise
-        finally:
-            there.close()  # so that the end of the process is the end of the pipe
-
-    def prepare(self, window: Window) -> Future[Any]:
-        """The future's result is the prepared window or `_Failed`, its exception LoaderDied."""
-        future: Future[Any] = Future()
-        self._inbox.put((window, future))
-        return future
-
-    def _pass_on(self) -> None:
-        with self._pipe as pipe:
-            while (order := self._inbox.get()) is not None:
-                window, future = order
-                try:
-                    pipe.send(window)
-                    future.set_result(pipe.recv())
-                except Exception as error:  # mostly the end of the pipe; an answer that is no pickle is no answer
-                    future.set_exception(LoaderDied(one_line(error)))
-
-    def end(self) -> None:
-        """End the process at once, whatever it is doing."""
-        self._inbox.put(None)
-        self._process.kill()
-        self._process.join(KILLED)
-
-
-def _serve(pipe: Connection, prepare: Prepare) -> None:
-    """Body of the process. Without an answer the parent sees the end of the pipe; a traceback would tell it no more."""
-    with suppress(BaseException):
-        follow_the_parent()  # else it would keep open the pipes of a parent that was killed
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it if nobody else did
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # out of bounds: the parent may be about to start CUDA
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take the other processes' cores
-        while True:
-            window = pipe.recv()
-            try:
-                answer: object = prepare(window)
-            except Exception as error:
-                answer = _Failed(one_line(error))
-            pipe.send(answer)
-    os._exit(1)
 
 
 class _Order(NamedTuple):
     """A window in hand: which process has it (None: nobody yet), and what is to come of it."""
 
     window: Window
-    loader: _Loader | None
+    loader: LoaderProcess | None
     future: Future[Any] | None
 
 
@@ -137,19 +45,19 @@ class Prefetcher:
     def __init__(self, prepare: Prepare, processes: int, ahead: int, retries: int, expendable: bool = False) -> None:
         self.prepare, self._processes, self._ahead = prepare, processes, ahead
         self._retries, self._expendable = retries, expendable
-        self._loaders: list[_Loader] = []
+        self._loaders: list[LoaderProcess] = []
         self._in_hand: deque[_Order] = deque()
         self._deaths = self._silence = 0
         self._start()
 
     @classmethod
     def of(cls, recipe: ComputeConfig, config: RuntimeConfig, processes: int, expendable: bool = False) -> Prefetcher:
-        """The loaders that a run asks for."""
+        """Make the loaders that a run asks for."""
         prepare = FrontEnd(recipe).__getitem__
         return cls(prepare, processes, config.prefetch_factor, config.max_retries_transient, expendable)
 
     def __len__(self) -> int:
-        """Windows in hand, prepared or not."""
+        """Count the windows in hand, prepared or not."""
         return len(self._in_hand)
 
     @property
@@ -167,7 +75,7 @@ class Prefetcher:
         self._in_hand.append(_Order(window, loader, future))
 
     def next(self) -> tuple[Window, PackedWindow] | None:
-        """The window whose turn it is, or None if it is not ready within `TICK`.
+        """Give the window whose turn it is, or None if it is not ready within `TICK`.
 
         Raises:
             DeviceLost: It cannot be prepared, or processes keep dying. Which sequence is the cause is for a
@@ -175,10 +83,10 @@ class Prefetcher:
         """
         window, _, future = self._in_hand[0]
         if future is None:
-            answer = self._prepare_here(window)
+            packed = answer(self.prepare, window)
         else:
             try:
-                answer = future.result(TICK)
+                packed = future.result(TICK)
             except LoaderDied as death:
                 self._replace(death)
                 return None
@@ -187,9 +95,9 @@ class Prefetcher:
                 return None
         self._in_hand.popleft()
         self._deaths = self._silence = 0
-        if isinstance(answer, _Failed):
-            raise DeviceLost(f"preparing window {window.index} failed ({answer.reason})")
-        return window, answer
+        if isinstance(packed, Failed):
+            raise DeviceLost(f"preparing window {window.index} failed ({packed.reason})")
+        return window, packed
 
     def close(self) -> None:
         """End the processes; what is in hand is forgotten."""
@@ -201,18 +109,12 @@ class Prefetcher:
         self.close()
         self._start()
 
-    def _prepare_here(self, window: Window) -> PackedWindow | _Failed:
-        try:
-            return self.prepare(window)
-        except Exception as error:
-            return _Failed(one_line(error))
-
     def _start(self) -> None:
         if self._processes and (reason := why_no_children()):
             self._go_on_without(reason)
         for number in range(self._processes):
             try:
-                self._loaders.append(_Loader(self.prepare))
+                self._loaders.append(LoaderProcess(self.prepare))
             except (OSError, RuntimeError) as error:
                 if number == 0:
                     self._go_on_without(f"none can be started ({one_line(error)})")
@@ -257,11 +159,11 @@ class Prefetcher:
 
 
 def why_none() -> str | None:
-    """Why a run here would do without loader processes; None if one starts and answers."""
+    """Say why a run here would do without loader processes; None if one starts and answers."""
     if reason := why_no_children():
         return reason
     try:
-        loader = _Loader(_answer)
+        loader = LoaderProcess(_answer)
     except (OSError, RuntimeError) as error:
         return f"none can be started ({one_line(error)})"
     try:
@@ -273,5 +175,5 @@ def why_none() -> str | None:
     return None
 
 
-def _answer(window: Window) -> PackedWindow:
-    return PackedWindow(window.index, None, np.zeros(0, np.uint8), 0, 0, 0, None, None)
+def _answer(window: Window) -> Any:
+    return window
