@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from virnucpro.engine.events import Computed
 from virnucpro.executors import worker
 from virnucpro.executors.base import ExecutorConfig
 
@@ -57,7 +58,7 @@ class Fault:
             raise RuntimeError("a bad sequence")
 
 
-def faulty_work_for(pipe: Connection, work: ExecutorConfig, device: str, rank: int, fault: Fault) -> None:
+def faulty_work_for(pipe: Connection, config: ExecutorConfig, device: str, rank: int, fault: Fault) -> None:
     """`worker.work_for` with a fault."""
     if fault.ranks is None or rank in fault.ranks:
         if fault.where == "start":
@@ -69,8 +70,8 @@ def faulty_work_for(pipe: Connection, work: ExecutorConfig, device: str, rank: i
             ModelRunner.__init__ = lambda *_: fault.strike()
         if fault.where == "finished":
             send = worker._Sender.send
-            worker._Sender.send = lambda self, *message: (
-                send(self, *message) or (message[0] == "finished" and fault.strike(*message[1:3]))
+            worker._Sender.send = lambda self, message: (
+                send(self, message) or (isinstance(message, Computed) and fault.strike(*message.key))
             )
         if fault.where == "engine":
             queue = ModelRunner.queue
@@ -82,4 +83,4 @@ def faulty_work_for(pipe: Connection, work: ExecutorConfig, device: str, rank: i
             FrontEnd.__getitem__ = lambda self, window: (
                 (window and fault.strike(window.index, window.only)) or get(self, window)
             )
-    worker.work_for(pipe, work, device, rank)
+    worker.work_for(pipe, config, device, rank)

@@ -14,25 +14,22 @@ from pathlib import Path
 
 
 def in_step(plain, all_loaded_is_enough=False):
-    """`Coordinator._hand_out` that hands out only to all workers at once: none is left out for being slow.
+    """`RetryPolicy.hand_out` that hands out only to all workers at once: none is left out for being slow.
 
     Args:
         all_loaded_is_enough: Wait for nobody who is merely at work.
     """
 
-    def hand_out(self):
-        workers = self._workers.values()
-        if not self._stopping and not all(
-            worker.loaded and (all_loaded_is_enough or not worker.in_hand) for worker in workers
-        ):
-            return bool(workers)
-        return plain(self)
+    def hand_out(self, members):
+        if not all(member.ready and (all_loaded_is_enough or not member.in_hand) for member in members):
+            return True
+        return plain(self, members)
 
     return hand_out
 
 
 def hold(out: Path, count: int) -> None:
-    from virnucpro.executors.coordinator import Coordinator
+    from virnucpro.executors.retry_policy import RetryPolicy
     from virnucpro.pipeline.checkpoints import CheckpointStore
 
     plain, windows, parent = CheckpointStore.add, [], os.getppid()
@@ -46,7 +43,7 @@ def hold(out: Path, count: int) -> None:
         return plain(self, window)
 
     CheckpointStore.add = add
-    Coordinator._hand_out = in_step(Coordinator._hand_out, all_loaded_is_enough=True)
+    RetryPolicy.hand_out = in_step(RetryPolicy.hand_out, all_loaded_is_enough=True)
 
 
 def hang_the_workers() -> None:

@@ -13,9 +13,10 @@ from conftest import ESM_8M
 from torch import Tensor
 
 from virnucpro.config.compute import ComputeConfig
+from virnucpro.engine.events import Computed
 from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.packing import pack
-from virnucpro.engine.window_loop import Step, WindowLoop
+from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.models import attention
 from virnucpro.models.dnabert_s import Dnabert, dna_means
 from virnucpro.models.esm2 import Esm2, protein_means
@@ -92,9 +93,9 @@ def windows_of(sequences: dict[str, str], kind: str = "nucleotide", buffer_size:
     return list(windows(reads, kind, 500, buffer_size, 2048))
 
 
-def steps_of(stream: WindowLoop, engine: ModelRunner) -> Iterator[Step]:
+def computed(loop: WindowLoop, engine: ModelRunner) -> Iterator[tuple[Window, Computed]]:
     """What is finished, without what begins."""
-    return (event for event in stream.run(engine) if isinstance(event, Step))
+    return ((window, event) for window, event in loop.run(engine) if isinstance(event, Computed))
 
 
 class Hesitant(AtHand):

@@ -19,7 +19,7 @@ from faulty import Fault, faulty_work_for
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest, DeviceLost, Interrupted, VirnucproError
-from virnucpro.executors import coordinator
+from virnucpro.executors import agent
 from virnucpro.executors.agent import Agent
 from virnucpro.executors.base import ExecutorConfig
 from virnucpro.executors.coordinator import Coordinator
@@ -77,9 +77,9 @@ def struck(monkeypatch, tmp_path):
         return said
 
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours[0])
-    monkeypatch.setattr(coordinator, "TICK", 3600.0)  # of which two count at most between two looks
-    monkeypatch.setattr(coordinator, "time", clock)
-    monkeypatch.setattr(coordinator, "wait", wait_and_look)
+    monkeypatch.setattr(agent, "TICK", 3600.0)  # of which two count at most between two looks
+    monkeypatch.setattr(agent, "time", clock)
+    monkeypatch.setattr(agent, "wait", wait_and_look)
     return file
 
 
@@ -154,7 +154,7 @@ def test_the_poison_is_found(work, expected, caplog, fault, why):
 def test_time_in_which_the_parent_was_suspended_does_not_count(work, expected, monkeypatch):
     """Suspended for hours at every look at the clock: no worker is late for that."""
     hours = itertools.count(0, 10_000.0)
-    monkeypatch.setattr("virnucpro.executors.coordinator.time", SimpleNamespace(monotonic=lambda: next(hours)))
+    monkeypatch.setattr("virnucpro.executors.agent.time", SimpleNamespace(monotonic=lambda: next(hours)))
     finished, _, crew = compute(work(timeout_per_attempt=1000.0))
     assert_all_but(finished, expected)
     assert crew.failed_ranks == []
@@ -164,10 +164,10 @@ def started_but(ranks):
     """An `Agent` for which the system has nothing left at these ranks."""
 
     class Some(Agent):
-        def __init__(self, body, work, device, rank, deaths):
+        def __init__(self, body, config, device, rank, *rest):
             if rank in ranks:
                 raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-            super().__init__(body, work, device, rank, deaths)
+            super().__init__(body, config, device, rank, *rest)
 
     return Some
 
@@ -324,7 +324,7 @@ def test_weights_that_are_none_are_refused(work, tmp_path):
     with pytest.raises(BadRequest, match="a web page"):
         compute(
             ExecutorConfig(
-                ComputeConfig("protein", weights, ESM_8M, None, "fp32", "auto", 64, 64, True), bad.config, 0, 1, 30
+                ComputeConfig("protein", weights, ESM_8M, None, "fp32", "auto", 64, 64, True), bad.runtime, 0, 1, 30
             )
         )
     assert not multiprocessing.active_children()

@@ -10,11 +10,12 @@ import torch
 from references import assert_equal_within_float32
 
 from benchmarks import workloads
+from virnucpro.engine.events import WindowCost
 from virnucpro.engine.loader import FrontEnd
 from virnucpro.engine.model_runner import ModelRunner, PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, finish
-from virnucpro.engine.window_loop import Step, WindowLoop
+from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.errors import BadRequest
 from virnucpro.models.pack import Pack
 from virnucpro.pipeline.runtime_config import RuntimeConfig
@@ -187,7 +188,7 @@ def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch
 def streamed(engine, windows, **config):
     """The finished windows of a stream."""
     stream = WindowLoop(AtHand(windows), at_hand(engine), RuntimeConfig(**config))
-    return [finish(step.window, step.outcomes) for step in packing.steps_of(stream, engine)]
+    return [finish(window, event.results) for window, event in packing.computed(stream, engine)]
 
 
 def holds_poison(pack):
@@ -230,8 +231,8 @@ def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
     windows = packing.windows_of(READS, buffer_size=8)
     delivered = []
     stream = WindowLoop(AtHand(windows), at_hand(engine), RuntimeConfig())
-    for step in packing.steps_of(stream, engine):
-        delivered.append(step.window.index)
+    for window, _ in packing.computed(stream, engine):
+        delivered.append(window.index)
         stream.stop()
     assert delivered == [0]
 
@@ -246,15 +247,15 @@ def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):
     ],
 )
 def test_a_wait_counts_as_far_as_the_device_had_nothing_to_do(wait, idle, starved):
-    outcomes = [WindowResult(0, None, np.ones(1, np.uint8), 1, idle_seconds=seconds) for seconds in idle]
-    assert Step(None, outcomes, wait).starved == starved
+    results = [WindowResult(0, None, np.ones(1, np.uint8), 1, idle_seconds=seconds) for seconds in idle]
+    assert WindowCost.of(results, 0, "cuda:0", seconds=3.0, wait=wait).wait == starved
 
 
 def test_time_without_a_window_is_waiting_too(engine):
     source = packing.Hesitant(packing.windows_of(READS, buffer_size=4)[:2], wait=lambda: time.sleep(0.25))
-    steps = list(packing.steps_of(WindowLoop(source, at_hand(engine), RuntimeConfig()), engine))
-    assert [step.window.index for step in steps] == [0, 1]
-    assert steps[1].starved >= 0.25
+    (first, _), (second, event) = packing.computed(WindowLoop(source, at_hand(engine), RuntimeConfig()), engine)
+    assert (first.index, second.index) == (0, 1)
+    assert event.cost.wait >= 0.25
 
 
 def test_what_the_packs_could_have_held(weights):

@@ -284,7 +284,7 @@ class Echo:
     """An engine that computes nothing."""
 
     def __init__(self, recipe):
-        self.recipe = recipe
+        self.recipe, self.device = recipe, "none"
 
     def queue(self, prepared):
         yield PendingResult(prepared, self.recipe, {}, {})
@@ -304,5 +304,5 @@ def test_a_source_may_have_nothing_for_now(weights, several, front_end):
     source = packing.Hesitant(several)
     loaders = Prefetcher(front_end.__getitem__, 2, 2, retries=3)
     stream = WindowLoop(source, loaders, RuntimeConfig())
-    assert [step.window.index for step in packing.steps_of(stream, Echo(recipe))] == [0, 1, 2, 3]
+    assert [window.index for window, _ in packing.computed(stream, Echo(recipe))] == [0, 1, 2, 3]
     loaders.close()

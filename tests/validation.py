@@ -22,7 +22,7 @@ from benchmarks import gpu, inputs, workloads
 from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import table
 from virnucpro.config.settings import Settings
-from virnucpro.executors.coordinator import Coordinator
+from virnucpro.executors.retry_policy import RetryPolicy
 from virnucpro.pipeline.run import Summary, run
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.reporting.decisions import REQUIREMENTS, branch
@@ -135,7 +135,7 @@ def scaling(fasta: Path, folder: Path, weights: Path, devices: int = 2, **config
     warm_up(folder, weights)
     with pytest.MonkeyPatch.context() as patch:
         if ON_CPU:
-            patch.setattr(Coordinator, "_hand_out", in_step(Coordinator._hand_out))
+            patch.setattr(RetryPolicy, "hand_out", in_step(RetryPolicy.hand_out))
         one, many = (
             full_run(fasta, folder / f"on-{count}", weights, TelemetryLogger(folder, f"on-{count}"), count, **config)[1]
             for count in (1, devices)

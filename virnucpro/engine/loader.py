@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.packing import PackPlan, pack
+from virnucpro.engine.results import WindowResult
 from virnucpro.models.tokens import dnabert_tokens, esm2_tokens, load_tokenizer
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import sequences_of
@@ -54,6 +55,11 @@ class PackedWindow:
     unknown: int
     esm2: ModelPacks | None  # None where there is nothing to do
     dnabert: ModelPacks | None
+
+    @property
+    def blank(self) -> WindowResult:
+        """Its result as long as nothing is computed."""
+        return WindowResult(self.index, self.only, self.open_C, self.sequences, self.cut, self.unknown)
 
 
 class FrontEnd:

@@ -1,4 +1,4 @@
-"""Window loop: windows through the loaders and the device of this process, in order, with nothing waiting for anything.
+"""Window loop: it brings windows through the loaders and the device of this process, in order, and keeps both busy.
 
 While the device computes a window, the loader's processes make the next ones, and the numbers of the one before are
 on their way to the host.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 
 from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.engine.events import Began, Computed, WindowCost
+from virnucpro.engine.halving import next_tries
 from virnucpro.engine.loader import PackedWindow
 from virnucpro.engine.model_runner import ModelRunner, PendingResult
 from virnucpro.engine.prefetch import Prefetcher
@@ -25,36 +27,8 @@ from virnucpro.reading.windows import Window
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Step:
-    """A finished window: its outcomes (one, or those of its parts) and what they cost.
-
-    wait: seconds this process waited for the loader, which reads the input meanwhile, or for a window to be handed to
-    it. seconds: since the step before.
-    """
-
-    window: Window
-    outcomes: list[WindowResult]
-    wait: float
-    seconds: float = 0.0
-
-    @property
-    def idle(self) -> float | None:
-        """Seconds that the device had nothing to do since the step before; None if it has no clock of its own."""
-        idle = [outcome.idle_seconds for outcome in self.outcomes if outcome.idle_seconds is not None]
-        return sum(idle) if idle else None
-
-    @property
-    def starved(self) -> float:
-        """Seconds of the wait in which the device had nothing to do: all, if that is not known."""
-        return self.wait if self.idle is None else min(self.wait, self.idle)
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A window whose work is about to be queued."""
-
-    window: Window
+def _unknown() -> None:
+    """The utilization of a device that is not watched."""
 
 
 class WindowLoop:
@@ -63,6 +37,8 @@ class WindowLoop:
     def __init__(self, source: Source, loaders: Prefetcher, config: RuntimeConfig) -> None:
         self._source, self._loaders, self._config = source, loaders, config
         self._engine: ModelRunner | None = None
+        self._rank = 0
+        self._utilization: Callable[[], float | None] = _unknown
         self._last = time.perf_counter()
         self._stopped = False
         self._fill()
@@ -72,20 +48,28 @@ class WindowLoop:
         while not self._source.ended and self._loaders.room and (window := self._source.take()) is not None:
             self._loaders.put(window)
 
-    def run(self, engine: ModelRunner) -> Iterator[Begun | Step]:
-        """Run all windows, in order; each is yielded twice, when it begins and as soon as it is finished.
+    def run(
+        self, engine: ModelRunner, rank: int = 0, utilization: Callable[[], float | None] = _unknown
+    ) -> Iterator[tuple[Window, Began | Computed]]:
+        """Run all windows, in order; `stop` may be called meanwhile.
 
-        `stop` may be called meanwhile: the windows under way are finished, the rest is left undone.
+        Args:
+            rank: Of this worker, for the costs.
+            utilization: Reads how busy the device was since it was called last, in percent.
+        Yields:
+            Each window twice: when it begins, and as soon as it is finished.
+        Raises:
+            DeviceLost: The device or the loaders cannot go on in this process.
         """
-        self._engine = engine
-        self._last = begun = time.perf_counter()  # to wait
+        self._engine, self._rank, self._utilization = engine, rank, utilization
+        self._last = since = time.perf_counter()  # since when this process waits for a window
         pending: _Queued | None = None
         while not self._stopped:
             self._fill()
             if not self._loaders:
                 if pending is not None:
-                    finished, pending = pending, None
-                    yield self._step(finished)
+                    yield self._computed(pending)
+                    pending = None
                 elif self._source.ended:
                     break
                 else:
@@ -93,88 +77,79 @@ class WindowLoop:
                 continue
             if (ready := self._loaders.next()) is None:
                 continue
-            wait = time.perf_counter() - begun
-            window, prepared = ready
-            yield Begun(window)
-            for queued in self._queue(window, prepared, wait):
+            wait = time.perf_counter() - since
+            window, packed = ready
+            yield window, Began(window.key, packed.blank)
+            for queued in self._queue(window, packed, wait):
                 if pending is not None and (queued is not None or pending.ready()):
-                    finished, pending = pending, None
-                    yield self._step(finished)
+                    yield self._computed(pending)
+                    pending = None
                 pending = queued or pending
-            if pending is not None and pending.ready():  # always so on the CPU
-                finished, pending = pending, None
-                yield self._step(finished)
-            begun = time.perf_counter()
+            since = time.perf_counter()
         if pending is not None:
-            yield self._step(pending)
+            yield self._computed(pending)
 
     def stop(self) -> None:
-        """Begin no other window."""
+        """Finish the windows under way and begin no other."""
         self._stopped = True
 
-    @property
-    def queue_depth(self) -> int:
-        """Windows that the loader processes have in hand or ready."""
-        return len(self._loaders)
-
-    def _queue(self, window: Window, prepared: PackedWindow, wait: float) -> Iterator[_Queued | None]:
-        """Queue a window; see `ModelRunner.queue`."""
+    def _queue(self, window: Window, packed: PackedWindow, wait: float) -> Iterator[_Queued | None]:
+        """Queue a window, as `ModelRunner.queue` does; the last of all is None."""
         try:
-            for pending in self._engine.queue(prepared):
+            for pending in self._engine.queue(packed):
                 yield None if pending is None else _Queued(window, wait, pending)
         except DeviceLost:
             raise
         except Exception as error:
-            yield _Queued(window, wait, outcomes=self._isolated(window, error))
+            yield _Queued(window, wait, results=self._tried_again(window, error))
+        yield None  # the window may be computed by now; on the CPU it is
 
-    def _step(self, queued: _Queued) -> Step:
+    def _computed(self, queued: _Queued) -> tuple[Window, Computed]:
+        """Wait for a window's numbers."""
         try:
-            outcomes = queued.outcomes or [queued.pending.outcome()]
+            results = queued.results or [queued.pending.outcome()]
         except Exception as error:
-            outcomes = self._isolated(queued.window, error)
+            results = self._tried_again(queued.window, error)
         now = time.perf_counter()
-        step = Step(queued.window, outcomes, queued.wait, now - self._last)
-        self._last = now
-        return step
+        seconds, self._last = now - self._last, now
+        cost = WindowCost.of(
+            results, self._rank, str(self._engine.device), seconds, queued.wait, self._utilization(), len(self._loaders)
+        )
+        return queued.window, Computed(queued.window.key, results, cost)
 
-    def _isolated(self, window: Window, error: Exception, failures: int = 1) -> list[WindowResult]:
+    def _tried_again(self, window: Window, error: Exception, failures: int = 1) -> list[WindowResult]:
         """Try a window that failed again, then its halves, until what fails is one sequence."""
         if self._engine.device.type == "cuda":
             try:
                 torch.cuda.synchronize(self._engine.device)
             except RuntimeError as lost:
                 raise DeviceLost(f"{self._engine.device}: {one_line(lost)}") from error
-        prepared = self._loaders.prepare(window)
-        while failures < self._config.max_retries_poison:
+        packed = self._loaders.prepare(window)
+        tries = next_tries(window, packed.sequences, failures, self._config.max_retries_poison)
+        if window in tries:
             log.warning("Window %d failed (%s); trying again.", window.index, one_line(error))
-            try:
-                return [self._engine.submit(prepared).outcome()]
-            except Exception as again:
-                error, failures = again, failures + 1
-        log.debug("Window %d", window.index, exc_info=error)
-        first, end = window.only or (0, prepared.sequences)
-        if end - first <= 1:
+        else:
+            log.debug("Window %d", window.index, exc_info=error)
+        if not tries:
             log.error("Left out one sequence of window %d: %s", window.index, one_line(error))
-            return [self._engine.failed(prepared, one_line(error))]
-        middle = (first + end) // 2
-        parts = []
-        for only in ((first, middle), (middle, end)):
-            part = replace(window, only=only)
+            return [self._engine.failed(packed, one_line(error))]
+        results: list[WindowResult] = []
+        for part in tries:
             try:
-                parts.append(self._engine.submit(self._loaders.prepare(part)).outcome())
+                results.append(self._engine.submit(packed if part is window else self._loaders.prepare(part)).outcome())
             except Exception as again:
-                parts += self._isolated(part, again)
-        return parts
+                results += self._tried_again(part, again, failures + 1 if part is window else 1)
+        return results
 
 
 @dataclass
 class _Queued:
-    """A window given to the engine; one that failed at first has its outcomes already."""
+    """A window given to the engine; one that failed at first has its results already."""
 
     window: Window
-    wait: float
+    wait: float  # seconds that this process waited for it
     pending: PendingResult | None = None
-    outcomes: list[WindowResult] | None = None
+    results: list[WindowResult] | None = None
 
     def ready(self) -> bool:
         return self.pending is None or self.pending.ready()

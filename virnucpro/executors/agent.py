@@ -1,83 +1,160 @@
-"""Agent: one worker process of a device: start it, feed it, end it, and know why it ended. No torch here."""
+"""Agent: one worker process of a device: start it, feed it, watch it, end it, and know why it ended. No torch here."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from typing import Literal
 
+from virnucpro.engine.events import Began, Computed
 from virnucpro.executors.base import ExecutorConfig
-from virnucpro.executors.retry_queue import Key, Task
+from virnucpro.executors.retry_policy import Task
+from virnucpro.executors.worker import STOP, Loaded, LogRecord, Lost, Message, Refused
+from virnucpro.reading.windows import Key, Window
 
+log = logging.getLogger(__name__)
 START: Literal["spawn"] = "spawn"  # a new interpreter: a fork would have this one's locks, and could not use CUDA
+TICK = 1.0  # s, between looks at the clock and at a request to stop
+LONG = 600.0  # s on one window, after which the user is told
 PATIENCE = 30.0  # s, for a worker to end by itself
 
 
+class Clock:
+    """Seconds that this process ran, looking at its workers at least every tick.
+
+    Time in which it was suspended does not count: what the workers sent meanwhile is not read yet.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._looked = time.monotonic()
+
+    def look(self) -> None:
+        """Let it go on."""
+        now = time.monotonic()
+        self.now, self._looked = self.now + min(now - self._looked, 2 * TICK), now
+
+
 class Agent:
-    """A process and the tasks it has been handed. Start it in `children.interrupts_held`.
+    """A `retry_policy.Member`: a process, and the tasks it has been handed. Start it in `processes.interrupts_held`.
 
     Args:
         body: What the process runs.
-        deaths: Of workers in its place, since a window was last finished there; None for the first.
+        deaths: As in `Member`.
     Raises:
         OSError, RuntimeError: The system has no process, thread or descriptor left to give.
     """
 
     def __init__(
-        self, body: Callable[..., None], work: ExecutorConfig, device: str, rank: int, deaths: int | None
-    ) -> None:
+        self, body: Callable[..., None], config: ExecutorConfig, device: str, rank: int, deaths: int | None,
+        clock: Clock,
+    ) -> None:  # fmt: skip
         self.rank, self.device, self.deaths = rank, device, deaths
-        self.loaded = False  # has its models, and reads what it is sent
+        self.ready = False
         self.in_hand: dict[Key, Task] = {}
-        self.begun: set[Key] = set()  # of these, what it is computing
-        self.since = 0.0  # when it last got on, by the coordinator's own clock
-        self.warned = False  # the user, that it takes long
-        self.why = ""  # it ended, or was ended
+        self.begun: set[Key] = set()
+        self._timeout, self._clock = config.runtime.timeout_per_attempt, clock
+        self._since = 0.0  # when it last got on, by the clock
+        self._warned = False  # the user, that it takes long
+        self._reason = ""  # that it gave, or for which it was ended
         context = multiprocessing.get_context(START)
         resource_tracker.ensure_running()  # started with the first child, it would unblock the signals again
         self.pipe, child_end = context.Pipe()
         # Not a daemon, which could have no loader processes; it follows its parent all the same.
-        self.process = context.Process(target=body, args=(child_end, work, device, rank))
-        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._process = context.Process(target=body, args=(child_end, config, device, rank))
+        self._outbox: queue.SimpleQueue[Window | Literal["stop"] | None] = queue.SimpleQueue()
         self._sender = threading.Thread(target=self._send_on, daemon=True)
         try:
             with child_end:  # closed here, so that the end of the process is the end of its pipe
-                self.process.start()
+                self._process.start()
             self._sender.start()
         except BaseException:
-            if self.process.pid is not None:
-                self.process.kill()
-                self.process.join()
+            if self._process.pid is not None:
+                self._process.kill()
+                self._process.join()
             self.pipe.close()
             raise
 
-    def send(self, message: object) -> None:
-        """Have a message sent when it reads the next: nobody waits for a worker that hangs."""
-        self._outbox.put(message)
+    def submit(self, task: Task) -> None:
+        """Have a window sent when the process reads the next: nobody waits for a worker that hangs."""
+        if not self.in_hand:
+            self._since = self._clock.now
+        self.in_hand[task.window.key] = task
+        self._outbox.put(task.window)
 
     def _send_on(self) -> None:
         with suppress(OSError):  # gone: its end is read next, and what it had in hand put back
             while (message := self._outbox.get()) is not None:
                 self.pipe.send(message)
 
+    def receive(self) -> Message | None:
+        """Take the next message; None at the end of the process. Log records are passed on."""
+        try:
+            message: Message = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        match message:
+            case LogRecord(record):
+                logging.getLogger(record.name).handle(record)
+            case Loaded():
+                self.ready = True
+            case Began() | Computed():
+                self._since = self._clock.now
+            case Lost(reason) | Refused(reason):
+                self._reason = f"gave up: {reason}"
+        return message
+
+    def watch(self) -> None:
+        """End the process if it takes longer for a window than it may; without a limit, tell the user if it is long."""
+        late = self._clock.now - self._since if self.in_hand else 0.0
+        if self._timeout is not None and late > self._timeout:
+            self._reason = f"was ended after {self._timeout:g} s on one window"
+            self.kill()
+        elif self._timeout is None and late > LONG and not self._warned:
+            self._warned = True
+            log.warning(
+                "Worker %d (%s) has been on one window for %.0f minutes. If it hangs, stop the run and go on with "
+                "--resume --set timeout_per_attempt=SECONDS, which ends such a worker.",
+                self.rank, self.device, LONG / 60,
+            )  # fmt: skip
+
+    def finish(self) -> None:
+        """Have the process finish what it computes, and end."""
+        self._outbox.put(STOP)
+        if not self.ready:
+            self.kill()  # it would listen only when its models are loaded
+
+    def kill(self) -> None:
+        """Have the process end at once."""
+        self._process.kill()
+
     def end(self) -> str:
-        """See that it is gone, and say why."""
+        """See that the process is gone, and say why."""
         self._outbox.put(None)
         with suppress(OSError), socket.socket(fileno=os.dup(self.pipe.fileno())) as both_ways:
             both_ways.shutdown(socket.SHUT_RDWR)  # unlike a close, ends a send that is under way
-        self.process.join(PATIENCE)
-        self.process.kill()  # it may hang on its way out
-        self.process.join()
+        self._process.join(PATIENCE)
+        self._process.kill()  # it may hang on its way out
+        self._process.join()
         self._sender.join()
         self.pipe.close()
-        code = self.process.exitcode
+        code = self._process.exitcode
         assert code is not None, "it was joined"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"worker on {self.device} {self.why or how}"
+        return f"worker on {self.device} {self._reason or how}"
+
+
+def heard(agents: Iterable[Agent]) -> list[Agent]:
+    """Wait for a tick at most; those from which there is something to receive."""
+    by_pipe = {agent.pipe: agent for agent in agents}
+    return [by_pipe[pipe] for pipe in wait(list(by_pipe), timeout=TICK)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def inline(work: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
+def inline(config: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
     """An `LocalExecutor`, whose module imports torch.
 
     Its loader processes are there before: small ones that know nothing of a GPU.
@@ -28,13 +28,13 @@ def inline(work: ExecutorConfig, device: str, rank: int = 0, expendable: bool = 
         Prefetcher,  # imports tokenizers, which a parent that only coordinates does without
     )
 
-    loaders = Prefetcher.of(work.recipe, work.config, work.num_workers, expendable)
+    loaders = Prefetcher.of(config.compute, config.runtime, config.num_workers, expendable)
     try:
         threading.Thread(target=_wake, args=(device,), daemon=True).start()
         with uncollected():
             from virnucpro.executors.local import LocalExecutor
 
-        return LocalExecutor(work, device, rank, loaders)
+        return LocalExecutor(config, device, rank, loaders)
     except BaseException:
         loaders.close()
         raise

@@ -1,8 +1,6 @@
-"""Worker: a spawned process that computes the windows its parent hands it.
+"""Worker: a spawned process that computes the windows its parent hands it, and its messages. No torch here.
 
-It sends ("ready", facts), ("backends", what), ("began", window index), ("finished", outcomes, cost), ("log", record),
-("refused", message) if the models cannot be used, and ("lost", message) before it gives up.
-It gets windows, and "stop" to finish the one in hand.
+It gets `Window`s and STOP. It sends what is below, and `Began` and `Computed` of each window.
 """
 
 from __future__ import annotations
@@ -12,58 +10,89 @@ import logging.handlers
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
+from virnucpro.config.compute import WeightsInfo
+from virnucpro.engine.events import Began, Computed
 from virnucpro.errors import DeviceLost, VirnucproError
-from virnucpro.executors import select
 from virnucpro.executors.base import ExecutorConfig
+from virnucpro.executors.select import inline
 from virnucpro.reading.windows import Window
 from virnucpro.system.imports import keep_bytecode
 from virnucpro.system.processes import follow_the_parent
 
 log = logging.getLogger(__name__)
-STOP = "stop"
+STOP: Literal["stop"] = "stop"  # finish the windows that have begun, and end
 
 
-def work_for(pipe: Connection, work: ExecutorConfig, device: str, rank: int) -> None:
-    """Body of the process."""
+@dataclass(frozen=True)
+class Ready:
+    """The weights are whole and fit each other."""
+
+    info: WeightsInfo
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The models are loaded; from now on windows are read."""
+
+    backends: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LogRecord:
+    """A line for the log: the parent owns the terminal."""
+
+    record: logging.LogRecord
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The models cannot be used, here or in any other worker; the process ends."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The process cannot go on; another may."""
+
+    reason: str
+
+
+Message = Ready | Loaded | Began | Computed | LogRecord | Refused | Lost
+
+
+def work_for(pipe: Connection, config: ExecutorConfig, device: str, rank: int) -> None:
+    """Compute what comes through the pipe; the body of the process."""
     follow_the_parent()
     keep_bytecode()
     sender = _Sender(pipe)
     logging.getLogger().handlers = [_PipeHandler(sender)]  # type: ignore[arg-type]  # in a queue's place
-    logging.getLogger().setLevel(work.log_level)
+    logging.getLogger().setLevel(config.log_level)
     logging.captureWarnings(True)
     try:
-        _work(pipe, sender, work, device, rank)
+        executor = inline(config, device, rank, expendable=True)
+        sender.send(Ready(executor.check()))
+        inbox = _Inbox(pipe, executor.stop)
+        backends = executor.load(inbox)
+        inbox.open()
+        sender.send(Loaded(backends))
+        for _, event in executor.events():
+            sender.send(event)
     except DeviceLost as error:
-        sender.send("lost", str(error))
+        sender.send(Lost(str(error)))
     except VirnucproError as error:
-        sender.send("refused", str(error))
+        sender.send(Refused(str(error)))
     except Exception as error:
         log.debug("Worker %d", rank, exc_info=True)
-        sender.send("lost", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-
-
-def _work(pipe: Connection, sender: _Sender, work: ExecutorConfig, device: str, rank: int) -> None:
-    from virnucpro.executors.local import Computed  # imports torch
-
-    executor = select.inline(work, device, rank, expendable=True)
-    sender.send("ready", executor.check())
-    inbox = _Inbox(pipe, executor.stop)
-    backends = executor.load(inbox)
-    inbox.open()
-    sender.send("backends", backends)
-    for event in executor.events():
-        window = event.window
-        if isinstance(event, Computed):
-            sender.send("finished", window.index, window.only, event.outcomes, event.cost)
-        else:
-            sender.send("began", window.index, window.only)
+        sender.send(Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
 
 
 class _Inbox:
-    """A `source.Source` of what the parent sends: read on while this process computes, for a parent that has to wait
+    """A `Source` of what the parent sends: read on while this process computes, for a parent that has to wait
     to be read could not read either. Nothing is waited for unless there is nothing else to do.
 
     Args:
@@ -77,7 +106,7 @@ class _Inbox:
         self.ended = False
 
     def open(self) -> None:
-        """Begin to read. Before the models are loaded nothing comes: see `coordinator.Coordinator`."""
+        """Begin to read. Before the models are loaded nothing comes: see `RetryPolicy.hand_out`."""
         threading.Thread(target=self._receive, daemon=True).start()
 
     def take(self) -> Window | None:
@@ -110,7 +139,7 @@ class _Sender:
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._lock = pipe, threading.Lock()
 
-    def send(self, *message: object) -> None:
+    def send(self, message: Message) -> None:
         with self._lock:
             self._pipe.send(message)
 
@@ -119,4 +148,4 @@ class _PipeHandler(logging.handlers.QueueHandler):
     """Sends log records to the parent, which owns the terminal."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send("log", record)  # type: ignore[attr-defined]
+        self.queue.send(LogRecord(record))  # type: ignore[attr-defined]

@@ -24,6 +24,9 @@ FILL = 0.997
 LEAST_BUDGET = 16384  # tokens: with smaller packs a window holds more of them
 
 
+Key = tuple[int, tuple[int, int] | None]  # a window's index, and the part of it
+
+
 class Piece(NamedTuple):
     """A read, or as much of a long one as belongs to one window.
 
@@ -46,6 +49,11 @@ class Window:
     index: int
     pieces: tuple[Piece, ...]
     only: tuple[int, int] | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells it from other windows, and from other parts of its own."""
+        return self.index, self.only
 
 
 def windows(
