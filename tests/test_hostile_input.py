@@ -67,9 +67,9 @@ def test_input_that_changes_during_the_run(main, monkeypatch, tmp_path, fate):
     path.write_text("".join(f">r{i}\n{READ}\n" for i in range(40)))
     from virnucpro.pipeline import compute
 
-    plain = compute._make_executor
+    plain = compute.make_executor
 
-    def change(run, apart):
+    def change(*arguments):
         if fate == "grows":
             with open(path, "a") as file:
                 file.write(f">late\n{READ}\n")
@@ -80,9 +80,9 @@ def test_input_that_changes_during_the_run(main, monkeypatch, tmp_path, fate):
         else:
             (tmp_path / "other").write_text(f">other\n{READ}\n")
             (tmp_path / "other").replace(path)
-        return plain(run, apart)
+        return plain(*arguments)
 
-    monkeypatch.setattr(compute, "_make_executor", change)
+    monkeypatch.setattr(compute, "make_executor", change)
     code, said = main("predict", path, "--output-dir", tmp_path / "out", *SMALL)
     if fate == "is removed":
         assert code == 2

@@ -352,7 +352,10 @@ def test_another_executor_is_one_class(main, tmp_path, monkeypatch):
     fasta, out = tmp_path / "x.faa", tmp_path / "out"
     fasta.write_text("".join(f">p{place}\nMKVA\n" for place in range(12)))
 
-    monkeypatch.setattr("virnucpro.executors.select.inline", lambda config, _: InThisThread(config, {(2, 0), (4, 1)}))
+    def make_executor(compute, runtime, *_):
+        return InThisThread(ExecutorConfig(compute, runtime, 0, None, 0), {(2, 0), (4, 1)})
+
+    monkeypatch.setattr("virnucpro.pipeline.compute.make_executor", make_executor)
     code, said = main("predict", fasta, "--output-dir", out, "--esm-model", ESM_8M, "--set", "buffer_size=4")
     assert "Partial result: 2 of 12 sequences failed (died)." in said
     table = [line.split("\t") for line in (out / "x_merged" / "sequences.tsv").read_text().splitlines()[1:]]

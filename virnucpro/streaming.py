@@ -25,7 +25,7 @@ from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.placement import Placement
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.executors.base import ExecutorConfig, WindowCost
-from virnucpro.executors.select import inline
+from virnucpro.executors.launch import launch_local
 from virnucpro.models.catalog import AUTO, ESM2_SIZES
 from virnucpro.models.locate import WeightPaths, find_weights, named_directory
 from virnucpro.reading.input_files import InputFiles
@@ -95,8 +95,8 @@ class Embedder:
             plain=plain,
         )
         processes = placement.loaders if loaders is None else loaders
-        work = ExecutorConfig(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
-        self._executor: LocalExecutor = inline(work, placement.workers[0])
+        config = ExecutorConfig(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
+        self._executor: LocalExecutor = launch_local(config, placement.workers[0])
         self._under_way: Iterator[EmbeddedWindow] = iter(())
         self.backends: dict[str, str] = {}  # attention, steps, device and torch, once a model is loaded
 

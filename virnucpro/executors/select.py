@@ -1,54 +1,46 @@
-"""Start-up: what is under way while torch is imported, which takes longer than loading the models. No torch here."""
+"""Select: which executor a run has. No torch here."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import threading
-from typing import TYPE_CHECKING
 
-from virnucpro.executors.base import ExecutorConfig
-from virnucpro.system.imports import uncollected
-
-if TYPE_CHECKING:
-    from virnucpro.executors.local import LocalExecutor
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.config.placement import Placement
+from virnucpro.config.runtime import RuntimeConfig
+from virnucpro.executors.base import Executor, ExecutorConfig
+from virnucpro.executors.launch import launch_local
+from virnucpro.system.devices import usable_cpus
+from virnucpro.system.processes import why_no_children
 
 log = logging.getLogger(__name__)
 
 
-def inline(config: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
-    """An `LocalExecutor`, whose module imports torch.
-
-    Its loader processes are there before: small ones that know nothing of a GPU.
+def make_executor(
+    compute: ComputeConfig,
+    runtime: RuntimeConfig,
+    placement: Placement,
+    num_workers: int | None = None,
+    apart: bool = False,
+) -> Executor:
+    """Choose the executor for these devices.
 
     Args:
-        expendable: This process may die of what kills its loader processes: another will be started.
+        num_workers: Loader processes of each worker; None for the runtime's number, or else the placement's.
+        apart: Not even one device is used by this process itself; nor is one that is watched by the clock.
     """
-    from virnucpro.engine.prefetch import (
-        Prefetcher,  # imports tokenizers, which a parent that only coordinates does without
-    )
+    devices = placement.workers
+    local = len(devices) == 1 and not apart and runtime.timeout_per_attempt is None
+    if not local and (reason := why_no_children()):
+        log.warning("Using %s alone, and no timeout_per_attempt: %s.", devices[0], reason)
+        devices, local = devices[:1], True
+    loaders = next((each for each in (num_workers, runtime.num_workers) if each is not None), placement.loaders)
+    threads = None
+    if not placement.on_gpu and (len(devices) > 1 or compute.deterministic):
+        # How many threads share a sum decides its last bits.
+        threads = 1 if compute.deterministic else max(1, usable_cpus() // len(devices))
+    config = ExecutorConfig(compute, runtime, loaders, threads, logging.getLogger().level)
+    if local:
+        return launch_local(config, devices[0])
+    from virnucpro.executors.coordinator import Coordinator
 
-    loaders = Prefetcher.of(config.compute, config.runtime, config.num_workers, expendable)
-    try:
-        threading.Thread(target=_wake, args=(device,), daemon=True).start()
-        with uncollected():
-            from virnucpro.executors.local import LocalExecutor
-
-        return LocalExecutor(config, device, rank, loaders)
-    except BaseException:
-        loaders.close()
-        raise
-
-
-def _wake(device: str) -> None:
-    """Make the context of a GPU that torch will use, for a third of a second; what goes wrong, torch will tell."""
-    kind, _, number = device.partition(":")
-    if kind != "cuda":
-        return
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")  # a call of it lets Python go on
-        handle, context = ctypes.c_int(), ctypes.c_void_p()
-        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(handle), int(number)) == 0:
-            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)
-    except (OSError, AttributeError) as error:
-        log.debug("No context for %s ahead of torch: %r", device, error)
+    return Coordinator(config, devices)

@@ -18,7 +18,7 @@ from virnucpro.config.compute import WeightsInfo
 from virnucpro.engine.events import Began, Computed
 from virnucpro.errors import DeviceLost, VirnucproError
 from virnucpro.executors.base import ExecutorConfig
-from virnucpro.executors.select import inline
+from virnucpro.executors.launch import launch_local
 from virnucpro.reading.windows import Window
 from virnucpro.system.imports import keep_bytecode
 from virnucpro.system.processes import follow_the_parent
@@ -74,7 +74,7 @@ def work_for(pipe: Connection, config: ExecutorConfig, device: str, rank: int) -
     logging.getLogger().setLevel(config.log_level)
     logging.captureWarnings(True)
     try:
-        executor = inline(config, device, rank, expendable=True)
+        executor = launch_local(config, device, rank, expendable=True)
         sender.send(Ready(executor.check()))
         inbox = _Inbox(pipe, executor.stop)
         backends = executor.load(inbox)

@@ -12,8 +12,8 @@ from virnucpro.config.compute import ComputeConfig, WeightsInfo
 from virnucpro.config.placement import Placement
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
-from virnucpro.executors.base import Executor, ExecutorConfig, WindowAndCost
-from virnucpro.executors.select import inline
+from virnucpro.executors.base import Executor, WindowAndCost
+from virnucpro.executors.select import make_executor
 from virnucpro.output.fasta_files import tee_fasta
 from virnucpro.pipeline.checkpoints import CheckpointStore
 from virnucpro.pipeline.manifest import Manifest
@@ -24,7 +24,6 @@ from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_source import AtHand
 from virnucpro.reading.windows import Window, windows
 from virnucpro.reporting.progress import InferenceProgressReporter
-from virnucpro.system.devices import usable_cpus
 from virnucpro.system.fingerprint import Fingerprint
 from virnucpro.system.processes import why_no_children
 from virnucpro.telemetry.recorder import TelemetryLogger
@@ -154,7 +153,8 @@ def _finish_all(run: Run) -> None:
 
 def _opened(run: Run, apart: bool) -> WeightsInfo:
     """Give the run an executor; what its weights say of themselves."""
-    run.executor = _make_executor(run, apart)
+    settings = run.settings
+    run.executor = make_executor(run.config, settings.runtime, run.placement, settings.num_workers, apart)
     run.end_if_stopped()  # a signal may have come while torch was imported
     info = run.executor.check()
     run.end_if_stopped()
@@ -232,24 +232,3 @@ class _OnceBegun(AtHand):
 
     def take(self) -> Window | None:
         return super().take() if self._begun() else None
-
-
-def _make_executor(run: Run, apart: bool) -> Executor:
-    """One device is used by this process itself, unless it must be `apart`, or watched by the clock."""
-    settings, runtime, placement = run.settings, run.settings.runtime, run.placement
-    devices, asked = placement.workers, (settings.num_workers, runtime.num_workers)
-    by_itself = len(devices) == 1 and not apart and runtime.timeout_per_attempt is None
-    if not by_itself and (reason := why_no_children()):
-        log.warning("Using %s alone, and no timeout_per_attempt: %s.", devices[0], reason)
-        devices, by_itself = devices[:1], True
-    loaders = next((number for number in asked if number is not None), placement.loaders)
-    threads = None
-    if not placement.on_gpu and (len(devices) > 1 or run.config.deterministic):
-        # How many threads share a sum decides its last bits.
-        threads = 1 if run.config.deterministic else max(1, usable_cpus() // len(devices))
-    config = ExecutorConfig(run.config, runtime, loaders, threads, logging.getLogger().level)
-    if by_itself:
-        return inline(config, devices[0])
-    from virnucpro.executors.coordinator import Coordinator
-
-    return Coordinator(config, devices)

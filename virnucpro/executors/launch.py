@@ -1,0 +1,53 @@
+"""Launch: how a local executor starts, and what is under way while torch is imported, which takes longer than loading
+the models. No torch here."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from virnucpro.executors.base import ExecutorConfig
+from virnucpro.system.imports import uncollected
+
+if TYPE_CHECKING:
+    from virnucpro.executors.local import LocalExecutor
+
+log = logging.getLogger(__name__)
+
+
+def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
+    """Fork the loader processes, import torch, and make a `LocalExecutor`.
+
+    Its loader processes are there before: small ones that know nothing of a GPU.
+
+    Args:
+        expendable: This process may die of what kills its loader processes: another will be started.
+    """
+    from virnucpro.engine.prefetch import Prefetcher  # imports tokenizers, which a coordinator does without
+
+    loaders = Prefetcher.of(config.compute, config.runtime, config.num_workers, expendable)
+    try:
+        threading.Thread(target=_wake, args=(device,), daemon=True).start()
+        with uncollected():
+            from virnucpro.executors.local import LocalExecutor
+
+        return LocalExecutor(config, device, rank, loaders)
+    except BaseException:
+        loaders.close()
+        raise
+
+
+def _wake(device: str) -> None:
+    """Make the context of a GPU that torch will use, which takes a third of a second; torch reports what goes wrong."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")  # a call of it lets Python go on
+        handle, context = ctypes.c_int(), ctypes.c_void_p()
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(handle), int(number)) == 0:
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)
+    except (OSError, AttributeError) as error:
+        log.debug("No context for %s ahead of torch: %r", device, error)
