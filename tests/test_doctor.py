@@ -15,7 +15,8 @@ from conftest import ESM_8M, ROOT, command
 from virnucpro import __version__
 from virnucpro.config.settings import Settings
 from virnucpro.diagnostics import doctor, memory_needs, self_test
-from virnucpro.diagnostics.doctor import NOTE, OK, PROBLEM, examine
+from virnucpro.diagnostics.doctor import examine
+from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM
 from virnucpro.models import attention
 from virnucpro.system import packages
 

@@ -10,7 +10,8 @@ from conftest import ESM_8M, assert_one_message
 
 import virnucpro
 from virnucpro.config.settings import Settings
-from virnucpro.diagnostics.doctor import NOTE, examine
+from virnucpro.diagnostics.doctor import examine
+from virnucpro.diagnostics.finding import NOTE
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.models.locate import default_directory, fetch_command, first_model, named_directory
 from virnucpro.system.home import TRITON_CACHE, expanded, give_triton_a_cache, home

@@ -12,7 +12,8 @@ from references import assert_equal_within_float32
 from benchmarks import workloads
 from virnucpro.engine.events import WindowCost
 from virnucpro.engine.loader import FrontEnd
-from virnucpro.engine.model_runner import ModelRunner, PendingResult
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.pending import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, finish
 from virnucpro.engine.window_loop import WindowLoop

@@ -11,7 +11,8 @@ from conftest import DATA, ESM_8M, ROOT, environment
 from surroundings import HANG
 
 from virnucpro.config.settings import Settings
-from virnucpro.diagnostics.doctor import NOTE, examine
+from virnucpro.diagnostics.doctor import examine
+from virnucpro.diagnostics.finding import NOTE
 from virnucpro.system.imports import why_compiled_anew
 
 KEEP = "from virnucpro.system.imports import keep_bytecode; keep_bytecode(); import torch; print(torch.__cached__)"

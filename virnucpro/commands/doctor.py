@@ -31,7 +31,8 @@ def doctor(quick: bool, **options: Any) -> int:
     Exit code 1 if something is wrong.
     """
     settings = Settings(("-",), Path(), **options)
-    from virnucpro.diagnostics.doctor import PROBLEM, examine
+    from virnucpro.diagnostics.doctor import examine
+    from virnucpro.diagnostics.finding import PROBLEM
 
     problems = 0
     for finding in examine(settings, quick):

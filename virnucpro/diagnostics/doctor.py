@@ -10,15 +10,14 @@ import importlib
 import logging
 import platform
 import shutil
-import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from virnucpro._version import __version__
 from virnucpro.config.settings import Settings
+from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.models.catalog import ATTENTIONS, AUTO, DNABERT_S, ESM2_SIZES
@@ -35,30 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
-OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
 GB = 1e9
-WIDTH, INDENT = 110, " " * 22  # of the lines that are printed
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. advice: what to do; empty where there is nothing to do."""
-
-    verdict: str
-    subject: str
-    text: str
-    advice: str = ""
-
-    def __str__(self) -> str:
-        lines = _wrapped(f"{self.verdict:<8} {self.subject:<12} ", self.text)
-        return f"{lines}\n{_wrapped(f'{INDENT[:-3]}-> ', self.advice)}" if self.advice else lines
-
-
-def _wrapped(first: str, text: str) -> str:
-    """Paths and addresses stay whole."""
-    return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.loader import ModelPacks, PackedWindow
+from virnucpro.engine.pending import Event, PendingResult
 from virnucpro.engine.results import WindowResult
 from virnucpro.engine.startup import warm_up
 from virnucpro.models import attention
@@ -31,9 +32,7 @@ from virnucpro.models.pack import Pack
 
 log = logging.getLogger(__name__)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Event = torch.cuda.Event
 Means = Callable[[Tensor, Pack], Tensor]
-Timing = tuple[Event | None, Event | None, Event | None, Event | None]
 
 
 class _DevicePacks(NamedTuple):
@@ -43,50 +42,6 @@ class _DevicePacks(NamedTuple):
     cu_seqlens: Tensor
     order_S: Tensor
     lengths: tuple[tuple[int, ...], ...]
-
-
-class PendingResult:
-    """A window under way on the device. `timing`: events of its begin, its end, its arrival, and the end before."""
-
-    def __init__(
-        self,
-        prepared: PackedWindow,
-        recipe: ComputeConfig,
-        arrays: dict[str, Tensor],
-        failures: dict[int, str],
-        timing: Timing = (None, None, None, None),
-    ) -> None:
-        self._prepared, self._recipe, self._arrays, self._failures = prepared, recipe, arrays, failures
-        self._begun, self._ended, self._arrived, self._earlier = timing
-        self._not_finite = "features are not finite"
-        if recipe.precision == "fp16":
-            self._not_finite += " in fp16 (try --precision bf16)"  # whose range is that of fp32
-
-    def ready(self) -> bool:
-        """Whether `outcome` would not have to wait."""
-        try:
-            return self._arrived is None or self._arrived.query()
-        except RuntimeError:  # of work queued earlier; `outcome` will raise it where it is dealt with
-            return True
-
-    def outcome(self) -> WindowResult:
-        """Wait for the device and take the numbers."""
-        made = self._prepared
-        outcome = WindowResult(made.index, made.only, made.open_C, made.sequences, made.cut, made.unknown)
-        if made.esm2 is not None:
-            outcome.tokens, outcome.packs = made.esm2.tokens, len(made.esm2.lengths)
-            # A sequence over the budget has a pack of its own size.
-            outcome.capacity = sum(max(self._recipe.token_budget, sum(lengths)) for lengths in made.esm2.lengths)
-        if self._arrived is not None:
-            self._arrived.synchronize()
-            outcome.seconds = self._begun.elapsed_time(self._ended) / 1000
-            if self._earlier is not None:
-                outcome.idle_seconds = max(0.0, self._earlier.elapsed_time(self._begun) / 1000)
-        arrays: dict[str, Any] = {name: array.numpy() for name, array in self._arrays.items()}
-        if (finite_S := arrays.pop("finite_S", None)) is not None:
-            for place in np.flatnonzero(~finite_S).tolist():
-                self._failures.setdefault(place, self._not_finite)
-        return replace(outcome, failures=self._failures, **arrays)
 
 
 class ModelRunner:

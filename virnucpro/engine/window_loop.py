@@ -17,7 +17,8 @@ from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.events import Began, Computed, WindowCost
 from virnucpro.engine.halving import next_tries
 from virnucpro.engine.loader import PackedWindow
-from virnucpro.engine.model_runner import ModelRunner, PendingResult
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.pending import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult
 from virnucpro.errors import DeviceLost, one_line

@@ -1,0 +1,30 @@
+"""Finding: one thing that the doctor saw, as the lines that are printed of it."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+OK, NOTE, PROBLEM = "ok", "note", "PROBLEM"
+WIDTH, INDENT = 110, " " * 22  # of the lines that are printed
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is so, of what, and whether that is well."""
+
+    verdict: str  # OK, NOTE or PROBLEM
+    subject: str
+    text: str
+    advice: str = ""  # what to do; empty where there is nothing to do
+
+    def __str__(self) -> str:
+        lines = _wrapped(f"{self.verdict:<8} {self.subject:<12} ", self.text)
+        return f"{lines}\n{_wrapped(f'{INDENT[:-3]}-> ', self.advice)}" if self.advice else lines
+
+
+def _wrapped(first: str, text: str) -> str:
+    """Paths and addresses stay whole."""
+    return textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )

@@ -1,0 +1,59 @@
+"""Pending result: a window under way on a device, whose numbers the host takes when it needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.engine.loader import PackedWindow
+from virnucpro.engine.results import WindowResult
+
+Event = torch.cuda.Event
+Timing = tuple[Event | None, Event | None, Event | None, Event | None]
+
+
+@dataclass(eq=False)
+class PendingResult:
+    """A window under way on the device."""
+
+    prepared: PackedWindow
+    recipe: ComputeConfig
+    arrays: dict[str, Tensor]
+    failures: dict[int, str]
+    timing: Timing = (None, None, None, None)  # events of its begin, its end, its arrival, and the end before
+
+    def ready(self) -> bool:
+        """Whether `outcome` would not have to wait."""
+        try:
+            return (arrived := self.timing[2]) is None or arrived.query()
+        except RuntimeError:  # of work queued earlier; `outcome` will raise it where it is dealt with
+            return True
+
+    def outcome(self) -> WindowResult:
+        """Wait for the device and take the numbers."""
+        window, (begun, ended, arrived, earlier) = self.prepared, self.timing
+        outcome = WindowResult(window.index, window.only, window.open_C, window.sequences, window.cut, window.unknown)
+        if window.esm2 is not None:
+            outcome.tokens, outcome.packs = window.esm2.tokens, len(window.esm2.lengths)
+            # A sequence over the budget has a pack of its own size.
+            outcome.capacity = sum(max(self.recipe.token_budget, sum(lengths)) for lengths in window.esm2.lengths)
+        if arrived is not None:
+            arrived.synchronize()
+            outcome.seconds = begun.elapsed_time(ended) / 1000
+            if earlier is not None:
+                outcome.idle_seconds = max(0.0, earlier.elapsed_time(begun) / 1000)
+        arrays: dict[str, Any] = {name: array.numpy() for name, array in self.arrays.items()}
+        if (finite_S := arrays.pop("finite_S", None)) is not None:
+            for place in np.flatnonzero(~finite_S).tolist():
+                self.failures.setdefault(place, self._not_finite())
+        return replace(outcome, failures=self.failures, **arrays)
+
+    def _not_finite(self) -> str:
+        """Why a sequence failed whose features are not finite."""
+        advice = " in fp16 (try --precision bf16)" if self.recipe.precision == "fp16" else ""  # its range is fp32's
+        return f"features are not finite{advice}"
