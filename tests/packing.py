@@ -18,6 +18,7 @@ from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.packing import pack
 from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.models import attention
+from virnucpro.models.catalog import PRECISIONS, Precision
 from virnucpro.models.dnabert_s import Dnabert, dna_means
 from virnucpro.models.esm2 import Esm2, protein_means
 from virnucpro.models.locate import find_weights
@@ -37,6 +38,11 @@ def random_proteins(lengths: Iterable[int], seed: int = 0) -> list[str]:
 def random_dna(lengths: Iterable[int], seed: int = 0) -> list[str]:
     rng = random.Random(seed)
     return ["".join(rng.choices("ACGTN", weights=[9, 9, 9, 9, 1], k=length)) for length in lengths]
+
+
+def precision_of(dtype: torch.dtype) -> Precision:
+    """The row that computes in a type of torch."""
+    return next(row for row in PRECISIONS.values() if f"torch.{row.activations}" == str(dtype))
 
 
 def pack_of(tokens: list[list[int]], device: str | torch.device = "cpu") -> Pack:

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packing import pack_of
+from packing import pack_of, precision_of
 from references import worst
 from torch import Tensor
 
 from virnucpro.errors import BadRequest
 from virnucpro.models import attention
-from virnucpro.models.attention import choose, sdpa, unusable
+from virnucpro.models.attention import Unusable, choose, sdpa, unusable
 from virnucpro.models.dnabert_s import alibi_slopes
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -162,7 +162,18 @@ def test_why_a_backend_cannot_run(monkeypatch, name, device, dtype, capability, 
     monkeypatch.setattr(
         attention.importlib.util, "find_spec", lambda module: None if module == "flash_attn" else object()
     )
-    assert unusable(name, device, dtype) == reason
+    cause = unusable(name, device, precision_of(dtype))
+    assert (cause and cause.reason) == reason
+
+
+def test_a_missing_compiler_is_told_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(attention, "cannot_compile", lambda device: "no C compiler")
+    assert unusable("triton", CUDA, precision_of(FP16)) == Unusable(
+        "Triton cannot compile here (no C compiler)",
+        "Install a C compiler (gcc) and Python's headers: the run is slower without.",
+    )
+    assert unusable("triton", CPU, precision_of(FP16)).advice == ""
 
 
 @pytest.mark.parametrize(
@@ -178,12 +189,12 @@ def test_auto_takes_the_first_that_can_run(monkeypatch, device, dtype, capabilit
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(attention, "cannot_compile", lambda device: "no C compiler")
     monkeypatch.setattr(attention.importlib.util, "find_spec", lambda module: object())
-    assert choose("auto", device, dtype) == chosen
+    assert choose("auto", device, precision_of(dtype)) == chosen
 
 
 def test_asking_for_what_cannot_run_is_an_error():
-    assert choose("sdpa", CPU, FP32) == "sdpa"
+    assert choose("sdpa", CPU, precision_of(FP32)) == "sdpa"
     with pytest.raises(BadRequest, match=r"--attention varlen cannot run here: needs a CUDA GPU. Leave it to"):
-        choose("varlen", CPU, FP32)
+        choose("varlen", CPU, precision_of(FP32))
     with pytest.raises(BadRequest, match=r"--attention flash is unknown. Choose one of auto, triton, varlen"):
-        choose("flash", CPU, FP32)
+        choose("flash", CPU, precision_of(FP32))

@@ -47,7 +47,7 @@ def test_packs_give_what_the_plain_reference_gives(folder, budget):
 def test_low_precision_errs_little_more_than_the_plainest(folder, dtype):
     token_ids = dnabert_tokens(load_tokenizer(folder), SEQUENCES[:5])
     exact = plain(folder, token_ids)
-    found = packing.run(load_dnabert(folder, CPU, dtype), token_ids, 2048)
+    found = packing.run(load_dnabert(folder, CPU, packing.precision_of(dtype)), token_ids, 2048)
     assert worst(found - exact) <= 2 * worst(plain(folder, token_ids, dtype) - exact)
 
 

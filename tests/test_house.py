@@ -43,6 +43,7 @@ TORCH = {
     "models.dnabert_s_checkpoint",
     "models.esm2",
     "models.esm2_checkpoint",
+    "models.linear",
     "models.ops",
     "models.ops_triton",
     "models.pack",

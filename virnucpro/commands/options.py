@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+from virnucpro.models.catalog import ATTENTIONS, AUTO, CPU_PRECISION, ESM2_SIZES, GPU_PRECISION, MODEL_TYPES, PRECISIONS
 from virnucpro.models.locate import ENVIRONMENT_VARIABLE
 from virnucpro.system.home import expanded
 
@@ -83,7 +83,7 @@ precision = click.option(
     type=click.Choice((AUTO, *PRECISIONS)),
     default=AUTO,
     show_default=True,
-    help="Of weights and arithmetic: auto is fp16 on a GPU, fp32 on the CPU.",
+    help=f"Of weights and arithmetic: auto is {GPU_PRECISION} on a GPU, {CPU_PRECISION} on the CPU.",
 )
 attention = click.option(
     "--attention",

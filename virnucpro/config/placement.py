@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import CPU_PRECISION, GPU_PRECISION
 from virnucpro.system.devices import usable_cpus, visible_gpus
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Placement:
     @property
     def precision(self) -> str:
         """What is computed in unless the user says otherwise."""
-        return "fp16" if self.on_gpu else "fp32"
+        return GPU_PRECISION if self.on_gpu else CPU_PRECISION
 
     @property
     def token_budget(self) -> int:

@@ -20,7 +20,7 @@ from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.models.catalog import ATTENTIONS, AUTO, DNABERT_S, ESM2_SIZES
+from virnucpro.models.catalog import AUTO, DNABERT_S, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
 from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model
 from virnucpro.system.devices import listed_gpus, usable_cpus
 from virnucpro.system.home import home
@@ -55,8 +55,8 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
             yield from examined()
         except Exception as error:
             log.debug("A check", exc_info=True)
-            said = f"this check failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            yield Finding(PROBLEM, "doctor", said, "Mend what is named above; if nothing is, please report this.")
+            text = f"this check failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            yield Finding(PROBLEM, "doctor", text, "Mend what is named above; if nothing is, please report this.")
 
 
 def _installation(errors: dict[str, str]) -> Iterator[Finding]:
@@ -83,35 +83,32 @@ def _installation(errors: dict[str, str]) -> Iterator[Finding]:
 def _gpus(torch: ModuleType | None) -> Iterator[Finding]:
     from virnucpro.system.hardware import capture_hardware_info
 
-    found = capture_hardware_info()
-    if not found["gpus"]:
+    hardware = capture_hardware_info()
+    if not hardware["gpus"]:
         yield Finding(
-            NOTE, "GPU", f"none: {found['reason']}",
+            NOTE, "GPU", f"none: {hardware['reason']}",
             "A run uses the CPU, which takes days with the 3B model. If there is an NVIDIA GPU, install its driver; in "
             "a container add --gpus all (Docker) or --nv (Apptainer).",
         )  # fmt: skip
         return
-    for number, gpu in enumerate(found["gpus"]):
+    cuda = hardware["driver_cuda"]
+    for number, gpu in enumerate(hardware["gpus"]):
         memory = "" if gpu["memory_bytes"] is None else f", {gpu['memory_bytes'] / GB:.0f} GB"
-        yield Finding(
-            OK,
-            f"GPU {number}",
-            f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {found['driver_cuda']} or earlier)",
-        )
+        text = f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {cuda} or earlier)"
+        yield Finding(OK, f"GPU {number}", text)
     if torch is None or torch.cuda.is_available():
         return
     if listed_gpus() == []:
-        yield Finding(
-            NOTE, "GPU", "CUDA_VISIBLE_DEVICES hides all of them, so the CPU is used", "Unset it to use a GPU."
-        )
+        text = "CUDA_VISIBLE_DEVICES hides all of them, so the CPU is used"
+        yield Finding(NOTE, "GPU", text, "Unset it to use a GPU.")
     elif torch.version.cuda is None:
         yield Finding(
             PROBLEM, "torch", f"{torch.__version__} is built for the CPU only",
-            f"Install a build for CUDA {found['driver_cuda']} or earlier: https://pytorch.org/get-started/locally",
+            f"Install a build for CUDA {cuda} or earlier: https://pytorch.org/get-started/locally",
         )  # fmt: skip
     else:
         yield Finding(
-            PROBLEM, "torch", f"built for CUDA {torch.version.cuda}; the driver can do {found['driver_cuda']}: no GPU",
+            PROBLEM, "torch", f"built for CUDA {torch.version.cuda}; the driver can do {cuda}: no GPU",
             "Update the driver, or install a torch built for its CUDA: https://pytorch.org/get-started/locally",
         )  # fmt: skip
 
@@ -137,26 +134,25 @@ def _loaders() -> Iterator[Finding]:
 
 def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[Finding]:
     from virnucpro.config.placement import Placement
-    from virnucpro.engine.model_runner import DTYPES
     from virnucpro.models import attention
     from virnucpro.models.ops import choose_ops
 
     placement = Placement((str(device),))
     precision = placement.precision if settings.precision == AUTO else settings.precision
-    dtype = DTYPES[precision]
+    row = PRECISIONS[precision]
     _, width, heads = ESM2_SIZES[settings.esm_model]
     yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
     chosen = None
     try:
-        chosen = attention.choose(settings.attention, device, dtype, [width // heads])
+        chosen = attention.choose(settings.attention, device, row, [width // heads])
     except BadRequest as error:
         yield Finding(PROBLEM, str(device), str(error))
-    for name in ATTENTIONS:
-        reason = attention.unusable(name, device, dtype, [width // heads])
-        unexpected = name == "triton" and reason is not None and "compile" in reason
-        advice = "Install a C compiler (gcc) and Python's headers: the run is slower without." if unexpected else ""
-        said = reason or ("chosen" if name == chosen else "usable")
-        yield Finding(NOTE if unexpected else OK, str(device), f"attention {name}: {said}", advice)
+    for name in attention.BACKENDS:
+        if cause := attention.unusable(name, device, row, [width // heads]):
+            verdict = NOTE if cause.advice else OK
+            yield Finding(verdict, str(device), f"attention {name}: {cause.reason}", cause.advice)
+        else:
+            yield Finding(OK, str(device), f"attention {name}: {'chosen' if name == chosen else 'usable'}")
     yield Finding(OK, str(device), f"between matrix products: {choose_ops(device)[1]}")
     yield from _memory(device, settings, precision, placement.token_budget)
     if not quick and chosen is not None:
@@ -218,9 +214,9 @@ def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
     elif quick:
         yield Finding(OK, "weights", f"{check_used(BY_NAME[name], directory)} (sha256 not looked at)")
     else:
-        for found in verify(BY_NAME[name], directory):
-            verdict = PROBLEM if found.wrong else OK if found.state in (AS_PUBLISHED, AS_RECORDED) else NOTE
-            yield Finding(verdict, "weights", found.wrong or f"{directory / found.path}: {found.state}")
+        for file in verify(BY_NAME[name], directory):
+            verdict = PROBLEM if file.wrong else OK if file.state in (AS_PUBLISHED, AS_RECORDED) else NOTE
+            yield Finding(verdict, "weights", file.wrong or f"{directory / file.path}: {file.state}")
 
 
 def _room(settings: Settings) -> Iterator[Finding]:
@@ -228,11 +224,14 @@ def _room(settings: Settings) -> Iterator[Finding]:
     directory = settings.weights_dir or default_directory()
     names = [settings.esm_model, DNABERT_S, "300_model", "500_model"]
     missing = [name for name in names if first_model(directory, name) is None]
-    # Of what nobody has published the size of, as much as the numbers take in half precision.
-    sizes = [BY_NAME[name].size or (weight_bytes(name, "fp16", False) if name in ESM2_SIZES else 0) for name in missing]
-    needed = sum(sizes)
+    needed = sum(BY_NAME[name].size or _size_as_published(name) for name in missing)
     place = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     text = f"{free / GB:.1f} GB free in {place}" + (f", {needed / GB:.1f} needed for missing weights" if needed else "")
     advice = "Make room, or choose another --weights-dir."
     yield Finding(OK, "disk", text) if free > needed else Finding(PROBLEM, "disk", text, advice)
+
+
+def _size_as_published(name: str) -> int:
+    """Bytes of a model whose files' size nobody has published."""
+    return weight_bytes(name, PUBLISHED_PRECISION, with_dna=False) if name in ESM2_SIZES else 0

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from virnucpro.models.catalog import ESM2_SIZES
+from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
 from virnucpro.reading.proteins import MAX_RESIDUES
 
-BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}  # a number of weights and activations
 DNABERT_S_PARAMETERS = 117_000_000
 # Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
 # the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
@@ -27,19 +26,19 @@ def parameters(esm_model: str) -> int:
 
 def weight_bytes(esm_model: str, precision: str, with_dna: bool = True) -> int:
     """Of ESM-2, and of DNABERT-S if there is DNA."""
-    return BYTES[precision] * (parameters(esm_model) + (DNABERT_S_PARAMETERS if with_dna else 0))
+    return PRECISIONS[precision].weight_bytes * (parameters(esm_model) + (DNABERT_S_PARAMETERS if with_dna else 0))
 
 
 def device_bytes(esm_model: str, precision: str, token_budget: int, with_dna: bool = True) -> int:
     """Memory of a GPU that a run takes, within a tenth or so."""
     tokens, width = max(token_budget, MAX_RESIDUES + 2), ESM2_SIZES[esm_model][1]
-    activations = LIVE_ARRAYS * tokens * width * BYTES[precision]
+    activations = LIVE_ARRAYS * tokens * width * PRECISIONS[precision].activation_bytes
     return weight_bytes(esm_model, precision, with_dna) + activations + CUDA_CONTEXT
 
 
 def host_bytes(esm_model: str, precision: str, on_gpu: bool, with_dna: bool = True) -> int:
     """Host memory that a run takes: on a GPU the mapped file (FP16) passes through, on the CPU the weights stay."""
-    return PROGRAM + weight_bytes(esm_model, "fp16" if on_gpu else precision, with_dna)
+    return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, with_dna)
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

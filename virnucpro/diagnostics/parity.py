@@ -27,6 +27,7 @@ from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.results import FinishedWindow, finish
 from virnucpro.engine.startup import check_models
 from virnucpro.errors import BadInput
+from virnucpro.models.catalog import REFERENCE_PRECISION
 from virnucpro.models.locate import WeightPaths, find_weights
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -107,7 +108,7 @@ def _measured(
     (path,), kind = settings.inputs, files.kind
     placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
     recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
-    if recipe.precision == "fp32":
+    if recipe.precision == REFERENCE_PRECISION:
         log.warning("The precision is float32 already, so only packing and attention are compared. Give --precision.")
     facts = check_models(recipe)
     digests.check()
@@ -119,7 +120,13 @@ def _measured(
     begin()
     device = torch.device(placement.workers[0])
     reference = replace(
-        recipe, precision="fp32", attention="sdpa", token_budget=1, buffer_size=ALONE, deterministic=True, plain=True
+        recipe,
+        precision=REFERENCE_PRECISION,
+        attention="sdpa",
+        token_budget=1,
+        buffer_size=ALONE,
+        deterministic=True,
+        plain=True,
     )
     what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
     with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
@@ -144,7 +151,7 @@ def _measured(
 def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
     """The same, if it has room for float32."""
     if device.type == "cuda":
-        needed = device_bytes(recipe.esm_model, "fp32", 1, recipe.kind == InputKind.NUCLEOTIDE)
+        needed = device_bytes(recipe.esm_model, REFERENCE_PRECISION, 1, recipe.kind == InputKind.NUCLEOTIDE)
         free, _ = torch.cuda.mem_get_info(device)
         if needed > free:
             log.warning(

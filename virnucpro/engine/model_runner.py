@@ -25,13 +25,13 @@ from virnucpro.engine.pending import Event, PendingResult
 from virnucpro.engine.results import WindowResult
 from virnucpro.engine.startup import warm_up
 from virnucpro.models import attention
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.classifier import load_classifier, scores
 from virnucpro.models.dnabert_s import dna_means, load_dnabert
 from virnucpro.models.esm2 import load_esm2, protein_means
 from virnucpro.models.pack import Pack
 
 log = logging.getLogger(__name__)
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Means = Callable[[Tensor, Pack], Tensor]
 
 
@@ -53,19 +53,19 @@ class ModelRunner:
 
     def __init__(self, recipe: ComputeConfig, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        dtype = DTYPES[recipe.precision]
+        precision = PRECISIONS[recipe.precision]
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
-            compiling = aside.submit(warm_up, recipe, device, dtype)
-            self.esm2 = load_esm2(recipe.weights.esm, device, dtype)
+            compiling = aside.submit(warm_up, recipe, device)
+            self.esm2 = load_esm2(recipe.weights.esm, device, precision)
             self.dnabert = self.classifier = None
             if recipe.weights.dnabert is not None:
-                self.dnabert = load_dnabert(recipe.weights.dnabert, device, dtype)
+                self.dnabert = load_dnabert(recipe.weights.dnabert, device, precision)
                 self.classifier = load_classifier(recipe.weights.classifier).model.to(device)
             self.ops, self.fusion, failed = compiling.result()
         models = [model for model in (self.esm2, self.dnabert) if model is not None]
         widths = [model.shape.width // model.shape.heads for model in models]
-        self.attention = attention.choose(recipe.attention, device, dtype, widths, failed)
+        self.attention = attention.choose(recipe.attention, device, precision, widths, failed)
         self._attend = attention.make(self.attention, self.ops)
         self._streams = None
         if device.type == "cuda":
@@ -139,13 +139,7 @@ class ModelRunner:
             yield
 
     def _run(
-        self,
-        model: nn.Module,
-        means: Means,
-        pack: Pack,
-        order_N: Tensor,
-        features_SD: Tensor,
-        failures: dict[int, str],
+        self, model: nn.Module, means: Means, pack: Pack, order_N: Tensor, features_SD: Tensor, failures: dict[int, str]
     ) -> None:
         """Run a pack; where memory does not suffice for it, its halves."""
         try:

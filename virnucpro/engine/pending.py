@@ -12,6 +12,7 @@ from torch import Tensor
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.loader import PackedWindow
 from virnucpro.engine.results import WindowResult
+from virnucpro.models.catalog import PRECISIONS
 
 Event = torch.cuda.Event
 Timing = tuple[Event | None, Event | None, Event | None, Event | None]
@@ -55,5 +56,6 @@ class PendingResult:
 
     def _not_finite(self) -> str:
         """Why a sequence failed whose features are not finite."""
-        advice = " in fp16 (try --precision bf16)" if self.recipe.precision == "fp16" else ""  # its range is fp32's
+        wider = PRECISIONS[self.recipe.precision].wider
+        advice = f" in {self.recipe.precision} (try --precision {wider})" if wider else ""
         return f"features are not finite{advice}"

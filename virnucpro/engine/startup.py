@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from virnucpro.config.compute import ComputeConfig, WeightsInfo
 from virnucpro.errors import BadWeights
-from virnucpro.models.catalog import AUTO, ESM2_SIZES
+from virnucpro.models.attention import BACKENDS, Attend, make, unusable
+from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS
 from virnucpro.models.classifier import check_fit, load_classifier
 from virnucpro.models.dnabert_s_checkpoint import read_dnabert
 from virnucpro.models.esm2_checkpoint import check_size, read_esm2
+from virnucpro.models.linear import torch_type
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tokens import load_tokenizer
@@ -53,44 +55,47 @@ THREADS = 4  # that compile
 TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
 
 
-def warm_up(recipe: ComputeConfig, device: torch.device, dtype: torch.dtype) -> tuple[Ops, str, tuple[str, ...]]:
-    """Choose the steps between matrix products and compile them for the models' widths.
+def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tuple[str, ...]]:
+    """Choose the steps of a layer and compile them, and the attention that may be used, for the models' widths.
 
     Returns:
         The steps, what to tell the user about them, and the attention backends that turned out not to compile.
     """
-    ops, told = (Plain(), "PyTorch's own steps") if recipe.plain else choose_ops(device)
-    if isinstance(ops, Plain) or dtype == torch.float32:
-        return ops, told, ()
+    ops, description = (Plain(), "PyTorch's own steps") if recipe.plain else choose_ops(device)
+    precision = PRECISIONS[recipe.precision]
+    if isinstance(ops, Plain) or not precision.reduced:
+        return ops, description, ()
     models = [(*ESM2_SIZES[recipe.esm_model][1:], True)]
     if recipe.weights.dnabert is not None:
         shape, _ = read_dnabert(recipe.weights.dnabert)
         models.append((shape.width, shape.heads, False))
+    backends = [row.name for row in BACKENDS.values() if row.compiles and recipe.attention in (AUTO, row.name)]
     failed: list[str] = []
 
-    def attend(x_TD: Tensor, heads: int, turned: bool) -> None:
+    def attend(name: str, x_TD: Tensor, heads: int, rotary: bool) -> None:
         try:
-            _attend(x_TD, heads, turned)
+            if unusable(name, device, precision, [x_TD.shape[1] // heads]) is None:
+                _attend(make(name, ops), x_TD, heads, rotary)
         except Exception as error:  # Triton raises all kinds
             log.debug("The attention kernel", exc_info=error)
-            failed.append("triton")
+            failed.append(name)
 
     def compiled(step: Callable[[], object]) -> None:
         with torch.cuda.device(device), torch.inference_mode():
             step()
 
     steps: list[Callable[[], object]] = []
-    for width, heads, turned in models:
+    dtype = torch_type(precision.activations)
+    for width, heads, rotary in models:
         x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
         norm = nn.LayerNorm(width, device=device, dtype=dtype)
-        if recipe.attention in (AUTO, "triton"):
-            steps.append(partial(attend, x_TD.clone(), heads, turned))
+        steps += [partial(attend, name, x_TD.clone(), heads, rotary) for name in backends]
         steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
-        steps.append(partial(ops.gelu if turned else ops.gated_gelu, x_TD.clone()))
+        steps.append(partial(ops.gelu if rotary else ops.gated_gelu, x_TD.clone()))
         steps.append(partial(_multiply, x_TD))
     with ThreadPoolExecutor(THREADS) as pool:  # a compiler lets Python go on for most of its time
         list(pool.map(compiled, steps))
-    return ops, told, tuple(failed)
+    return ops, description, tuple(failed)
 
 
 def _multiply(x_TD: Tensor) -> None:
@@ -98,15 +103,10 @@ def _multiply(x_TD: Tensor) -> None:
     torch.mm(x_TD.clone(), x_TD.T)
 
 
-def _attend(x_TD: Tensor, heads: int, turned: bool) -> None:
-    """One call of the attention kernel, as a layer of this width makes it."""
-    from virnucpro.models.attention_triton import packed_attention, supports
-
+def _attend(attend: Attend, x_TD: Tensor, heads: int, rotary: bool) -> None:
+    """Attend once, as a layer of this width does."""
     size, device = x_TD.shape[1] // heads, x_TD.device
-    if supports(size):
-        pack = Pack(x_TD[:, 0], torch.tensor([0, TOKENS], device=device, dtype=torch.int32), (TOKENS,))
-        qkv_T3HK = torch.zeros(TOKENS, 3, heads, size, device=device, dtype=x_TD.dtype)
-        table = torch.zeros(TOKENS, size // 2, device=device)
-        packed_attention(
-            qkv_T3HK, pack, (table, table) if turned else None, None if turned else torch.ones(heads, device=device)
-        )
+    pack = Pack(x_TD[:, 0], torch.tensor([0, TOKENS], device=device, dtype=torch.int32), (TOKENS,))
+    qkv_T3HK = torch.zeros(TOKENS, 3, heads, size, device=device, dtype=x_TD.dtype)
+    table = torch.zeros(TOKENS, size // 2, device=device)
+    attend(qkv_T3HK, pack, (table, table) if rotary else None, None if rotary else torch.ones(heads, device=device))

@@ -1,30 +1,52 @@
-"""Attention over a pack: no sequence sees another. One interface, four implementations.
+"""Attention over a pack: no sequence sees another. One interface, and a row of `BACKENDS` for each implementation.
 
 Axes: T tokens of the pack, S sequences, H heads, K width of a head; L tokens of one sequence.
-
-    name        device  types       from
-    triton      CUDA    FP16, BF16  attention_kernel: turns queries and keys on the way, has ALiBi
-    varlen      CUDA    FP16, BF16  torch.nn.attention.varlen, FlashAttention-2 inside torch
-    flash-attn  CUDA    FP16, BF16  the package flash-attn, if installed; has ALiBi
-    sdpa        any     any         torch's scaled_dot_product_attention over neighbours of like length
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from virnucpro.errors import BadRequest
-from virnucpro.models.catalog import ATTENTIONS, AUTO
+from virnucpro.models.catalog import ATTENTIONS, AUTO, Precision
 from virnucpro.models.ops import Ops, cannot_compile
 from virnucpro.models.pack import Pack, Tables
 
 # Queries, keys and values (T, 3, H, K); the pack; tables for rotary positions; ALiBi's slopes -> (T, H, K)
 Attend = Callable[[Tensor, Pack, Tables | None, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why a backend cannot run here."""
+
+    reason: str
+    advice: str = ""  # what would let it run; empty where nothing is wrong with the machine
+
+
+# The device, the precision and the widths of heads -> why they do not suffice
+Requirement = Callable[[torch.device, Precision, Iterable[int]], Unusable | None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of `BACKENDS` says how attention is computed, and where it can be.
+
+    A new one touches two files beside its kernel's own: this (a function and a row) and `catalog.py` (its name).
+    """
+
+    name: str
+    load: Callable[[], Callable[..., Tensor]]  # -> Attend if it rotates, else of queries, keys, values, pack and slopes
+    requirements: tuple[Requirement, ...] = ()  # asked in this order
+    rotates: bool = False  # queries and keys itself; for the others `Ops.rotate` does
+    compiles: bool = False  # at its first call, which a start makes while weights are being read
 
 
 def varlen(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
@@ -78,68 +100,87 @@ def alibi_bias(slopes_H: Tensor, length: int) -> Tensor:
     return -slopes_H[:, None, None] * (places_L[:, None] - places_L).abs()
 
 
-_PLAIN = {"varlen": varlen, "flash-attn": flash_attn, "sdpa": sdpa}
+def _triton() -> Attend:
+    from virnucpro.models.attention_triton import packed_attention
+
+    return packed_attention
+
+
+def _flash_gpu(device: torch.device, precision: Precision, head_widths: Iterable[int]) -> Unusable | None:
+    if device.type != "cuda":
+        return Unusable("needs a CUDA GPU")
+    if precision.activations not in ("float16", "bfloat16"):
+        return Unusable("computes in FP16 or BF16 only")
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return Unusable("needs compute capability 8.0 (Ampere) or later")
+    return None
+
+
+def _triton_kernel(device: torch.device, precision: Precision, head_widths: Iterable[int]) -> Unusable | None:
+    if reason := cannot_compile(device):
+        advice = "Install a C compiler (gcc) and Python's headers: the run is slower without."
+        return Unusable(f"Triton cannot compile here ({reason})", advice)
+    from virnucpro.models.attention_triton import supports
+
+    unfit = [width for width in head_widths if not supports(width)]
+    return Unusable(f"has no heads of {unfit[0]}") if unfit else None
+
+
+def _installed(module: str, *_: object) -> Unusable | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        spec = None
+    return None if spec else Unusable(f"{module} is not installed")
+
+
+BACKENDS = {
+    row.name: row
+    for row in (  # in order of preference
+        Backend("triton", _triton, (_flash_gpu, _triton_kernel), rotates=True, compiles=True),
+        Backend("varlen", lambda: varlen, (_flash_gpu, partial(_installed, "torch.nn.attention.varlen"))),
+        Backend("flash-attn", lambda: flash_attn, (_flash_gpu, partial(_installed, "flash_attn"))),
+        Backend("sdpa", lambda: sdpa),
+    )
+}
+assert tuple(BACKENDS) == ATTENTIONS, "the catalogue names other backends, or in another order"
 
 
 def make(name: str, ops: Ops) -> Attend:
-    """The attention of a backend; those that cannot turn queries and keys have it done by `ops` first."""
-    if name == "triton":
-        from virnucpro.models.attention_triton import packed_attention
+    """The attention of a backend; where it cannot rotate queries and keys, `ops` has done it before."""
+    backend = BACKENDS[name]
+    attend = backend.load()
+    if backend.rotates:
+        return attend
 
-        return packed_attention
-    plain = _PLAIN[name]
-
-    def attend(qkv_T3HK: Tensor, pack: Pack, rotary: Tables | None, slopes_H: Tensor | None) -> Tensor:
+    def attend_rotated(qkv_T3HK: Tensor, pack: Pack, rotary: Tables | None, slopes_H: Tensor | None) -> Tensor:
         parts = qkv_T3HK.unbind(1) if rotary is None else ops.rotate(qkv_T3HK, *pack.angles(rotary))
-        return plain(*parts, pack, slopes_H)
+        return attend(*parts, pack, slopes_H)
 
-    return attend
+    return attend_rotated
 
 
-def unusable(name: str, device: torch.device, dtype: torch.dtype, head_widths: Iterable[int] = ()) -> str | None:
-    """Why a backend cannot run with this device, type and widths of heads; None if it can."""
-    if name == "sdpa":
-        return None
-    if device.type != "cuda":
-        return "needs a CUDA GPU"
-    if dtype not in (torch.float16, torch.bfloat16):
-        return "computes in FP16 or BF16 only"
-    if torch.cuda.get_device_capability(device) < (8, 0):
-        return "needs compute capability 8.0 (Ampere) or later"
-    if name == "triton":
-        if reason := cannot_compile(device):
-            return f"Triton cannot compile here ({reason})"
-        from virnucpro.models.attention_triton import supports
-
-        unfit = [width for width in head_widths if not supports(width)]
-        return f"has no heads of {unfit[0]}" if unfit else None
-    module = {"varlen": "torch.nn.attention.varlen", "flash-attn": "flash_attn"}[name]
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except ImportError:
-        found = False
-    return None if found else f"{module} is not installed"
+def unusable(name: str, device: torch.device, precision: Precision, head_widths: Iterable[int] = ()) -> Unusable | None:
+    """Why a backend cannot run with this device, precision and widths of heads; None if it can."""
+    answers = (requirement(device, precision, head_widths) for requirement in BACKENDS[name].requirements)
+    return next(filter(None, answers), None)
 
 
 def choose(
-    name: str,
-    device: torch.device,
-    dtype: torch.dtype,
-    head_widths: Iterable[int] = (),
-    failed: Iterable[str] = (),
+    name: str, device: torch.device, precision: Precision, head_widths: Iterable[int] = (), failed: Iterable[str] = ()
 ) -> str:
-    """The backend to use: the one asked for, or with "auto" the first usable one in the order of ATTENTIONS.
+    """The backend to use: the one asked for, or with "auto" the first usable one in the order of `BACKENDS`.
 
     Args:
-        failed: Backends that have been tried in vain.
+        failed: Backends that have been tried without success.
     Raises:
         BadRequest: The one asked for is unknown or cannot run here.
     """
     if name == AUTO:
-        tried = (each for each in ATTENTIONS if each not in failed)
-        return next(each for each in tried if unusable(each, device, dtype, head_widths) is None)
-    if name not in ATTENTIONS:
-        raise BadRequest(f"--attention {name} is unknown. Choose one of {', '.join((AUTO, *ATTENTIONS))}.")
-    if reason := unusable(name, device, dtype, head_widths):
-        raise BadRequest(f"--attention {name} cannot run here: {reason}. Leave it to --attention {AUTO}.")
+        untried = (each for each in BACKENDS if each not in failed)
+        return next(each for each in untried if unusable(each, device, precision, head_widths) is None)
+    if name not in BACKENDS:
+        raise BadRequest(f"--attention {name} is unknown. Choose one of {', '.join((AUTO, *BACKENDS))}.")
+    if cause := unusable(name, device, precision, head_widths):
+        raise BadRequest(f"--attention {name} cannot run here: {cause.reason}. Leave it to --attention {AUTO}.")
     return name

@@ -1,7 +1,7 @@
 """Attention over a pack as one Triton kernel, forward only; import only where CUDA is in use.
 
 What FlashAttention-2's variable-length kernel spends on short sequences is saved: blocks may be smaller, no program
-starts for places that no sequence reaches, and the rotary turn needs no pass of its own.
+starts for places that no sequence reaches, and the rotation needs no pass of its own.
 
 Axes: T tokens of the pack, S sequences, H heads, K width of a head; P tiles, each a block of queries of one sequence.
 
@@ -49,7 +49,7 @@ def packed_attention(
     Args:
         qkv_T3HK: Queries, keys and values of FP16 or BF16, contiguous, on the current CUDA device.
         rotary: Cosines and sines, float32 (places, K / 2), a row for each place in a sequence; queries and keys are
-            turned by them in float32 and rounded to their own type, as `Plain.rotate` does.
+            rotated by them in float32 and rounded to their own type, as `Plain.rotate` does.
         slopes_H: ALiBi's slopes, float32; none without.
     Returns:
         Tensor: (T, H, K), contiguous, of the queries' type. The host waits for nothing.
@@ -112,7 +112,7 @@ def _attend(
     q = _rows(q_ptr, query, length, stride, cos_ptr, sin_ptr, WIDTH, True)
     if cos_ptr is not None:
         # Changes no number: past the end there are zeros already. But without it Triton 3.6 carries each of the four
-        # loads through shared memory, one waiting for the other; with it, the turned queries, once (seen in the SASS).
+        # loads through shared memory, one waiting for the other; with it, the rotated queries, once (seen in the SASS).
         q = tl.where(query[:, None] < length, q, 0.0)
     s = _scores(q, k, query, key, slope, slopes_ptr)
     s = tl.where(key[None] < length, s, -float("inf"))
@@ -149,7 +149,7 @@ def _scores(q, k, query, key, slope, slopes_ptr):
 
 @triton.jit
 def _rows(ptr, place, length, stride, cos_ptr, sin_ptr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
-    """A head's vectors at these places, turned by them where there are cosines; MASKED: zeros past the end."""
+    """A head's vectors at these places, rotated by them where there are cosines; MASKED: zeros past the end."""
     inside = place[:, None] < length
     row = ptr + place[:, None] * stride
     if cos_ptr is None:
@@ -162,7 +162,7 @@ def _rows(ptr, place, length, stride, cos_ptr, sin_ptr, WIDTH: tl.constexpr, MAS
         cos = _load(cos_ptr + angle, inside, MASKED)
         sin = _load(sin_ptr + angle, inside, MASKED)
         # Partners side by side, not half after half: the product does not mind where queries and keys agree, and so
-        # each thread goes on holding what it has turned.
+        # each thread goes on holding what it has rotated.
         pairs = tl.join(a * cos - b * sin, b * cos + a * sin).to(ptr.dtype.element_ty)
         vectors = pairs.reshape(place.shape[0], WIDTH)
     return vectors

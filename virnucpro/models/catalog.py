@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A row of `PRECISIONS` says what numbers a language model consists of and computes in, by torch's names of types.
+
+    A new one touches four files: this table; `models/linear.py`, unless its weights are just cast and multiplied;
+    `tests/test_rows.py`; and docs/howto/precision.md. Activations of a new type concern `models/attention.py` too.
+    """
+
+    name: str
+    weights: str  # type of the weights of linear layers
+    activations: str  # type of all else: embeddings, norms, and what passes from layer to layer
+    weight_bytes: int  # of one number
+    activation_bytes: int  # of one number
+    wider: str = ""  # precision to try where features are not finite in this one
+
+    @property
+    def reduced(self) -> bool:
+        """Whether activations have fewer bits than float32: what fast kernels are for, and what rounds visibly."""
+        return self.activation_bytes < 4
+
+
 AUTO = "auto"
-PRECISIONS = ("fp32", "bf16", "fp16")
-ATTENTIONS = ("triton", "varlen", "flash-attn", "sdpa")  # in order of preference; see `attention`
+PRECISIONS = {
+    row.name: row
+    for row in (
+        Precision("fp32", "float32", "float32", 4, 4),
+        Precision("bf16", "bfloat16", "bfloat16", 2, 2),  # its range is that of fp32
+        Precision("fp16", "float16", "float16", 2, 2, wider="bf16"),
+    )
+}
+GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise
+REFERENCE_PRECISION = "fp32"  # what others are compared with
+PUBLISHED_PRECISION = "fp16"  # of ESM-2's published files
+ATTENTIONS = ("triton", "varlen", "flash-attn", "sdpa")  # in order of preference: the rows of `attention.BACKENDS`
 # name: (layers, width, attention heads), fair-esm's published sizes
 ESM2_SIZES = {
     "esm2_t6_8M_UR50D": (6, 320, 20),

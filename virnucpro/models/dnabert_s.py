@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.models.attention import Attend
+from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.dnabert_s_checkpoint import DnabertShape, read_dnabert
+from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tensor_files import Unfilled, fill, to_device
@@ -49,11 +51,12 @@ class Layer(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, shape.norm_eps)
 
     def forward(self, x_TD: Tensor, slopes_H: Tensor, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
-        qkv_T3HK = self.Wqkv(x_TD).unflatten(-1, (3, self.heads, -1))
+        qkv_T3HK = ops.linear(x_TD, self.Wqkv).unflatten(-1, (3, self.heads, -1))
         # scale 1 / sqrt(K): 1 / 8 for the published 64 per head
         y_TD = attend(qkv_T3HK, pack, None, slopes_H).flatten(1)
-        x_TD = ops.add_norm(x_TD, self.attention_out(y_TD), self.attention_norm)[1]
-        return ops.add_norm(x_TD, self.wo(ops.gated_gelu(self.gated_layers(x_TD))), self.mlp_norm)[1]
+        x_TD = ops.add_norm(x_TD, ops.linear(y_TD, self.attention_out), self.attention_norm)[1]
+        delta_TD = ops.linear(ops.gated_gelu(ops.linear(x_TD, self.gated_layers)), self.wo)
+        return ops.add_norm(x_TD, delta_TD, self.mlp_norm)[1]
 
 
 class Dnabert(nn.Module):
@@ -82,8 +85,8 @@ def dna_means(x_TD: Tensor, pack: Pack) -> Tensor:
     return torch.segment_reduce(x_TD.float(), "mean", offsets=pack.cu_seqlens_S1.long(), axis=0, unsafe=True)
 
 
-def load_dnabert(folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Dnabert:
-    """Load the model with weights of `dtype` on `device`.
+def load_dnabert(folder: Path, device: torch.device, precision: Precision = PRECISIONS[REFERENCE_PRECISION]) -> Dnabert:
+    """Load the model on `device`, in float32 unless told otherwise.
 
     Raises:
         BadWeights: As `read_dnabert`.
@@ -92,5 +95,6 @@ def load_dnabert(folder: Path, device: torch.device, dtype: torch.dtype = torch.
     with Unfilled():
         model = Dnabert(shape)
     model.slopes_H = torch.tensor(alibi_slopes(shape.heads), device=device)
-    fill(model, to_device(state, device, dtype))
+    fill(model, to_device(state, device, precision))
+    prepare(model, precision)
     return model

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
+from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.esm2_checkpoint import Esm2Shape, read_esm2
+from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
 from virnucpro.models.tensor_files import State, Unfilled, fill, to_device
@@ -42,10 +44,10 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The residual stream without this layer's MLP, and what the MLP adds to it."""
         x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.attention_norm)
-        qkv_T3HK = self.qkv(h_TD).unflatten(-1, (3, self.heads, -1))
-        delta_TD = self.out(attend(qkv_T3HK, pack, rotary, None).flatten(1))
+        qkv_T3HK = ops.linear(h_TD, self.qkv).unflatten(-1, (3, self.heads, -1))
+        delta_TD = ops.linear(attend(qkv_T3HK, pack, rotary, None).flatten(1), self.out)
         x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.mlp_norm)
-        return x_TD, self.fc2(ops.gelu(self.fc1(h_TD)))
+        return x_TD, ops.linear(ops.gelu(ops.linear(h_TD, self.fc1)), self.fc2)
 
 
 class Esm2(nn.Module):
@@ -82,8 +84,8 @@ def protein_means(x_TD: Tensor, pack: Pack) -> Tensor:
     return means[::2]
 
 
-def load_esm2(path: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> Esm2:
-    """Load an ESM-2 with weights of `dtype` on `device`.
+def load_esm2(path: Path, device: torch.device, precision: Precision = PRECISIONS[REFERENCE_PRECISION]) -> Esm2:
+    """Load an ESM-2 on `device`, in float32 unless told otherwise.
 
     Raises:
         BadWeights: As `read_esm2`.
@@ -94,7 +96,8 @@ def load_esm2(path: Path, device: torch.device, dtype: torch.dtype = torch.float
         raise BadWeights(f"{path}: the layers' rotary frequencies differ. Is it an ESM-2?")
     with Unfilled():
         model = Esm2(shape)
-    fill(model, _joined(to_device(state, device, dtype), shape.layers))
+    fill(model, _joined(to_device(state, device, precision), shape.layers))
+    prepare(model, precision)
     # The published frequencies are rounded to half precision and belong to the weights.
     model.cos, model.sin = (table.to(device) for table in rotary_tables(frequencies[0]))
     return model

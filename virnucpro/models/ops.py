@@ -1,4 +1,4 @@
-"""Fusion: the steps between matrix products, each as one pass over memory where a compiler is at hand.
+"""Ops: the steps of a layer; those between matrix products as one pass over memory where a compiler is at hand.
 
 Kernels in Triton do in one pass each what PyTorch does in several. They need a C compiler at their first use (the
 result is kept in Triton's cache); without one the engine goes on with PyTorch's own steps.
@@ -15,17 +15,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from virnucpro.models.linear import Products
 from virnucpro.system.home import give_triton_a_cache
 
 
 class Ops(Protocol):
-    """Steps between the matrix products of a layer."""
+    """Steps of a layer but for attention."""
+
+    def linear(self, x_TI: Tensor, layer: nn.Linear) -> Tensor:
+        """A matrix product, as `linear.Products` has it."""
 
     def add_norm(self, x_TD: Tensor, delta_TD: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
         """The sum x + delta, and its LayerNorm."""
 
     def rotate(self, qkv_T3HK: Tensor, cos_TJ: Tensor, sin_TJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (T, H, K); the first two turned by their positions, J = K / 2."""
+        """Queries, keys and values (T, H, K); the first two rotated by their positions, J = K / 2."""
 
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Exact (erf) GELU."""
@@ -34,7 +38,7 @@ class Ops(Protocol):
         """GELU of the first half of each row, times the second half: (T, F)."""
 
 
-class Plain:
+class Plain(Products):
     """PyTorch's own steps."""
 
     @staticmethod
@@ -47,8 +51,8 @@ class Plain:
     def rotate(qkv_T3HK: Tensor, cos_TJ: Tensor, sin_TJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         cos_T1J, sin_T1J = cos_TJ[:, None, None], sin_TJ[:, None, None]
         a, b = qkv_T3HK[:, :2].float().chunk(2, dim=-1)
-        turned = torch.cat([a * cos_T1J - b * sin_T1J, b * cos_T1J + a * sin_T1J], dim=-1).to(qkv_T3HK.dtype)
-        return turned[:, 0], turned[:, 1], qkv_T3HK[:, 2]
+        rotated = torch.cat([a * cos_T1J - b * sin_T1J, b * cos_T1J + a * sin_T1J], dim=-1).to(qkv_T3HK.dtype)
+        return rotated[:, 0], rotated[:, 1], qkv_T3HK[:, 2]
 
     @staticmethod
     def gelu(x_TF: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The fused steps in Triton; import only where CUDA is in use. See `fusion` for what they compute."""
+"""The fused steps in Triton; import only where CUDA is in use. See `ops` for what they compute."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor, nn
+
+from virnucpro.models.linear import Products
 
 WARPS = 4  # of 4, 8 and 16 the fastest on an H200 at the 3B model's width
 GELU_BLOCK = 2048  # elements a program
@@ -32,15 +34,10 @@ def _add_norm(
 
 @triton.jit
 def _rotate(
-    qkv_ptr,
-    cos_ptr,
-    sin_ptr,
-    HEADS: tl.constexpr,
-    HEADS_BLOCK: tl.constexpr,
-    HALF: tl.constexpr,
-    HALF_BLOCK: tl.constexpr,
-):
-    """One program a token: queries and keys turned in place; the first half of a head pairs with the second."""
+    qkv_ptr, cos_ptr, sin_ptr,
+    HEADS: tl.constexpr, HEADS_BLOCK: tl.constexpr, HALF: tl.constexpr, HALF_BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One program a token: queries and keys rotated in place; the first half of a head pairs with the second."""
     token = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS_BLOCK)[:, None]  # of the queries, then of the keys
     pair = tl.arange(0, HALF_BLOCK)[None]
@@ -85,8 +82,8 @@ def _gated_gelu(x_ptr, out_ptr, width, BLOCK: tl.constexpr):
     tl.store(out_ptr + row * width + column, (_gelu(gate) * value).to(out_ptr.dtype.element_ty), mask=inside)
 
 
-class Fused:
-    """`fusion.Ops` by these kernels; `rotate` and `gelu` work in place."""
+class Fused(Products):
+    """`ops.Ops` by these kernels; `rotate` and `gelu` work in place."""
 
     @staticmethod
     def add_norm(x_TD: Tensor, delta_TD: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:

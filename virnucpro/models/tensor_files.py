@@ -1,4 +1,4 @@
-"""Checkpoints: tensors read from files without running what a file says.
+"""Tensor files: tensors read from files without running what a file says.
 
 Pickled files go through torch's weights-only unpickler with an allow-list of exact classes; nothing
 else is ever unpickled, and no code that lies beside weights is imported.
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import BadWeights
+from virnucpro.models.catalog import Precision
+from virnucpro.models.linear import torch_type
 from virnucpro.models.locate import HUGGING_FACE_FILES
 
 State = dict[str, Tensor]
@@ -218,11 +220,13 @@ def layer_shapes(width: int, norms: list[str], linears: dict[str, tuple[int, int
     return shapes
 
 
-def to_device(state: State, device: torch.device, dtype: torch.dtype) -> State:
-    """Copy tensors to a device, then cast those of floating point there.
+def to_device(state: State, device: torch.device, precision: Precision) -> State:
+    """Copy tensors to a device, then cast those of floating point there to the type of activations.
 
     Threads share the reading of mapped files; pageable memory would keep one thread busy for all of it.
     """
+
+    dtype = torch_type(precision.activations)
 
     def copy(tensor: Tensor) -> Tensor:
         there = tensor.to(device)
