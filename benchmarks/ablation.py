@@ -31,6 +31,7 @@ class Ablation(Measured):
 
     params = (["gpu-10k", "cpu-small"], list(STEPS))
     param_names = ("workload", "step")
+    figures = {"seconds_per_10k": "s per 10,000 proteins"}
 
     def measure(self, workload: str, step: str) -> dict[str, float | None]:
         work = inputs.require(workload)
@@ -41,11 +42,6 @@ class Ablation(Measured):
             raise Skip(f"{precision} is for the GPU: on the CPU the package computes in FP32.")
         count = work.sequences("proteins") if work.device == "cpu" else COUNTS.get(step, COUNT)
         return padded(work, count, precision) if way == "padded" else packed(work, count, precision, way)
-
-    def track_seconds_per_10k(self, workload: str, step: str) -> dict:
-        return self.figure("seconds_per_10k")
-
-    track_seconds_per_10k.unit = "s per 10,000 proteins"
 
 
 def padded(work: Workload, count: int, precision: str) -> dict[str, float | None]:

@@ -34,6 +34,12 @@ class _Command(Measured):
     kind = ""
     params = (["gpu-10k", "cpu-small"], ["default", "one"])
     param_names = ("workload", "workers")
+    figures = {
+        "wall_seconds": "seconds",
+        "gpu_memory": "bytes",
+        "host_memory": "bytes",
+        "error": "largest difference of a score",
+    }
 
     def setup(self, workload: str, workers: str) -> None:
         inputs.require(workload)
@@ -55,7 +61,7 @@ class _Command(Measured):
             f"commands.{type(self).__name__}", workload, workers,
             found | {"version": self.version, "input": inputs.facts(work, self.kind), "manifest": manifest},
         )  # fmt: skip
-        return found
+        return found | {"wall_seconds": found["seconds"]}
 
     def error(self, work: Workload, output_dir: Path) -> float:
         """The largest difference of a frame's score from the float32 reference, over a sample of the records."""
@@ -69,22 +75,6 @@ class _Command(Measured):
         scores = history.frame_scores(output_dir, stem)
         return summary(output_dir, stem, list(scores), all(map(math.isfinite, scores.values())))
 
-    def track_wall_seconds(self, workload: str, workers: str) -> dict:
-        return self.figure("seconds")
-
-    def track_gpu_memory(self, workload: str, workers: str) -> dict:
-        return self.figure("gpu_memory")
-
-    def track_host_memory(self, workload: str, workers: str) -> dict:
-        return self.figure("host_memory")
-
-    def track_error(self, workload: str, workers: str) -> dict:
-        return self.figure("error")
-
-    track_wall_seconds.unit = "seconds"
-    track_gpu_memory.unit = track_host_memory.unit = "bytes"
-    track_error.unit = "largest difference of a score"
-
 
 class EmbedProteins(_Command):
     """Proteins of 50 to 1,000 residues: the claim of speed is about these."""
@@ -92,6 +82,7 @@ class EmbedProteins(_Command):
     kind = "proteins"
     version = inputs.version("3", kind)
     rests = True
+    figures = {"error": "largest |error| / |reference|"}
 
     def error(self, work: Workload, output_dir: Path) -> float:
         """The largest |embedding - reference| / |reference| over a sample of the proteins; the reference is in float32.
@@ -118,11 +109,6 @@ class EmbedProteins(_Command):
         # No two proteins of a workload are alike: a row that is there twice was not computed.
         distinct = len({row_D.tobytes() for row_D in found.values()})
         return summary(output_dir, stem, list(found), finite) | {"distinct": distinct}
-
-    def track_error(self, workload: str, workers: str) -> dict:
-        return self.figure("error")
-
-    track_error.unit = "largest |error| / |reference|"
 
 
 class PredictReads(_Command):

@@ -49,24 +49,14 @@ def counted(work: inputs.Workload, count: int) -> dict[str, float]:
 class Exact(Measured):
     """The same figures on every machine."""
 
+    figures = {
+        "packs": "packs of 10,000 proteins",
+        "padding": "% of the packs' tokens",
+        "operations": "10^9 operations for a protein (ESM-2 8M)",
+        "waits": "waits of the host for a window",
+    }
+
     def measure(self) -> dict[str, Any]:
         history.require_engine()
         work = inputs.WORKLOADS["cpu-small"]
         return packing() | counted(work, SAMPLE)
-
-    def track_packs(self) -> dict:
-        return self.figure("packs")
-
-    def track_padding(self) -> dict:
-        return self.figure("padding")
-
-    def track_operations(self) -> dict:
-        return self.figure("operations")
-
-    def track_waits(self) -> dict:
-        return self.figure("waits")
-
-    track_packs.unit = "packs of 10,000 proteins"
-    track_padding.unit = "% of the packs' tokens"
-    track_operations.unit = "10^9 operations for a protein (ESM-2 8M)"
-    track_waits.unit = "waits of the host for a window"

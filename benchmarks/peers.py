@@ -64,6 +64,7 @@ class Peers(Measured):
 
     params = (["gpu-10k", "cpu-small"], list(PEERS))
     param_names = ("workload", "peer")
+    figures = {"seconds_per_10k": "s per 10,000 proteins"}
 
     def measure(self, workload: str, peer: str) -> dict[str, float | None]:
         work = inputs.require(workload)
@@ -74,8 +75,3 @@ class Peers(Measured):
         sample = random.Random(0).sample(first_proteins(10_000), SAMPLE)
         made = list(batches(sorted(sample, key=len), padded_tokens, tokens))
         return {"seconds_per_10k": seconds_per_10k(make(work, "fp16"), made, work.device)}
-
-    def track_seconds_per_10k(self, workload: str, peer: str) -> dict:
-        return self.figure("seconds_per_10k")
-
-    track_seconds_per_10k.unit = "s per 10,000 proteins"

@@ -32,13 +32,10 @@ def help_seconds() -> float:
 class Help(Measured):
     """`virnucpro --help`."""
 
+    figures = {"seconds": "seconds"}
+
     def measure(self) -> dict[str, float | None]:
         return {"seconds": help_seconds()}
-
-    def track_seconds(self) -> dict:
-        return self.figure("seconds")
-
-    track_seconds.unit = "seconds"
 
 
 class OneProtein(Measured):
@@ -47,6 +44,7 @@ class OneProtein(Measured):
     version = "2"  # since then with an empty cache of Triton's
     params = ["gpu-10k", "cpu-small"]
     param_names = ["workload"]
+    figures = {"wall_seconds": "seconds"}
 
     def measure(self, workload: str) -> dict[str, float | None]:
         work = inputs.require(workload)
@@ -56,28 +54,19 @@ class OneProtein(Measured):
             return self.timed(work, path, Path(folder))
 
     def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
-        return run(work, path, "default", folder / "out")
-
-    def track_wall_seconds(self, workload: str) -> dict:
-        return self.figure("seconds")
-
-    track_wall_seconds.unit = "seconds"
+        return {"wall_seconds": run(work, path, "default", folder / "out")["seconds"]}
 
 
 class OneProteinAgain(OneProtein):
     """The same a second time: what the first has compiled and read for later runs is there."""
 
     version = "1"
+    figures = {"loading_seconds": "seconds"}
 
     def timed(self, work: Workload, path: Path, folder: Path) -> dict[str, float | None]:
         super().timed(work, path, folder)
-        figures = run(work, path, "default", folder / "again")
-        return figures | {"loading_seconds": loading_seconds(folder / "again", figures["seconds"])}
-
-    def track_loading_seconds(self, workload: str) -> dict:
-        return self.figure("loading_seconds")
-
-    track_loading_seconds.unit = "seconds"
+        seconds = run(work, path, "default", folder / "again")["seconds"]
+        return {"wall_seconds": seconds, "loading_seconds": loading_seconds(folder / "again", seconds)}
 
 
 def loading_seconds(output_dir: Path, wall_seconds: float) -> float | None:

@@ -58,6 +58,14 @@ class SteadyState(Measured):
 
     params = ["gpu-10k", "cpu-small"]
     param_names = ["workload"]
+    figures = {
+        "seconds_per_10k": "s per 10,000 proteins",
+        "floor_seconds_per_10k": "s per 10,000 proteins",  # the matrix products alone, then and on as many tokens
+        "above_floor": "% above the matrix products alone",
+        "packing_waste": "% of the packs' tokens",
+        "gpu_idle": "% of the time between windows",
+        "loader_wait": "ms, p95",
+    }
 
     def measure(self, workload: str) -> dict[str, float | None]:
         work = inputs.require(workload)
@@ -69,28 +77,3 @@ class SteadyState(Measured):
         floor = 1e4 * seconds / found["sequences"]
         above = 100 * (found["seconds_per_10k"] / floor - 1)
         return found | {"floor_seconds_per_10k": floor, "above_floor": above}
-
-    def track_seconds_per_10k(self, workload: str) -> dict:
-        return self.figure("seconds_per_10k")
-
-    def track_floor_seconds_per_10k(self, workload: str) -> dict:
-        """The matrix products alone, in the same call and on as many tokens."""
-        return self.figure("floor_seconds_per_10k")
-
-    def track_above_floor(self, workload: str) -> dict:
-        return self.figure("above_floor")
-
-    def track_packing_waste(self, workload: str) -> dict:
-        return self.figure("packing_waste")
-
-    def track_gpu_idle(self, workload: str) -> dict:
-        return self.figure("gpu_idle")
-
-    def track_loader_wait(self, workload: str) -> dict:
-        return self.figure("loader_wait")
-
-    track_seconds_per_10k.unit = track_floor_seconds_per_10k.unit = "s per 10,000 proteins"
-    track_above_floor.unit = "% above the matrix products alone"
-    track_packing_waste.unit = "% of the packs' tokens"
-    track_gpu_idle.unit = "% of the time between windows"
-    track_loader_wait.unit = "ms, p95"

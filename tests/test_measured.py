@@ -1,5 +1,6 @@
 """What asv's benchmarks of this project have in common: measured once, failed once, skipped with a reason."""
 
+import inspect
 import json
 import math
 import os
@@ -13,6 +14,38 @@ from benchmarks import commands, gpu, history, inputs, start_up
 from benchmarks.measured import Measured
 from benchmarks.skip import Skip
 
+KEYS = {  # by which asv knows a figure, in all results there are; and its unit
+    "ablation.Ablation.track_seconds_per_10k": "s per 10,000 proteins",
+    "commands.EmbedProteins.track_error": "largest |error| / |reference|",
+    "commands.EmbedProteins.track_gpu_memory": "bytes",
+    "commands.EmbedProteins.track_host_memory": "bytes",
+    "commands.EmbedProteins.track_wall_seconds": "seconds",
+    "commands.PredictContigs.track_error": "largest difference of a score",
+    "commands.PredictContigs.track_gpu_memory": "bytes",
+    "commands.PredictContigs.track_host_memory": "bytes",
+    "commands.PredictContigs.track_wall_seconds": "seconds",
+    "commands.PredictReads.track_error": "largest difference of a score",
+    "commands.PredictReads.track_gpu_memory": "bytes",
+    "commands.PredictReads.track_host_memory": "bytes",
+    "commands.PredictReads.track_wall_seconds": "seconds",
+    "exact.Exact.track_operations": "10^9 operations for a protein (ESM-2 8M)",
+    "exact.Exact.track_packs": "packs of 10,000 proteins",
+    "exact.Exact.track_padding": "% of the packs' tokens",
+    "exact.Exact.track_waits": "waits of the host for a window",
+    "front_end.FrontEnd.track_seconds_per_10k": "s per 10,000 sequences",
+    "peers.Peers.track_seconds_per_10k": "s per 10,000 proteins",
+    "start_up.Help.track_seconds": "seconds",
+    "start_up.OneProtein.track_wall_seconds": "seconds",
+    "start_up.OneProteinAgain.track_loading_seconds": "seconds",
+    "start_up.OneProteinAgain.track_wall_seconds": "seconds",
+    "steady.SteadyState.track_above_floor": "% above the matrix products alone",
+    "steady.SteadyState.track_floor_seconds_per_10k": "s per 10,000 proteins",
+    "steady.SteadyState.track_gpu_idle": "% of the time between windows",
+    "steady.SteadyState.track_loader_wait": "ms, p95",
+    "steady.SteadyState.track_packing_waste": "% of the packs' tokens",
+    "steady.SteadyState.track_seconds_per_10k": "s per 10,000 proteins",
+}
+
 
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
@@ -24,6 +57,7 @@ def places(tmp_path, monkeypatch):
 
 
 class Once(Measured):
+    figures = {"seconds": "s", "gpu_memory": "bytes"}
     calls: list[str] = []
 
     def measure(self, workload):
@@ -46,14 +80,30 @@ def test_all_figures_come_from_one_measurement():
     for _ in range(2):  # asv makes a new process, and a new object, for each figure
         benchmark = Once()
         benchmark.setup("gpu-10k")
-        assert benchmark.figure("seconds") == {"samples": [2.5], "number": 1}  # as asv takes a sample
+        assert benchmark.track_seconds("gpu-10k") == {"samples": [2.5], "number": 1}  # as asv takes a sample
     assert Once.calls == ["gpu-10k"]
+
+
+def test_the_figures_of_a_class_are_those_of_its_base_and_its_own():
+    class Again(Once):
+        figures = {"gpu_memory": "GiB", "error": "largest"}
+
+    units = {name: track.unit for name, track in inspect.getmembers(Again, inspect.isfunction) if "track" in name}
+    assert units == {"track_seconds": "s", "track_gpu_memory": "GiB", "track_error": "largest"}
+    assert Once.track_gpu_memory.unit == "bytes" and not hasattr(Once, "track_error")
+
+
+def test_asv_finds_all_figures_under_their_keys():
+    discovery = pytest.importorskip("asv_runner.discovery", reason="asv is not installed: pip install '.[bench]'")
+    found = list(discovery.disc_benchmarks("benchmarks"))
+    assert sorted((each.name, each.unit) for each in found) == sorted(KEYS.items())
+    assert len({each.setup_cache_key for each in found}) == 1, "they share a working directory, and the rest in it"
 
 
 def test_a_figure_that_the_machine_lacks_is_a_skip(capsys):
     benchmark = Once()
     benchmark.setup("gpu-10k")
-    assert math.isnan(benchmark.figure("gpu_memory"))
+    assert math.isnan(benchmark.track_gpu_memory("gpu-10k"))
     assert "no gpu memory" in capsys.readouterr().out
 
 
@@ -200,7 +250,7 @@ def test_the_second_command_finds_what_the_first_has_kept(caches):
     found = start_up.OneProteinAgain().measure("cpu-small")
     (*first, _), (*second, there) = caches
     assert second == first and there == [True, True]
-    assert found["seconds"] == 0.5 and found["loading_seconds"] is None, "the command wrote no manifest"
+    assert found["wall_seconds"] == 0.5 and found["loading_seconds"] is None, "the command wrote no manifest"
 
 
 def test_loading_is_what_is_neither_computing_nor_writing(tmp_path):
