@@ -30,6 +30,7 @@ from benchmarks.digest import Digest, comparison, everything, nothing, progress,
 from benchmarks.releases import BadRelease
 from benchmarks.results import BadResults
 from benchmarks.support.git import GitFailed, NoGit, git, surroundings
+from benchmarks.support.output import outlive_readers
 from benchmarks.support.sides import BENCHMARK
 from benchmarks.support.verdict import LEAST_PAIRS, Question, nearest
 
@@ -172,7 +173,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.support.git import surroundings
+from benchmarks.support.output import outlive_readers
 
 ROOT = Path(__file__).parent.parent
 CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
@@ -138,7 +139,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

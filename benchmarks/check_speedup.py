@@ -33,7 +33,7 @@ from pathlib import Path
 from benchmarks.releases import ROOT, BadRelease
 from benchmarks.results import BadResults
 from benchmarks.support.git import GitFailed, NoGit, git
-from benchmarks.support.output import printable, whole_file
+from benchmarks.support.output import outlive_readers, printable, whole_file
 from benchmarks.support.tables import ROWS, breakdown, facts, first_steps, reported, table
 from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 
@@ -144,7 +144,5 @@ def written(said: dict, path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

@@ -93,13 +93,9 @@ class EmbedProteins(_Command):
 
         from benchmarks.reference import protein_embeddings
 
-        found = history.protein_embeddings(output_dir, inputs.fasta(work, self.kind).stem)
-        return largest(
-            [
-                float(np.linalg.norm(found[name] - reference_D) / np.linalg.norm(reference_D))
-                for name, reference_D in protein_embeddings(work).items()
-            ]
-        )
+        rows, norm = history.protein_embeddings(output_dir, inputs.fasta(work, self.kind).stem), np.linalg.norm
+        expected = protein_embeddings(work).items()
+        return largest([float(norm(rows[name] - reference_D) / norm(reference_D)) for name, reference_D in expected])
 
     def output(self, output_dir: Path, stem: str) -> dict[str, Any]:
         import numpy as np
@@ -153,14 +149,8 @@ def largest(errors: list[float]) -> float:
 def predict(work: Workload, path: Path, output_dir: Path) -> list[str]:
     """What a user types for one GPU, or for the CPU; the same at every release."""
     command = [sys.executable, "-m", "virnucpro", "predict", str(path), "--output-dir", str(output_dir)]
-    command += [
-        "--weights-dir",
-        str(inputs.weights(work)),
-        "--esm-model",
-        work.esm_model,
-        "--parallel",
-        "--no-progress",
-    ]
+    command += ["--weights-dir", str(inputs.weights(work)), "--esm-model", work.esm_model]
+    command += ["--parallel", "--no-progress"]
     return command if work.device == "cpu" else [*command, "--gpus", "0"]
 
 

@@ -8,6 +8,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+try:
+    import pynvml
+except ImportError:
+    pynvml = None  # there is no GPU then, as far as `Watch.first` knows
+
 COOL_DOWN = 30  # s without work before a release is measured, so that heat cannot favour the one before
 _INTERVAL = 0.1  # s between samples
 _BUSY = 50  # percent: clocks are read when the GPU is used more than that
@@ -51,8 +56,6 @@ class Watch:
     def first():
         """NVML's handle of the first visible GPU, or None."""
         try:
-            import pynvml
-
             pynvml.nvmlInit()
             chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
             if chosen.startswith("GPU-"):
@@ -70,8 +73,6 @@ class Watch:
         """Which GPU this is, and in what state it was; None without one. What NVML does not tell is None."""
         if self._device is None:
             return None
-        import pynvml
-
         milliwatts = (_ask(getattr(pynvml, f"nvmlDeviceGet{name}"), self._device) for name in POWER_LIMITS.values())
         return {
             "name": _ask(pynvml.nvmlDeviceGetName, self._device),
@@ -90,8 +91,6 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self._device is not None:
-            import pynvml
-
             self.start_temperature = self.hottest = _ask(self._temperature)
             self._before = _ask(self._memory)
             self.peak_memory = None if self._before is None else 0
@@ -114,8 +113,6 @@ class Watch:
             self._thread.join()
 
     def _sample(self) -> None:
-        import pynvml
-
         while not self._stop.wait(_INTERVAL):
             with suppress(pynvml.NVMLError):  # a sample that is missed is no reason to lose the measurement
                 if self._before is not None:
@@ -132,20 +129,14 @@ class Watch:
                         self._throttled[name] += bool(reasons & bit)
 
     def _temperature(self) -> int:
-        import pynvml
-
         return pynvml.nvmlDeviceGetTemperature(self._device, pynvml.NVML_TEMPERATURE_GPU)
 
     def _memory(self) -> int:
-        import pynvml
-
         return pynvml.nvmlDeviceGetMemoryInfo(self._device).used
 
 
 def _ask(question, *arguments):
     """What NVML says, or None: not every GPU, nor every container, tells everything."""
-    import pynvml
-
     try:
         answer = question(*arguments)
     except pynvml.NVMLError:

@@ -41,29 +41,16 @@ class Workload:
         return workloads.WORKLOADS[self.files[kind]].count
 
 
-WORKLOADS = {
-    workload.name: workload
-    for workload in (
-        Workload(
-            "gpu-10k",
-            "esm2_t36_3B_UR50D",
-            {"proteins": "proteins-10k", "reads": "reads-10k", "contigs": "contigs-10k"},
-            "cuda:0",
-            token_budget=16_384,
-            buffer_size=2048,
-            sample=64,
-        ),
-        Workload(
-            "cpu-small",
-            "esm2_t6_8M_UR50D",
-            {"proteins": "proteins-small", "reads": "reads-small", "contigs": "contigs-small"},
-            "cpu",
-            token_budget=2048,
-            buffer_size=16,
-            sample=200,  # all
-        ),
-    )
-}
+KINDS = ("proteins", "reads", "contigs")
+GPU_10K = Workload(
+    "gpu-10k", "esm2_t36_3B_UR50D", {kind: f"{kind}-10k" for kind in KINDS}, "cuda:0",
+    token_budget=16_384, buffer_size=2048, sample=64,
+)  # fmt: skip
+CPU_SMALL = Workload(
+    "cpu-small", "esm2_t6_8M_UR50D", {kind: f"{kind}-small" for kind in KINDS}, "cpu",
+    token_budget=2048, buffer_size=16, sample=200,  # all
+)  # fmt: skip
+WORKLOADS = {workload.name: workload for workload in (GPU_10K, CPU_SMALL)}
 
 
 def chosen() -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import gpu, inputs
 from benchmarks.skip import Skip
+from benchmarks.support.output import whole_file
 
 
 class Measured:
@@ -34,9 +34,9 @@ class Measured:
     def setup(self, *params: str) -> None:
         path = Path("-".join([type(self).__name__, *params]).replace(" ", "_") + ".json")
         if not path.exists():
-            unfinished = path.with_suffix(".new")
-            unfinished.write_text(json.dumps(self._result(*params)), encoding="utf-8")
-            os.replace(unfinished, path)
+            result = self._result(*params)
+            with whole_file(path) as file:
+                json.dump(result, file)
         self.result = json.loads(path.read_text(encoding="utf-8"))
         if "failed" in self.result:
             raise RuntimeError(self.result["failed"])

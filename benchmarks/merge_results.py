@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.results import BadResults, rows_of, shown
 from benchmarks.support import evidence
-from benchmarks.support.output import whole_file
+from benchmarks.support.output import outlive_readers, whole_file
 from benchmarks.support.samples import by_evidence, later, per_parameter
 
 MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
@@ -213,7 +213,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import workloads
+from benchmarks import inputs, workloads
+from benchmarks.inputs import Workload
 from benchmarks.synthetic_weights import DNABERT_WIDTH, classifier
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from benchmarks.inputs import Workload
 
 _RESIDUES = {codon: residue for residue, codons in workloads.CODONS.items() for codon in codons.split()}
 _COMPLEMENT = str.maketrans("ACGT", "TGCA")
@@ -102,8 +100,6 @@ def open_frames(dna: str) -> list[tuple[str, str, str]]:
 
 def sample(workload: Workload, kind: str) -> list[tuple[str, str]]:
     """Records of the input, evenly from its beginning to its end."""
-    from benchmarks import inputs
-
     text = inputs.fasta(workload, kind).read_text(encoding="ascii")
     records = [record.split("\n", 1) for record in text[1:].split("\n>")]
     step = max(1, len(records) // workload.sample)
@@ -112,19 +108,17 @@ def sample(workload: Workload, kind: str) -> list[tuple[str, str]]:
 
 def protein_embeddings(workload: Workload) -> dict[str, np.ndarray]:
     """Name -> float32 (D,) of a sample of the proteins; computed once and kept."""
-    from benchmarks import inputs
 
     def compute() -> dict[str, Tensor]:
         records = sample(workload, "proteins")
         features_PD = fair_esm_features(_esm2(workload), [sequence for _, sequence in records], workload.device)
         return {name: features_PD[i] for i, (name, _) in enumerate(records)}
 
-    return {name: row.numpy() for name, row in _kept(inputs.cache(), workload, "proteins", compute).items()}
+    return {name: row.numpy() for name, row in _kept(workload, "proteins", compute).items()}
 
 
 def frame_scores(workload: Workload, kind: str) -> dict[str, float]:
     """Frame -> score as a virus, of a sample of the records; computed once and kept."""
-    from benchmarks import inputs
 
     def compute() -> dict[str, Tensor]:
         records = sample(workload, kind)
@@ -144,12 +138,10 @@ def frame_scores(workload: Workload, kind: str) -> dict[str, float]:
             scores_S = mlp.output_layer(x_SH).softmax(dim=1)[:, 1]
         return {name: scores_S[i] for i, (name, *_) in enumerate(frames)}
 
-    return {name: float(score) for name, score in _kept(inputs.cache(), workload, kind, compute).items()}
+    return {name: float(score) for name, score in _kept(workload, kind, compute).items()}
 
 
 def _esm2(workload: Workload) -> Path:
-    from benchmarks import inputs
-
     return inputs.weights(workload) / f"{workload.esm_model}.pt"
 
 
@@ -166,18 +158,12 @@ def _dnabert(folder: Path, dna: list[str], device: str) -> Tensor:
         return torch.stack([dnabert_features(state, tokenizer.encode(each).ids, 12, 12) for each in dna])
 
 
-def _kept(directory: Path, workload: Workload, kind: str, compute) -> dict[str, Tensor]:
+def _kept(workload: Workload, kind: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """From a safetensors file, written at the first call."""
-    import os
-
     from safetensors.torch import load_file, save_file
 
-    from benchmarks.inputs import WEIGHTS_VERSION
-
-    path = (
-        directory
-        / f"reference-v{workloads.VERSION}.{WEIGHTS_VERSION}-{workload.name}-{kind}-{workload.sample}.safetensors"
-    )
+    name = f"reference-v{workloads.VERSION}.{inputs.WEIGHTS_VERSION}-{workload.name}-{kind}-{workload.sample}"
+    path = inputs.cache() / f"{name}.safetensors"
     if not path.exists():
         unfinished = path.with_suffix(f".{os.getpid()}")
         save_file({name: tensor.clone().contiguous() for name, tensor in compute().items()}, unfinished)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmarks.support.git import DEEPEN, GitFailed, NoGit, git, holds, is_shallow, version_at
+from benchmarks.support.output import outlive_readers
 
 ROOT = Path(__file__).parent.parent
 TABLE = Path("benchmarks/releases.toml")
@@ -205,7 +206,5 @@ def main(argv: Sequence[str] | None = None, repo: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

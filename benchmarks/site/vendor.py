@@ -17,6 +17,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from benchmarks.support.output import outlive_readers
+
 CACHE = Path(__file__).resolve().parents[2] / ".asv" / "vendor"
 NOTICE = "NOTICE.txt"
 SOURCE = "asv-0.5.1"
@@ -99,10 +101,7 @@ def _download(folder: Path) -> Path:
     command += ["--no-binary=asv", "--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
     # Our constraints pin the asv that runs, which is another one.
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
-    for more in (
-        "--no-build-isolation",
-        "--use-pep517",
-    ):  # with the setuptools that is here, else with one that pip fetches
+    for more in ("--no-build-isolation", "--use-pep517"):  # with the setuptools here, else with one that pip fetches
         done = subprocess.run([*command, more], capture_output=True, text=True, env=environment)
         if done.returncode == 0:
             break
@@ -143,7 +142,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from benchmarks.support.output import outlive_readers
-
     outlive_readers()
     sys.exit(main())

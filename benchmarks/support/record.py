@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+
+from benchmarks.support.output import whole_file
 
 FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
 JUDGED = r"commands\.EmbedProteins\..*{workload}.*{workers}"
@@ -24,9 +25,8 @@ class Taken:
 
     def note(self, step: str, seconds: float) -> None:
         self.seconds[step] = seconds
-        unfinished = self.path.with_suffix(".new")
-        unfinished.write_text(json.dumps(self.seconds), encoding="utf-8")
-        os.replace(unfinished, self.path)
+        with whole_file(self.path) as file:
+            json.dump(self.seconds, file)
 
     def guess(self, commit: str, bench: list[str], limit: float) -> float:
         """Seconds that a step will take: as long as the same took, at most; several benchmarks at once, which commits

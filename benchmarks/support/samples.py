@@ -37,8 +37,13 @@ def later(old: dict, new: dict, columns: list[str]) -> list:
                 values[index] = before[index]
             row[column] = None if all(value is None for value in values) else values
         add_samples(row, old, count)
+    return trimmed(row)
+
+
+def trimmed(row: dict) -> list:
+    """The values of a row, less the nulls at its end, as asv writes it."""
     values = list(row.values())
-    while values and values[-1] is None:  # as asv does
+    while values and values[-1] is None:
         values.pop()
     return values
 
@@ -76,10 +81,7 @@ def by_evidence(content: dict, documents: list[dict]) -> dict:
             there, known = row["samples"][index] or [], [float(x) for x in found if x is not None]
             if there and set(map(float, there)) <= {*known} and sorted(there) != sorted(known):
                 set_samples(row, index, found)
-        values = [row[column] for column in columns]
-        while values and values[-1] is None:
-            values.pop()
-        content["results"][key] = values
+        content["results"][key] = trimmed(row)
     return content
 
 
