@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from benchmarks import history, inputs
-from benchmarks.inputs import Workload
+from benchmarks import history
 from benchmarks.measured import Measured
-from benchmarks.padded import batches, fair_esm, first_proteins, residues, seconds_per_10k
-from benchmarks.skip import Skip
+from benchmarks.support import inputs
+from benchmarks.support.inputs import Workload
+from benchmarks.support.padded import batches, fair_esm, first_proteins, residues, seconds_per_10k
+from benchmarks.support.skip import Skip
 
 RESIDUES = {"fp32": 2048, "bf16": 3072, "fp16": 3072}  # in a batch of v1.0
 # step: precision, and how it runs

@@ -25,12 +25,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from benchmarks import inputs
-from benchmarks.digest import Digest, comparison, everything, nothing, progress, verdict
 from benchmarks.releases import BadRelease
-from benchmarks.results import BadResults
+from benchmarks.support import inputs
+from benchmarks.support.digest import Digest, comparison, everything, nothing, progress, verdict
 from benchmarks.support.git import GitFailed, NoGit, git, surroundings
 from benchmarks.support.output import outlive_readers
+from benchmarks.support.results import BadResults
 from benchmarks.support.sides import BENCHMARK
 from benchmarks.support.verdict import LEAST_PAIRS, Question, nearest
 

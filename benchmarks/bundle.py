@@ -49,7 +49,7 @@ def pack(root: Path, output: Path, python: str = "3.12", wheels: Iterable[str] =
     _write_history(root, output / "history.bundle")
     _download(pinned(wheels, CONSTRAINTS.read_text(encoding="utf-8"), python), python, output / "wheels")
     script = output / "run.py.new"
-    shutil.copyfile(Path(__file__).with_name("run_offline.py"), script)
+    shutil.copyfile(Path(__file__).parent / "offline" / "run.py", script)
     os.replace(script, output / "run.py")
     size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
     if size > LIMIT:

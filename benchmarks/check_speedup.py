@@ -31,9 +31,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT, BadRelease
-from benchmarks.results import BadResults
 from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.output import outlive_readers, printable, whole_file
+from benchmarks.support.results import BadResults
 from benchmarks.support.tables import ROWS, breakdown, facts, first_steps, reported, table
 from benchmarks.support.verdict import IN_WORDS, NOT_MEASURED, PASS, TARGET, WORKERS, Question, Verdict, judge, machines
 

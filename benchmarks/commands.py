@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks import gpu, history, inputs
-from benchmarks.inputs import Workload
+from benchmarks import history
 from benchmarks.measured import Measured
-from benchmarks.skip import Skip
-from benchmarks.support import evidence
+from benchmarks.support import evidence, gpu, inputs
+from benchmarks.support.inputs import Workload
+from benchmarks.support.skip import Skip
 
 LAUNCHER = Path(__file__).parent / "support" / "launcher.py"
 
@@ -65,7 +65,7 @@ class _Command(Measured):
 
     def error(self, work: Workload, output_dir: Path) -> float:
         """The largest difference of a frame's score from the float32 reference, over a sample of the records."""
-        from benchmarks.reference import frame_scores
+        from benchmarks.support.reference import frame_scores
 
         found = history.frame_scores(output_dir, inputs.fasta(work, self.kind).stem)
         return largest([abs(found[frame] - score) for frame, score in frame_scores(work, self.kind).items()])
@@ -91,7 +91,7 @@ class EmbedProteins(_Command):
         """
         import numpy as np
 
-        from benchmarks.reference import protein_embeddings
+        from benchmarks.support.reference import protein_embeddings
 
         rows, norm = history.protein_embeddings(output_dir, inputs.fasta(work, self.kind).stem), np.linalg.norm
         expected = protein_embeddings(work).items()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import history, inputs, workloads
+from benchmarks import history, workloads
 from benchmarks.front_end import TOKENIZER
 from benchmarks.measured import Measured
+from benchmarks.support import inputs
 from benchmarks.support.package_api import prepare
 
 SAMPLE = 40  # proteins of the small workload: counting costs time

@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import history, inputs, workloads
+from benchmarks import history, workloads
 from benchmarks.measured import Measured
+from benchmarks.support import inputs
 from benchmarks.support.package_api import prepare
 
 TOKENIZER = Path(__file__).parent / "data" / "dnabert_s"

@@ -10,8 +10,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.skip import Skip
 from benchmarks.support.package_api import has_streaming
+from benchmarks.support.skip import Skip
 
 EVERYTHING = "VIRNUCPRO_BENCH_ALL"
 

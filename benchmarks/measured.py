@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import gpu, inputs
-from benchmarks.skip import Skip
+from benchmarks.support import gpu, inputs
 from benchmarks.support.output import whole_file
+from benchmarks.support.skip import Skip
 
 
 class Measured:

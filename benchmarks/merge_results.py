@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.results import BadResults, rows_of, shown
+from benchmarks.offline.samples import by_evidence, later, per_parameter
 from benchmarks.support import evidence
 from benchmarks.support.output import outlive_readers, whole_file
-from benchmarks.support.samples import by_evidence, later, per_parameter
+from benchmarks.support.results import BadResults, rows_of, shown
 
 MACHINE, BENCHMARKS = "machine.json", "benchmarks.json"
 VERSIONS = {MACHINE: 1, BENCHMARKS: 2}  # of asv's formats; of a result file:

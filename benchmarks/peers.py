@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from benchmarks import history, inputs
-from benchmarks.inputs import Workload
+from benchmarks import history
 from benchmarks.measured import Measured
-from benchmarks.padded import batches, fair_esm, first_proteins, padded_tokens, seconds_per_10k
-from benchmarks.skip import Skip
+from benchmarks.support import inputs
+from benchmarks.support.inputs import Workload
+from benchmarks.support.padded import batches, fair_esm, first_proteins, padded_tokens, seconds_per_10k
+from benchmarks.support.skip import Skip
 
 SAMPLE = 2000  # proteins, random and then sorted by length, so that seconds scale with their number
 

@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import inputs, workloads
+from benchmarks import workloads
 from benchmarks.commands import run
-from benchmarks.inputs import Workload
 from benchmarks.measured import Measured
+from benchmarks.support import inputs
+from benchmarks.support.inputs import Workload
 
 REPEATS = 7
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from benchmarks import history, inputs, workloads
-from benchmarks.inputs import Workload
+from benchmarks import history, workloads
 from benchmarks.measured import Measured
+from benchmarks.support import inputs
 from benchmarks.support.floor import products_seconds
+from benchmarks.support.inputs import Workload
 from benchmarks.support.package_api import embed
 
 WARM_UP = 3  # windows: the small ones of the ramp

@@ -15,7 +15,7 @@ from conftest import ESM_8M, ROOT
 from references import assert_equal_within_float32
 
 import virnucpro
-from benchmarks.reference import fair_esm_features
+from benchmarks.support.reference import fair_esm_features
 from virnucpro.config.placement import Placement
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadInput, BadRequest, Interrupted

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks import bench, digest
+from benchmarks import bench
+from benchmarks.support import digest
 from benchmarks.support.git import NoGit
 
 RUN = """\

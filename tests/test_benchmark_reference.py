@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import reference
+from benchmarks.support import reference
 from virnucpro.reading.chunks import Chunk, chunk_spans
 from virnucpro.reading.frames import open_frames
 

@@ -19,8 +19,9 @@ from packaging.utils import canonicalize_name
 from surroundings import HANG
 from toy_suite import git
 
-from benchmarks import bundle, merge_results, run_offline
-from benchmarks.support import record
+from benchmarks import bundle, merge_results
+from benchmarks.offline import record
+from benchmarks.offline import run as run_offline
 
 ROOT = Path(__file__).parent.parent
 PYTHON = ".".join(platform.python_version_tuple()[:2])
@@ -55,9 +56,9 @@ def repo(tmp_path_factory) -> Path:
     repo = tmp_path_factory.mktemp("toy")
     (repo / "toy").mkdir()
     (repo / "setup.py").write_text(SETUP, encoding="utf-8")
-    shutil.copytree(ROOT / "benchmarks" / "asv_plugins", repo / "benchmarks" / "asv_plugins")
-    shutil.copytree(ROOT / "benchmarks" / "support", repo / "benchmarks" / "support")
-    for name in ("gpu.py", "inputs.py", "releases.py", "results.py", "run_offline.py", "skip.py", "workloads.py"):
+    for name in ("asv_plugins", "offline", "support"):
+        shutil.copytree(ROOT / "benchmarks" / name, repo / "benchmarks" / name)
+    for name in ("releases.py", "workloads.py"):
         shutil.copy(ROOT / "benchmarks" / name, repo / "benchmarks")
     (repo / "benchmarks" / "requirements.txt").write_text("# beside\ntoy-needed==0\n", encoding="utf-8")
     (repo / "benchmarks" / "__init__.py").touch()

@@ -22,8 +22,8 @@ from conftest import ROOT
 from surroundings import HANG
 
 from benchmarks import check_speedup
-from benchmarks.results import Results, Value
 from benchmarks.support import conditions, evidence, verdict
+from benchmarks.support.results import Results, Value
 from virnucpro.reporting.decisions import REQUIREMENTS, branch
 
 MACHINE = "toy"
@@ -394,7 +394,7 @@ def test_of_several_machines_one_is_chosen(toy, check, monkeypatch):
 def checked(toy: Toy, *arguments: str, **options: object) -> subprocess.CompletedProcess:
     """The checker in a process of its own."""
     code = "import sys; from pathlib import Path; from benchmarks import check_speedup; "
-    code += "from virnucpro.system import pipes; pipes.outlive_readers(); "
+    code += "from benchmarks.support.output import outlive_readers; outlive_readers(); "
     code += "sys.exit(check_speedup.main(sys.argv[2:], Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(toy.repo), *arguments]
     return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=HANG, **options)
@@ -481,8 +481,8 @@ def test_values_keep_failed_skipped_and_absent_apart(toy):
 
 def test_the_checkers_words_are_those_of_the_suite():
     """It imports no benchmark, so that it stays small; what it names is there."""
-    from benchmarks import ablation, commands, gpu, inputs, peers
-    from benchmarks.support import tables, validity
+    from benchmarks import ablation, commands, peers
+    from benchmarks.support import gpu, inputs, tables, validity
 
     assert tuple(ablation.STEPS)[: len(tables.WATERFALL)] == tables.WATERFALL
     assert tuple(peers.PEERS) == tables.PEERS
@@ -495,7 +495,8 @@ def test_the_checkers_words_are_those_of_the_suite():
 
 @pytest.mark.parametrize("workload", ["gpu-10k", "cpu-small"])
 def test_the_command_that_is_expected_is_that_of_the_suite(tmp_path, monkeypatch, workload):
-    from benchmarks import commands, inputs
+    from benchmarks import commands
+    from benchmarks.support import inputs
 
     work, kind = inputs.WORKLOADS[workload], {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}[workload]
     monkeypatch.setenv("VIRNUCPRO_BENCH_CACHE", str(tmp_path))

@@ -10,7 +10,7 @@ from packing import random_dna
 from references import assert_equal_within_float32, worst
 
 from benchmarks import synthetic_weights
-from benchmarks.reference import dnabert_features
+from benchmarks.support.reference import dnabert_features
 from virnucpro.errors import BadWeights
 from virnucpro.models.dnabert_s import alibi_slopes, dna_means, load_dnabert
 from virnucpro.models.dnabert_s_checkpoint import read_dnabert

@@ -15,7 +15,7 @@ from references import assert_equal_within_float32, hugging_face_features, worst
 from safetensors.torch import load_file, save_file
 
 from benchmarks import synthetic_weights
-from benchmarks.reference import fair_esm_features
+from benchmarks.support.reference import fair_esm_features
 from virnucpro.errors import BadWeights
 from virnucpro.models.esm2 import load_esm2, protein_means
 from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, read_esm2

@@ -13,10 +13,10 @@ import pytest
 import toy_suite
 from conftest import ROOT
 
-from benchmarks import commands, inputs
-from benchmarks.results import BadResults
-from benchmarks.support import evidence
+from benchmarks import commands
+from benchmarks.support import evidence, inputs
 from benchmarks.support.git import GitFailed, NoGit, git
+from benchmarks.support.results import BadResults
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import exact, inputs
+from benchmarks import exact
+from benchmarks.support import inputs
 
 # As of version 2.0, which is held. Packs and padding are those of the 10,000 proteins in a GPU's windows.
 PACKS, PADDING = 135, 0.577  # %

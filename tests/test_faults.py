@@ -53,7 +53,7 @@ def work(weights):
 @pytest.fixture(scope="module")
 def expected(weights):
     """Features of every window, by fair-esm."""
-    from benchmarks.reference import fair_esm_features
+    from benchmarks.support.reference import fair_esm_features
 
     return [fair_esm_features(weights / f"{ESM_8M}.pt", proteins).numpy() for proteins in SEQUENCES]
 

@@ -18,7 +18,7 @@ from runs import wait_for
 from torch import nn
 
 from benchmarks import synthetic_weights, workloads
-from benchmarks.reference import dnabert_features
+from benchmarks.support.reference import dnabert_features
 from virnucpro.cli import main
 from virnucpro.config.placement import Placement
 from virnucpro.engine.loader import FrontEnd

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commands, gpu, history, inputs, start_up
+from benchmarks import commands, history, start_up
 from benchmarks.measured import Measured
-from benchmarks.skip import Skip
+from benchmarks.support import gpu, inputs
+from benchmarks.support.skip import Skip
 
 KEYS = {  # by which asv knows a figure, in all results there are; and its unit
     "ablation.Ablation.track_seconds_per_10k": "s per 10,000 proteins",

@@ -50,7 +50,7 @@ def test_a_run_offline_is_told_before_it_measures(file, tmp_path, option):
     places = {"--output": tmp_path / "output", "--work": tmp_path / "work", option: file}
     words = [str(word) for pair in places.items() for word in pair]
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / "run_offline.py", "v2.0", "--machine", "toy", *words],
+        [sys.executable, ROOT / "benchmarks" / "offline" / "run.py", "v2.0", "--machine", "toy", *words],
         capture_output=True, text=True, timeout=HANG,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

@@ -12,7 +12,7 @@ from conftest import DATA, ESM_8M
 from references import assert_equal_within_float32
 
 from benchmarks import synthetic_weights, workloads
-from benchmarks.reference import dnabert_features, fair_esm_features
+from benchmarks.support.reference import dnabert_features, fair_esm_features
 from virnucpro import __version__
 from virnucpro.models.classifier import load_classifier, scores
 from virnucpro.models.tokens import dnabert_tokens, load_tokenizer

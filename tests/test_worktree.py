@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import toy_suite
 
-from benchmarks import worktree
+from benchmarks.support import worktree
 from benchmarks.support.git import GitFailed, NoGit
 
 ROOT = Path(__file__).parent.parent
 USER = """
 import sys
 from pathlib import Path
-from benchmarks import worktree
+from benchmarks.support import worktree
 print(worktree.add(Path(sys.argv[2]), "v1.0", Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

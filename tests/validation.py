@@ -18,7 +18,8 @@ import pytest
 from conftest import ON_CPU, ROOT
 from held import in_step
 
-from benchmarks import gpu, inputs, workloads
+from benchmarks import workloads
+from benchmarks.support import gpu, inputs
 from benchmarks.support.git import GitFailed, NoGit, git
 from benchmarks.support.tables import table
 from virnucpro.config.settings import Settings

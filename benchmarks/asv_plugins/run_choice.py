@@ -21,11 +21,11 @@ from asv.machine import Machine, MachineCollection
 from asv.repo import get_repo
 from asv.util import UserError
 
-from benchmarks.inputs import of_this_machine
+from benchmarks.offline.run import gpu
 from benchmarks.releases import ROOT, TABLE, BadRelease, make_tags, read_releases
-from benchmarks.run_offline import gpu
 from benchmarks.support.evidence import FOLDER
 from benchmarks.support.git import GitFailed, NoGit
+from benchmarks.support.inputs import of_this_machine
 from benchmarks.support.stand_in import package_of
 
 # For the pip that fills asv's environments. A URI, since pip would split a path at its spaces.

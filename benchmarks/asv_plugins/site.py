@@ -17,9 +17,9 @@ from asv.publishing import OutputPublisher
 from asv.util import UserError
 
 from benchmarks.releases import ROOT, BadRelease
-from benchmarks.results import BadResults
 from benchmarks.site import front_page, vendor
 from benchmarks.support.git import GitFailed, NoGit, git
+from benchmarks.support.results import BadResults
 
 _FAR = re.compile(r'<(script|link)\b[^>]*\b(src|href)="https?://[^"]*/([^"/]+)"[^>]*>')
 COMMITS = """<!doctype html>

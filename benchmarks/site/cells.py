@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from html import escape
 
-from benchmarks.results import FAILED, MEASURED, Value
+from benchmarks.support.results import FAILED, MEASURED, Value
 
 NONE = '<span class="none">not measured</span>'
 

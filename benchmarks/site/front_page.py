@@ -15,13 +15,13 @@ from string import Template
 from urllib.parse import quote
 
 from benchmarks.ablation import STEPS
-from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, read_releases
-from benchmarks.results import MEASURED, BadResults, CommitResults, Results, Value
 from benchmarks.site import bars
 from benchmarks.site.cells import card, cell, decimal, facts_line, table
 from benchmarks.support.evidence import moment
 from benchmarks.support.git import GitFailed, git
+from benchmarks.support.inputs import WORKLOADS
+from benchmarks.support.results import MEASURED, BadResults, CommitResults, Results, Value
 from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL, best
 from benchmarks.support.verdict import TARGET, Question, judge
 
@@ -72,7 +72,7 @@ def page(results_dir: Path, repo: Path = ROOT) -> str:
     """The page, for all machines of a folder of results and all releases of a repository.
 
     Raises:
-        benchmarks.results.BadResults: The results cannot be read.
+        benchmarks.support.results.BadResults: The results cannot be read.
         benchmarks.releases.BadRelease, NoGit: The releases cannot be read.
     """
     results = Results.load(results_dir)

@@ -12,12 +12,12 @@ import re
 import sys
 from pathlib import Path
 
-from benchmarks.inputs import WORKLOADS
 from benchmarks.releases import ROOT, BadRelease, read_releases
-from benchmarks.results import BadResults, CommitResults, Results
 from benchmarks.site.front_page import CLAIMED, FIRST
 from benchmarks.support.git import NoGit
+from benchmarks.support.inputs import WORKLOADS
 from benchmarks.support.output import whole_file
+from benchmarks.support.results import BadResults, CommitResults, Results
 from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL, best
 
 FOLDER = Path("docs/pictures")

@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.releases import ROOT
-from benchmarks.results import BadResults, once, shown, text_of
 from benchmarks.support.git import GitFailed, NoGit, git
+from benchmarks.support.results import BadResults, once, shown, text_of
 
 FOLDER = "VIRNUCPRO_BENCH_EVIDENCE"
 FORMAT = 1
@@ -144,7 +144,7 @@ def load(folder: Path) -> list[dict]:
     """All evidence of a machine, oldest run first; none if it has no such folder.
 
     Raises:
-        benchmarks.results.BadResults: A file is not what `keep` writes.
+        benchmarks.support.results.BadResults: A file is not what `keep` writes.
     """
     if (folder / "evidence").is_symlink():
         raise BadResults(f"{folder / 'evidence'} is a link, perhaps to another machine's: put the files there.")
@@ -152,7 +152,7 @@ def load(folder: Path) -> list[dict]:
 
 
 def read(path: Path) -> dict:
-    """The evidence of one run. Raises benchmarks.results.BadResults: it is not what `keep` writes."""
+    """The evidence of one run. Raises benchmarks.support.results.BadResults: it is not what `keep` writes."""
     try:
         document = json.loads(
             text_of(path, LARGEST), parse_constant=_no_number, parse_int=_whole, parse_float=_finite,

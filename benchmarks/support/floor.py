@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.inputs import Workload
+    from benchmarks.support.inputs import Workload
 
 WARM_UP = 24  # packs that are not counted: until the GPU has come down to its power limit
 MOST, MOST_ON_CPU = 48, 8  # packs that are timed; more take as long each

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.results import ABSENT, FAILED, MEASURED, SKIPPED, CommitResults, Results, Value
+from benchmarks.support.results import ABSENT, FAILED, MEASURED, SKIPPED, CommitResults, Results, Value
 from benchmarks.support.stand_in import Asked
 
 BENCHMARK = "commands.EmbedProteins"

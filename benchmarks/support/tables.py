@@ -10,9 +10,9 @@ from statistics import median
 
 from benchmarks import workloads
 from benchmarks.releases import release_of
-from benchmarks.results import CommitResults, ratio
 from benchmarks.support.conditions import INPUTS
 from benchmarks.support.output import printable
+from benchmarks.support.results import CommitResults, ratio
 from benchmarks.support.sides import Side
 
 SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
 
-from benchmarks.results import MEASURED, CommitResults, Value
 from benchmarks.support.conditions import SLACK, of_run
 from benchmarks.support.evidence import moment
+from benchmarks.support.results import MEASURED, CommitResults, Value
 from benchmarks.support.sides import BENCHMARK, FIGURES, Side
 
 # The largest error that a figure may have: of FP16, with 11 significant bits, four times the rounding of one number; of

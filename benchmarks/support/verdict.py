@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.releases import check_committed, read_releases
-from benchmarks.results import ABSENT, FAILED, SKIPPED, BadResults, Results, once, text_of
 from benchmarks.support import evidence, pairs, stand_in, validity
 from benchmarks.support.git import DEEPEN, is_shallow
 from benchmarks.support.output import printable
+from benchmarks.support.results import ABSENT, FAILED, SKIPPED, BadResults, Results, once, text_of
 from benchmarks.support.sides import BENCHMARK, SECONDS, Side, commits_measured, known_of, side_of
 
 TARGET = 4.5  # times as fast: the claim
@@ -62,7 +62,7 @@ class Verdict:
 def judge(question: Question) -> Verdict:
     """
     Raises:
-        benchmarks.results.BadResults: Results or evidence cannot be read.
+        benchmarks.support.results.BadResults: Results or evidence cannot be read.
         benchmarks.support.git.GitFailed, BadRelease, NoGit: There is no such revision, or a release's name is given to
             another commit; git cannot run.
     """
@@ -247,5 +247,5 @@ def _identity(run: dict) -> tuple:
 
 
 def machines(question: Question) -> list[str]:
-    """Those with results. Raises benchmarks.results.BadResults."""
+    """Those with results. Raises benchmarks.support.results.BadResults."""
     return sorted(path.parent.name for path in question.results.glob("*/machine.json"))

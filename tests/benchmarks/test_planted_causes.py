@@ -26,8 +26,9 @@ from test_v1_comparison import COUNT, LEAST_COSINE, agreement, compare, differen
 from validation import WORK, check_work, full_run, judge, proteins, reads, scaling
 
 import virnucpro
-from benchmarks import commands, inputs
+from benchmarks import commands
 from benchmarks.releases import BadRelease
+from benchmarks.support import inputs
 from virnucpro.engine.loader import FrontEnd
 from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.errors import BadRequest
@@ -286,7 +287,7 @@ def test_a_tag_that_says_otherwise_is_refused_and_no_skip(tmp_path, monkeypatch)
     def elsewhere(repo, tag):
         raise BadRelease(f"{tag}: the tag is at another commit")
 
-    monkeypatch.setattr("benchmarks.worktree.tagged", elsewhere)
+    monkeypatch.setattr("benchmarks.support.worktree.tagged", elsewhere)
     with pytest.raises(BadRelease, match=r"v1\.0: the tag is at another commit"):
         test_v1_comparison.check_v1_available(tmp_path / "base")
 

@@ -23,7 +23,7 @@ from validation import (
     show_scaling,
 )
 
-from benchmarks import gpu, inputs
+from benchmarks.support import gpu, inputs
 from virnucpro.reporting.decisions import REQUIREMENTS
 from virnucpro.reporting.requirements import Finding
 from virnucpro.telemetry.documents import write_document

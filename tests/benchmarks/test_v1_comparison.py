@@ -27,10 +27,11 @@ from conftest import ON_CPU, ROOT
 from validation import WORK, advice, amount, head, judge, machine, proteins, read_json
 
 import virnucpro
-from benchmarks import commands, gpu, history, inputs, worktree
+from benchmarks import commands, history
 from benchmarks.releases import commit_of, read_releases
-from benchmarks.results import BadResults, Results
+from benchmarks.support import gpu, inputs, worktree
 from benchmarks.support.git import GitFailed, NoGit, git
+from benchmarks.support.results import BadResults, Results
 from benchmarks.support.tables import ABLATION, SIX_MILLION, WATERFALL, breakdown, table
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 from virnucpro.reporting.decisions import REQUIREMENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 
-from benchmarks.results import shown
+from benchmarks.support.results import shown
 
 PER_PARAMETER = ("result", "samples", "stats_")  # beginnings of columns with one value for each set of parameters
 FIGURES = {"wall_seconds": "seconds", "error": "error", "host_memory": "host_memory", "gpu_memory": "gpu_memory"}

@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import gpu, workloads
-from benchmarks.skip import Skip
+from benchmarks import workloads
+from benchmarks.support import gpu
+from benchmarks.support.skip import Skip
 
 WEIGHTS_VERSION = "1"  # of the synthetic weights: change it when their values change
 CHOICE = "VIRNUCPRO_BENCH_WORKLOAD"
@@ -99,7 +100,7 @@ def weights(workload: Workload) -> Path:
         command = [sys.executable, "-m", "benchmarks.synthetic_weights", str(unfinished)]
         command += ["--esm-model", workload.esm_model, "--device", workload.device]
         try:
-            subprocess.run(command, cwd=Path(__file__).parent.parent, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.DEVNULL)
             with suppress(FileExistsError):  # someone else was faster
                 unfinished.rename(directory)
         finally:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
-from benchmarks import inputs, workloads
-from benchmarks.inputs import Workload
+from benchmarks import workloads
+from benchmarks.support import inputs
+from benchmarks.support.inputs import Workload
 
 WARM_UP = 3  # batches, the largest
 

@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
     command = [sys.executable, "-m", "asv", "run", "--config", configuration, "--machine", args.machine]
     command += ["--launch-method", "spawn", "--show-stderr"]
     sys.path.append(str(repo))
-    from benchmarks.support.hand_back import hand_back, summary  # which came in the bundle's history
-    from benchmarks.support.record import Taken, recorded
+    from benchmarks.offline.hand_back import hand_back, summary  # which came in the bundle's history
+    from benchmarks.offline.record import Taken, recorded
 
     codes, taken = [], Taken(work / f"steps-{args.machine}.json")
     todo = (

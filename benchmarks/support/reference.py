@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import inputs, workloads
-from benchmarks.inputs import Workload
+from benchmarks import workloads
+from benchmarks.support import inputs
+from benchmarks.support.inputs import Workload
 from benchmarks.synthetic_weights import DNABERT_WIDTH, classifier
 
 _RESIDUES = {codon: residue for residue, codons in workloads.CODONS.items() for codon in codons.split()}
