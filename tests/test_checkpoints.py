@@ -30,13 +30,14 @@ def finished(index, count=2, failures=(), names=None, width=3):
         unknown=2,
         failures=dict.fromkeys(failures, "why"),
         scores_S2=rng.random((count, 2), np.float32),
-        esm2_SD=rng.random((count, width), np.float32),
+        features={"esm2": rng.random((count, width), np.float32)},
     )
 
 
 def assert_same(one, other):
-    for name, value in vars(one).items():
-        found = getattr(other, name)
+    one, other = ({**vars(window), **window.features, "features": list(window.features)} for window in (one, other))
+    for name, value in one.items():
+        found = other[name]
         if isinstance(value, np.ndarray):
             assert found.dtype == value.dtype
             assert np.array_equal(found, value, equal_nan=True), name
@@ -110,7 +111,7 @@ def test_reads_without_sequences_make_a_file_due_too(store):
     there = store(sequences=4)
     window = finished(0, count=2)
     window.open_C[:] = 0
-    window.scores_S2 = window.esm2_SD = None
+    window.scores_S2, window.features = None, {}
     there.add(window)
     there.add(finished(1, count=2))
     assert there.done == {0, 1}
@@ -264,7 +265,7 @@ def test_names_masks_scores_and_reasons_come_back(tmp_path_factory, windows, dat
         shape = (one.sequences, 2)
         one.scores_S2 = np.array(data.draw(st.lists(float32, min_size=2 * shape[0], max_size=2 * shape[0])), np.float32)
         one.scores_S2 = one.scores_S2.reshape(shape)
-        one.esm2_SD = None if data.draw(st.booleans()) else np.full((shape[0], 5), np.nan, np.float32)
+        one.features = {} if data.draw(st.booleans()) else {"esm2": np.full((shape[0], 5), np.nan, np.float32)}
         one.failures = data.draw(st.dictionaries(st.integers(0, max(0, shape[0] - 1)), name, max_size=2))
         made.append(one)
         there.add(one)

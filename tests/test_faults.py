@@ -43,7 +43,7 @@ def work(weights):
 
     def make(**config):
         recipe = ComputeConfig(
-            "protein", WeightPaths(weights / f"{ESM_8M}.pt", None, None), ESM_8M, None, "fp32", "auto", 64, 64, True
+            "protein", WeightPaths({"esm2": weights / f"{ESM_8M}.pt"}, None), ESM_8M, None, "fp32", "auto", 64, 64, True
         )
         return ExecutorConfig(recipe, RuntimeConfig(**config), 0, 1, logging.WARNING)
 
@@ -111,8 +111,8 @@ def assert_all_but(finished, expected, failed=()):
         assert window.names == [f"w{index}p{place}" for place in range(PROTEINS)]
         if len(places) < PROTEINS:
             good = np.delete(np.arange(PROTEINS), places)
-            assert np.abs(window.esm2_SD[good] - expected[index][good]).max() <= 1e-4
-            assert np.isnan(window.esm2_SD[places]).all()
+            assert np.abs(window.features["esm2"][good] - expected[index][good]).max() <= 1e-4
+            assert np.isnan(window.features["esm2"][places]).all()
 
 
 def reasons(finished):
@@ -320,7 +320,7 @@ def test_stop_while_the_workers_start(work):
 def test_weights_that_are_none_are_refused(work, tmp_path):
     (tmp_path / f"{ESM_8M}.pt").write_text("<html>")
     bad = work()
-    weights = WeightPaths(tmp_path / f"{ESM_8M}.pt", None, None)
+    weights = WeightPaths({"esm2": tmp_path / f"{ESM_8M}.pt"}, None)
     with pytest.raises(BadRequest, match="a web page"):
         compute(
             ExecutorConfig(

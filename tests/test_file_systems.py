@@ -120,7 +120,9 @@ def window():
 
     one = np.ones(1, np.int64)
     open_C = np.ones(1, np.uint8)
-    return FinishedWindow(0, ["p"], one * 9, one * 0, one, open_C, 0, 0, {}, esm2_SD=np.ones((1, 4), np.float32))
+    return FinishedWindow(
+        0, ["p"], one * 9, one * 0, one, open_C, 0, 0, {}, features={"esm2": np.ones((1, 4), np.float32)}
+    )
 
 
 def test_files_that_are_numbered_anew_at_each_look_do_not_hang(tmp_path, monkeypatch):

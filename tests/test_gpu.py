@@ -207,7 +207,7 @@ def numbers(engine, reads, buffer_size):
     found = {}
     for window in packing.windows_of(reads, buffer_size=buffer_size):
         done = finish(window, [engine.submit(FrontEnd(engine.recipe)[window]).outcome()])
-        rows = zip(done.esm2_SD, done.dnabert_SE, done.scores_S2, strict=True)
+        rows = zip(done.features["esm2"], done.features["dnabert_s"], done.scores_S2, strict=True)
         found |= dict(zip(done.sequence_names("nucleotide"), rows, strict=True))
     return found
 
@@ -238,7 +238,7 @@ def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind):
         pending = engine.submit(prepared)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert (pending.outcome().esm2_SD == first.esm2_SD).all()
+    assert (pending.outcome().features["esm2"] == first.features["esm2"]).all()
 
 
 def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
@@ -261,7 +261,7 @@ def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
             torch.cuda.set_per_process_memory_fraction(1.0)
     assert "Out of GPU memory on a pack of" in caplog.text
     assert not halved.failures
-    assert_equal_within_float32(*(torch.from_numpy(each.esm2_SD) for each in (halved, whole)))
+    assert_equal_within_float32(*(torch.from_numpy(each.features["esm2"]) for each in (halved, whole)))
 
 
 def results(out):

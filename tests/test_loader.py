@@ -35,19 +35,23 @@ def test_a_window_of_dna(weights, window):
     assert (made.index, made.only, made.sequences, made.cut, made.unknown) == (0, None, 6, 0, 0)
     assert made.open_C.tolist() == [0b111111, 0]  # the empty record has no chunk
     # <cls> 0, <eos> 2; A 5, G 6, P 14, M 20, H 21, W 22
-    assert plain(made.esm2) == {
+    assert plain(made.packs["esm2"]) == {
         "token_ids_T": [0, 20, 5, 2, 0, 6, 21, 2, 0, 22, 2, 0, 6, 2, 0, 5, 2, 0, 14, 2],  # MA GH, W G, A P
         "cu_seqlens": [0, 4, 8, 0, 3, 6, 0, 3, 6],
         "order_S": [0, 3, 1, 2, 4, 5],
         "lengths": ((4, 4), (3, 3), (3, 3)),
     }
-    assert made.esm2.tokens == 20
-    types = [made.esm2.token_ids_T.dtype, made.esm2.cu_seqlens.dtype, made.esm2.order_S.dtype]
+    assert made.packs["esm2"].tokens == 20
+    types = [
+        made.packs["esm2"].token_ids_T.dtype,
+        made.packs["esm2"].cu_seqlens.dtype,
+        made.packs["esm2"].order_S.dtype,
+    ]
     assert types == [np.uint8, np.int32, np.int64]
 
 
 def test_the_dna_of_a_window(weights, window):
-    made = FrontEnd(packing.recipe(weights))[window].dnabert
+    made = FrontEnd(packing.recipe(weights))[window].packs["dnabert_s"]
     (lengths,) = made.lengths
     tokenizer = load_tokenizer(weights / "DNABERT-S")
     edges = [0, *accumulate(lengths)]
@@ -64,8 +68,8 @@ def test_a_part_of_a_window(weights, window):
     part = dataclasses.replace(window, only=(2, 4))
     made = FrontEnd(packing.recipe(weights))[part]
     assert (made.only, made.sequences) == ((2, 4), 2)
-    assert made.esm2.token_ids_T.tolist() == [0, 6, 21, 2, 0, 6, 2]  # GH, G
-    assert made.esm2.order_S.tolist() == [1, 0]
+    assert made.packs["esm2"].token_ids_T.tolist() == [0, 6, 21, 2, 0, 6, 2]  # GH, G
+    assert made.packs["esm2"].order_S.tolist() == [1, 0]
     assert made.open_C.tolist() == [0b111111, 0]
 
 
@@ -75,12 +79,12 @@ def test_a_window_of_proteins(weights):
     made = front_end[window]
     assert made.open_C.tolist() == [1, 0, 1]
     assert (made.sequences, made.cut, made.unknown) == (2, 1, 1)
-    assert made.esm2.token_ids_T.tolist() == [0, *[5] * 1024, 2, 0, 20, 24, 2]  # X 24
-    assert made.dnabert is None
+    assert made.packs["esm2"].token_ids_T.tolist() == [0, *[5] * 1024, 2, 0, 20, 24, 2]  # X 24
+    assert set(made.packs) == {"esm2"}
 
 
 def test_a_window_with_nothing_to_do(weights):
     (window,) = packing.windows_of({"none": READS["none"], "empty": ""})
     made = FrontEnd(packing.recipe(weights))[window]
-    assert (made.sequences, made.esm2, made.dnabert) == (0, None, None)
+    assert (made.sequences, made.packs) == (0, {})
     assert made.open_C.tolist() == [0]

@@ -18,13 +18,14 @@ from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, finish
 from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.errors import BadRequest
+from virnucpro.models.esm2 import protein_means
 from virnucpro.models.pack import Pack
 from virnucpro.pipeline.runtime_config import RuntimeConfig
 from virnucpro.reading.window_source import AtHand
 
 CPU = torch.device("cpu")
 READS = {name: sequence[:120] for name, sequence in workloads.reads(8)}
-COLUMNS = ("esm2_SD", "dnabert_SE", "scores_S2")
+COLUMNS = ("esm2", "dnabert_s", "scores_S2")
 POISON = "ATGTGGTGGTGGTGGTGGTGGTGGTGGATG"  # F1 is MWWWWWWWWM
 POISON_TOKENS = [20, *[22] * 8, 20]
 
@@ -59,8 +60,13 @@ def numbers(engine, reads, buffer_size=64):
     return found
 
 
+def column_of(result, name):
+    """Features of a model, or scores; None if there are none."""
+    return result.scores_S2 if name == "scores_S2" else result.features.get(name)
+
+
 def by_name(finished):
-    columns = [torch.from_numpy(getattr(finished, column)) for column in COLUMNS]
+    columns = [torch.from_numpy(column_of(finished, column)) for column in COLUMNS]
     return {name: [column[i] for column in columns] for i, name in enumerate(finished.sequence_names("nucleotide"))}
 
 
@@ -105,15 +111,15 @@ def test_an_outcome(engine):
     assert outcome.open_C.tolist() == [0b111111, 0]
     assert (outcome.index, outcome.only, outcome.sequences, outcome.tokens, outcome.packs) == (0, None, 6, 20, 1)
     assert (outcome.cut, outcome.unknown, outcome.failures) == (0, 0, {})
-    assert [getattr(outcome, column).shape for column in COLUMNS] == [(6, 320), (6, 24), (6, 2)]
-    assert all(getattr(outcome, column).dtype == np.float32 for column in COLUMNS)
+    assert [column_of(outcome, column).shape for column in COLUMNS] == [(6, 320), (6, 24), (6, 2)]
+    assert all(column_of(outcome, column).dtype == np.float32 for column in COLUMNS)
 
 
 @pytest.mark.parametrize(
     "kind, sequence, keep_features, columns",
     [
         ("nucleotide", "ATGGCC", False, ["scores_S2"]),
-        ("protein", "MA", True, ["esm2_SD"]),
+        ("protein", "MA", True, ["esm2"]),
         ("nucleotide", "TAATTAGTTAACTAATTAACTAGTTAA", True, []),  # no open frame
         ("protein", "*", True, []),
     ],
@@ -122,7 +128,7 @@ def test_an_outcome_holds_what_was_asked_for(weights, kind, sequence, keep_featu
     engine = ModelRunner(packing.recipe(weights, kind, keep_features=keep_features), CPU)
     (window,) = packing.windows_of({"r": sequence}, kind)
     outcome = outcome_of(engine, window)
-    assert [column for column in COLUMNS if getattr(outcome, column) is not None] == columns
+    assert [column for column in COLUMNS if column_of(outcome, column) is not None] == columns
 
 
 def test_a_backend_that_cannot_run_here_is_refused(weights):
@@ -135,8 +141,6 @@ def test_a_backend_that_cannot_run_here_is_refused(weights):
     [("fp32", "features are not finite"), ("fp16", "features are not finite in fp16 (try --precision bf16)")],
 )
 def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precision, reason):
-    from virnucpro.engine.model_runner import protein_means
-
     monkeypatch.setattr(engine, "recipe", dataclasses.replace(engine.recipe, precision=precision))
 
     def spoilt(x_TD, pack: Pack):
@@ -144,7 +148,7 @@ def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precisio
         means_SD[[i for i, length in enumerate(pack.lengths) if length == 4]] = torch.inf
         return means_SD
 
-    monkeypatch.setattr("virnucpro.engine.model_runner.protein_means", spoilt)
+    monkeypatch.setitem(engine._means, "esm2", spoilt)
     (window,) = packing.windows_of({"r": "ATGGCC"})  # MA W G GH A P
     outcome = outcome_of(engine, window)
     assert outcome.failures == dict.fromkeys((0, 3), reason)
@@ -165,10 +169,10 @@ def raise_for(monkeypatch, model, condition, error):
     return passed
 
 
-@pytest.mark.parametrize("model", ["esm2", "dnabert"])
+@pytest.mark.parametrize("model", ["esm2", "dnabert_s"])
 def test_a_pack_that_does_not_fit_is_halved(engine, expected, monkeypatch, caplog, model):
     error = torch.OutOfMemoryError("CUDA out of memory")
-    passed = raise_for(monkeypatch, getattr(engine, model), lambda pack: len(pack.lengths) > 2, error)
+    passed = raise_for(monkeypatch, engine.models[model], lambda pack: len(pack.lengths) > 2, error)
     found = numbers(engine, READS)
     assert max(map(len, passed)) == 2
     assert_within_float32(found, expected)
@@ -178,12 +182,14 @@ def test_a_pack_that_does_not_fit_is_halved(engine, expected, monkeypatch, caplo
 def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch):
     (window,) = packing.windows_of({"r": "ATGGCC"})  # MA W G GH A P
     expected = outcome_of(engine, window)
-    raise_for(monkeypatch, engine.esm2, lambda pack: 4 in pack.lengths, torch.OutOfMemoryError("CUDA out of memory"))
+    raise_for(
+        monkeypatch, engine.models["esm2"], lambda pack: 4 in pack.lengths, torch.OutOfMemoryError("CUDA out of memory")
+    )
     outcome = outcome_of(engine, window)
     assert outcome.failures == dict.fromkeys((0, 3), "too little GPU memory for a sequence of 4 tokens")
     assert np.isnan(outcome.scores_S2[[0, 3]]).all()
     others = [1, 2, 4, 5]
-    assert_equal_within_float32(*(torch.from_numpy(each.esm2_SD[others]) for each in (outcome, expected)))
+    assert_equal_within_float32(*(torch.from_numpy(each.features["esm2"][others]) for each in (outcome, expected)))
 
 
 def streamed(engine, windows, **config):
@@ -203,7 +209,7 @@ def test_a_sequence_that_always_fails_is_found_and_left_out(engine, monkeypatch,
     windows = packing.windows_of(reads, buffer_size=16)
     assert len(windows) == 3
     expected = numbers(engine, reads, 16)
-    raise_for(monkeypatch, engine.esm2, holds_poison, RuntimeError("device-side\tassert\nsomewhere"))
+    raise_for(monkeypatch, engine.models["esm2"], holds_poison, RuntimeError("device-side\tassert\nsomewhere"))
     finished = streamed(engine, windows)
     assert [window.index for window in finished] == [0, 1, 2]
     failures = {}
@@ -220,7 +226,7 @@ def test_a_sequence_that_always_fails_is_found_and_left_out(engine, monkeypatch,
 
 def test_an_error_that_passes_costs_nothing(engine, expected, monkeypatch, caplog):
     once = iter([True])
-    raise_for(monkeypatch, engine.dnabert, lambda pack: next(once, False), RuntimeError("a hiccup"))
+    raise_for(monkeypatch, engine.models["dnabert_s"], lambda pack: next(once, False), RuntimeError("a hiccup"))
     finished = streamed(engine, packing.windows_of(READS))
     assert not any(window.failures for window in finished)
     for window in finished:
@@ -287,5 +293,5 @@ def test_what_could_not_be_computed_is_blank(engine):
     outcome = engine.failed(part, "no reason")
     assert outcome.failures == {0: "no reason", 1: "no reason"}
     assert finish(window, [outcome]).failures == {4: "no reason", 5: "no reason"}
-    assert all(np.isnan(getattr(outcome, column)).all() for column in COLUMNS)
-    assert [getattr(outcome, column).shape for column in COLUMNS] == [(2, 320), (2, 24), (2, 2)]
+    assert all(np.isnan(column_of(outcome, column)).all() for column in COLUMNS)
+    assert [column_of(outcome, column).shape for column in COLUMNS] == [(2, 320), (2, 24), (2, 2)]

@@ -200,7 +200,7 @@ def test_a_planted_failure_and_a_planted_flip(weights, monkeypatch, tmp_path):
         if not recipe.plain:
             (window,) = found.windows
             window.failures[0] = "planted"
-            window.esm2_SD[0] = window.scores_S2[0] = np.nan
+            window.features["esm2"][0] = window.scores_S2[0] = np.nan
             window.scores_S2[-1] = window.scores_S2[-1][::-1]
         return found
 

@@ -52,7 +52,7 @@ def outcome(task, kind="protein"):
     count = len(task.window.pieces)
     first, end = task.window.only or (0, count)
     made = WindowResult(task.window.index, task.window.only, np.ones(count, np.uint8), end - first)
-    made.esm2_SD = np.arange(first, end, dtype=np.float32)[:, None]
+    made.features["esm2"] = np.arange(first, end, dtype=np.float32)[:, None]
     return made
 
 
@@ -87,7 +87,7 @@ def test_the_poison_is_found_wherever_it_is(count):
         assert list(finished) == [0]
         assert finished[0].failures == {place: "died"}
         if count > 1:  # features of all others are in their places; those of the poison are nothing
-            found = finished[0].esm2_SD[:, 0]
+            found = finished[0].features["esm2"][:, 0]
             assert np.isnan(found[place])
             assert np.array_equal(np.delete(found, place), np.delete(np.arange(count), place))
         # two tries of the whole, and one of each part that holds it: 13, 7, 4, 2, 1
@@ -99,7 +99,7 @@ def test_several_poisons_in_a_window(poison):
     finished, _ = work_off(policy([window(0, 4)]), {(0, place) for place in poison})
     assert finished[0].failures == dict.fromkeys(poison, "died")
     if len(poison) < 4:
-        assert np.flatnonzero(np.isnan(finished[0].esm2_SD[:, 0])).tolist() == list(poison)
+        assert np.flatnonzero(np.isnan(finished[0].features["esm2"][:, 0])).tolist() == list(poison)
 
 
 @pytest.mark.parametrize("ranks", [(0,), (0, 1), (0, 1, 2)])
@@ -162,12 +162,12 @@ def test_a_part_may_come_back_in_parts():
     left, right = (tasks.next(0, True, {0}) for _ in range(2))
     assert tasks.done(right, [outcome(right)], COST) == []
     quarters = [WindowResult(0, only, np.ones(4, np.uint8), 1) for only in ((0, 1), (1, 2))]
-    quarters[0].esm2_SD = np.zeros((1, 1), np.float32)
+    quarters[0].features["esm2"] = np.zeros((1, 1), np.float32)
     quarters[1].failures = {0: "bad"}
     ((finished, cost),) = tasks.done(left, quarters, COST)
     assert cost.tokens == 2
     assert finished.failures == {1: "bad"}
-    assert np.array_equal(finished.esm2_SD[:, 0], [0, np.nan, 2, 3], equal_nan=True)
+    assert np.array_equal(finished.features["esm2"][:, 0], [0, np.nan, 2, 3], equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_what_a_worker_told_is_not_counted_again(monkeypatch):
         done += compute(tasks, worker, key) if key == (0, (1, 2)) else tasks.lost(worker, "died")
     ((finished, cost),) = done
     assert (finished.failures, finished.cut, finished.open_C.tolist()) == ({0: "died"}, 1, [1, 1])
-    assert np.array_equal(finished.esm2_SD[:, 0], [np.nan, 1], equal_nan=True)
+    assert np.array_equal(finished.features["esm2"][:, 0], [np.nan, 1], equal_nan=True)
     assert cost.tokens == 1  # of the half that was computed
 
 

@@ -42,7 +42,9 @@ def features_of(runner: ModelRunner) -> Tensor:
     (window,) = packing.windows_of(READS)
     result = runner.submit(FrontEnd(runner.recipe)[window]).outcome()
     assert not result.failures
-    return torch.from_numpy(np.concatenate([result.esm2_SD, result.dnabert_SE, result.scores_S2], axis=1))
+    return torch.from_numpy(
+        np.concatenate([result.features["esm2"], result.features["dnabert_s"], result.scores_S2], axis=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def expected(weights):
 
 
 def linears(runner: ModelRunner) -> list[nn.Linear]:
-    models = runner.esm2, runner.dnabert
+    models = runner.models["esm2"], runner.models["dnabert_s"]
     return [layer for model in models for layer in model.modules() if isinstance(layer, nn.Linear)]
 
 
@@ -81,7 +83,7 @@ def test_a_new_backend_is_a_row(weights, expected, monkeypatch):
     runner = ModelRunner(packing.recipe(weights, attention="naive"), CPU)
     assert runner.attention == "naive"
     assert_equal_within_float32(features_of(runner), expected)
-    assert naive.calls == len(runner.esm2.layers) + len(runner.dnabert.layers)  # one pack each
+    assert naive.calls == len(runner.models["esm2"].layers) + len(runner.models["dnabert_s"].layers)  # one pack each
 
 
 def test_a_backend_may_rotate_queries_and_keys_itself(weights, expected, monkeypatch):
@@ -131,7 +133,7 @@ def test_a_start_compiles_what_compiles_and_tells_what_failed(weights, monkeypat
 def test_a_new_precision_is_a_row(weights, expected, monkeypatch):
     monkeypatch.setitem(PRECISIONS, "fp64", Precision("fp64", "float64", "float64", 8, 8))
     runner = ModelRunner(packing.recipe(weights, precision="fp64"), CPU)
-    assert {parameter.dtype for parameter in runner.esm2.parameters()} == {torch.float64}
+    assert {parameter.dtype for parameter in runner.models["esm2"].parameters()} == {torch.float64}
     found = features_of(runner)
     assert not torch.equal(found, expected)
     assert_equal_within_float32(found, expected)
@@ -148,7 +150,7 @@ def test_a_precision_may_keep_the_weights_of_products_in_a_type_of_their_own(wei
     )
     runner = ModelRunner(packing.recipe(weights, precision="w16"), CPU)
     assert {layer.weight.dtype for layer in linears(runner)} == {torch.bfloat16}
-    assert runner.esm2.embedding.weight.dtype == runner.esm2.norm.weight.dtype == torch.float32
+    assert runner.models["esm2"].embedding.weight.dtype == runner.models["esm2"].norm.weight.dtype == torch.float32
     assert torch.equal(features_of(runner), features_of(rounded))
 
 

@@ -117,7 +117,7 @@ def test_a_window_is_put_together_from_its_parts():
     assert whole.frames_R().tolist() == [2, 2]
     assert whole.scores_S2.tolist() == [[0.0, 1.0], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
     assert whole.failures == {2: "boom"}  # by place in the window
-    assert whole.esm2_SD is None
+    assert whole.features == {}
 
 
 @pytest.mark.parametrize(

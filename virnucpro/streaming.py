@@ -119,7 +119,7 @@ class Embedder:
         self.backends = self._executor.load(source)
         for window, cost in self._executor.run():
             names = list(window.sequence_names(InputKind.PROTEIN))
-            embeddings_SD = window.esm2_SD
+            embeddings_SD = window.features.get("esm2")
             if embeddings_SD is None:  # none of them has residues
                 embeddings_SD = np.zeros((0, ESM2_SIZES[self._recipe.esm_model][1]), np.float32)
             yield EmbeddedWindow(names, embeddings_SD, {names[i]: why for i, why in window.failures.items()}, cost)
@@ -174,9 +174,9 @@ def prepare(
     surveyed = time.perf_counter()
     made = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
-    weights = WeightPaths(Path(), Path(tokenizer) if tokenizer else None, None)
+    weights = WeightPaths({"dnabert_s": Path(tokenizer)} if tokenizer else {}, None)
     front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, buffer_size, False))
     prepared = [front_end[window] for window in made]
-    packs = [lengths for each in prepared if each.esm2 is not None for lengths in each.esm2.lengths]
+    packs = [lengths for each in prepared if each.packs for lengths in each.packs["esm2"].lengths]
     seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}
     return Preparation(sum(each.sequences for each in prepared), packs, seconds, dict(front_end.seconds))

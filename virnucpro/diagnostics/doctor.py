@@ -20,8 +20,10 @@ from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.models.catalog import AUTO, DNABERT_S, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
+from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.devices import listed_gpus, usable_cpus
 from virnucpro.system.home import home
 from virnucpro.system.imports import why_compiled_anew
@@ -189,7 +191,7 @@ def _self_test(device: torch.device, settings: Settings, precision: str) -> Iter
 
 def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
     directory = settings.weights_dir or default_directory()
-    names = [settings.esm_model, DNABERT_S]
+    names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
     if settings.model_path is None:
         names.append(f"{settings.model_type}_model")
     for name in names:
@@ -222,7 +224,8 @@ def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
 def _room(settings: Settings) -> Iterator[Finding]:
     """Disk for the weights that are missing."""
     directory = settings.weights_dir or default_directory()
-    names = [settings.esm_model, DNABERT_S, "300_model", "500_model"]
+    names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
+    names += ["300_model", "500_model"]
     missing = [name for name in names if first_model(directory, name) is None]
     needed = sum(BY_NAME[name].size or _size_as_published(name) for name in missing)
     place = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
@@ -234,4 +237,4 @@ def _room(settings: Settings) -> Iterator[Finding]:
 
 def _size_as_published(name: str) -> int:
     """Bytes of a model whose files' size nobody has published."""
-    return weight_bytes(name, PUBLISHED_PRECISION, with_dna=False) if name in ESM2_SIZES else 0
+    return weight_bytes(name, PUBLISHED_PRECISION, InputKind.PROTEIN) if name in ESM2_SIZES else 0

@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
+from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
+from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 
-DNABERT_S_PARAMETERS = 117_000_000
 # Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
 # the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
 LIVE_ARRAYS = 14
@@ -18,27 +19,22 @@ CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
 PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
 
 
-def parameters(esm_model: str) -> int:
-    """Numbers that an ESM-2 consists of, as far as a run needs them."""
-    layers, width, _ = ESM2_SIZES[esm_model]
-    return layers * (12 * width**2 + 13 * width) + 35 * width
+def weight_bytes(esm_model: str, precision: str, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
+    """Of all language models that an input of this kind has."""
+    numbers = sum(LANGUAGE_MODELS[name].parameters(esm_model) for name in models_for(kind))
+    return PRECISIONS[precision].weight_bytes * numbers
 
 
-def weight_bytes(esm_model: str, precision: str, with_dna: bool = True) -> int:
-    """Of ESM-2, and of DNABERT-S if there is DNA."""
-    return PRECISIONS[precision].weight_bytes * (parameters(esm_model) + (DNABERT_S_PARAMETERS if with_dna else 0))
-
-
-def device_bytes(esm_model: str, precision: str, token_budget: int, with_dna: bool = True) -> int:
+def device_bytes(esm_model: str, precision: str, token_budget: int, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
     """Memory of a GPU that a run takes, within a tenth or so."""
     tokens, width = max(token_budget, MAX_RESIDUES + 2), ESM2_SIZES[esm_model][1]
     activations = LIVE_ARRAYS * tokens * width * PRECISIONS[precision].activation_bytes
-    return weight_bytes(esm_model, precision, with_dna) + activations + CUDA_CONTEXT
+    return weight_bytes(esm_model, precision, kind) + activations + CUDA_CONTEXT
 
 
-def host_bytes(esm_model: str, precision: str, on_gpu: bool, with_dna: bool = True) -> int:
+def host_bytes(esm_model: str, precision: str, on_gpu: bool, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
     """Host memory that a run takes: on a GPU the mapped file (FP16) passes through, on the CPU the weights stay."""
-    return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, with_dna)
+    return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, kind)
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -28,6 +28,7 @@ from virnucpro.engine.results import FinishedWindow, finish
 from virnucpro.engine.startup import check_models
 from virnucpro.errors import BadInput
 from virnucpro.models.catalog import REFERENCE_PRECISION
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.locate import WeightPaths, find_weights
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -53,6 +54,13 @@ class Computed:
         """An array of all windows; empty if no window has one."""
         arrays = [array for window in self.windows if (array := getattr(window, field)) is not None]
         return np.concatenate(arrays) if arrays else np.empty((0, 2), np.float32)
+
+    def features(self, model: str) -> np.ndarray:
+        """Of a language model, of all windows."""
+        return np.concatenate([window.features[model] for window in self.windows if model in window.features])
+
+    def has(self, model: str) -> bool:
+        return any(model in window.features for window in self.windows)
 
     def names(self, kind: InputKind) -> list[str]:
         return [name for window in self.windows for name in window.sequence_names(kind)]
@@ -151,7 +159,7 @@ def _measured(
 def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
     """The same, if it has room for float32."""
     if device.type == "cuda":
-        needed = device_bytes(recipe.esm_model, REFERENCE_PRECISION, 1, recipe.kind == InputKind.NUCLEOTIDE)
+        needed = device_bytes(recipe.esm_model, REFERENCE_PRECISION, 1, recipe.kind)
         free, _ = torch.cuda.mem_get_info(device)
         if needed > free:
             log.warning(
@@ -192,11 +200,10 @@ def compute(
 
 
 def _compared(ours: Computed, theirs: Computed, kind: InputKind) -> Agreement:
-    found = {"esm2": cosines(ours.joined("esm2_SD"), theirs.joined("esm2_SD"))}
+    found = {name: cosines(ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if ours.has(name)}
     failures = theirs.failures() | ours.failures()
     if kind == InputKind.PROTEIN:
         return Agreement(ours.names(kind), found, failures)
-    found["dnabert_s"] = cosines(ours.joined("dnabert_SE"), theirs.joined("dnabert_SE"))
     return Agreement(
         ours.names(kind), found, failures, ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
     )

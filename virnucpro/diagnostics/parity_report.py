@@ -11,9 +11,10 @@ import numpy as np
 
 from virnucpro._version import __version__
 from virnucpro.diagnostics.comparison import Agreement
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.system.files import whole_file
 
-MODELS = {"esm2": "ESM-2", "dnabert_s": "DNABERT-S"}
+MODELS = {name: row.title for name, row in LANGUAGE_MODELS.items()}
 MOST_NAMED = 10  # sequences with another label, in the text
 EDGES = [10.0**power for power in np.arange(-9, 0.01, 0.25)]  # of 1 - cosine, and of differences of scores
 FOUND_NEXT = "Scores near 0.5 are turned by any rounding; if others are, choose another --precision."

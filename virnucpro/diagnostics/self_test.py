@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,20 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.models import attention
-from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, REFERENCE_PRECISION, Precision
-from virnucpro.models.dnabert_s import Dnabert, alibi_slopes, dna_means
-from virnucpro.models.dnabert_s_checkpoint import DnabertShape
-from virnucpro.models.esm2 import Esm2, protein_means, rotary_tables
-from virnucpro.models.esm2_checkpoint import Esm2Shape
+from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
+from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel, Sample
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
-from virnucpro.models.tensor_files import State, Unfilled, fill, to_device
-from virnucpro.models.tokens import VOCABULARY
+from virnucpro.models.tensor_files import State, fill, to_device
 
 LAYERS = 2
 FLOAT64 = Precision("fp64", "float64", "float64", 8, 8)  # the reference where none of fewer bits would do
-DNABERT_S_SHAPE = DnabertShape(LAYERS, 768, 12, 3072, 4096, 1e-12)
 # Tokens of the sequences: the smallest, ones of a frame of 300 and 500 bp, and on a GPU the longest.
 LENGTHS = {"cuda": (3, 20, 102, 168, 168, 400, 1026), "cpu": (3, 20, 102)}
 FLOOR = 1e-6  # of what is allowed: rounding of the means themselves
@@ -55,7 +49,7 @@ class Result:
 
 @torch.inference_mode()
 def self_test(esm_model: str, device: torch.device, precision: str, asked: str = "auto") -> list[Result]:
-    """Run both models.
+    """Run all language models.
 
     Args:
         esm_model: A key of `ESM2_SIZES`.
@@ -63,24 +57,13 @@ def self_test(esm_model: str, device: torch.device, precision: str, asked: str =
     Raises:
         BadRequest: The attention asked for cannot run here. RuntimeError: The device fails.
     """
-    layers, width, heads = ESM2_SIZES[esm_model]
-    shape = Esm2Shape(min(LAYERS, layers), width, heads)
-    with Unfilled():
-        esm2, dnabert = Esm2(shape), Dnabert(DNABERT_S_SHAPE)
-    head_width = width // heads
-    tables = rotary_tables(10000 ** -(torch.arange(0, head_width, 2).float() / head_width))
-    slopes_H = torch.tensor(alibi_slopes(DNABERT_S_SHAPE.heads))
     run = device, PRECISIONS[precision], asked
-    return [
-        _tested("ESM-2", esm2, {"cos": tables[0], "sin": tables[1]}, protein_means, VOCABULARY, *run),
-        _tested("DNABERT-S", dnabert, {"slopes_H": slopes_H}, dna_means, DNABERT_S_SHAPE.vocabulary, *run),
-    ]
+    return [_tested(row, row.code.sample(esm_model, LAYERS), *run) for row in LANGUAGE_MODELS.values()]
 
 
-def _tested(
-    name: str, model: nn.Module, buffers: dict[str, Tensor], means: Callable[[Tensor, Pack], Tensor], vocabulary: int,
-    device: torch.device, precision: Precision, asked: str,
-) -> Result:  # fmt: skip
+def _tested(row: LanguageModel, sample: Sample, device: torch.device, precision: Precision, asked: str) -> Result:
+    model, buffers, vocabulary = sample
+    means = row.code.means
     begun = time.perf_counter()
     reference = PRECISIONS[REFERENCE_PRECISION] if precision.reduced else FLOAT64
     state = _random_state(model, device)
@@ -106,7 +89,7 @@ def _tested(
     spread = reference_SD.std()
     error = ((ours_SD - reference_SD).abs().max() / spread).item()
     allowed = 2 * ((plainly_SD - reference_SD).abs().max() / spread).item() + FLOOR
-    return Result(name, chosen, error, allowed, time.perf_counter() - begun)
+    return Result(row.title, chosen, error, allowed, time.perf_counter() - begun)
 
 
 def _random_state(model: nn.Module, device: torch.device) -> State:

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
+from typing import Generic, TypeVar
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.packing import PackPlan, pack
 from virnucpro.engine.results import WindowResult
-from virnucpro.models.tokens import dnabert_tokens, esm2_tokens, load_tokenizer
+from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
+from virnucpro.models.tokens import Tokenise
 from virnucpro.reading.input_kind import InputKind
-from virnucpro.reading.window_sequences import sequences_of
+from virnucpro.reading.window_sequences import Sequences, sequences_of
 from virnucpro.reading.windows import Window
+
+Array = TypeVar("Array")  # numpy's, or torch's on a device
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
-class ModelPacks:
+class ModelPacks(Generic[Array]):
     """A window's sequences for one model, pack after pack.
 
     token_ids_T: uint8 (ESM-2) or int16 (DNABERT-S). cu_seqlens: int32 (S + P), for each pack the S_p + 1 edges of
@@ -33,10 +37,15 @@ class ModelPacks:
     a pack.
     """
 
-    token_ids_T: np.ndarray
-    cu_seqlens: np.ndarray
-    order_S: np.ndarray
+    token_ids_T: Array
+    cu_seqlens: Array
+    order_S: Array
     lengths: tuple[tuple[int, ...], ...]
+
+    def mapped(self, function: Callable[[Array], Other]) -> ModelPacks[Other]:
+        """The same, each array by a function: on a device."""
+        arrays = (function(array) for array in (self.token_ids_T, self.cu_seqlens, self.order_S))
+        return ModelPacks(*arrays, self.lengths)
 
     @property
     def tokens(self) -> int:
@@ -53,8 +62,9 @@ class PackedWindow:
     sequences: int
     cut: int
     unknown: int
-    esm2: ModelPacks | None  # None where there is nothing to do
-    dnabert: ModelPacks | None
+    packs: dict[
+        str, ModelPacks[np.ndarray]
+    ]  # of each language model, in the order of the queue; none where nothing is to do
 
     @property
     def blank(self) -> WindowResult:
@@ -66,36 +76,29 @@ class FrontEnd:
     """Chunks to frames to tokens to packs; indexed by the window itself. `seconds`: of each stage, up to now."""
 
     def __init__(self, recipe: ComputeConfig) -> None:
-        self._recipe = recipe
-        self._tokenizer: Tokenizer | None = None
+        self._recipe, self._models = recipe, models_for(recipe.kind)
+        self._tokenisers: dict[str, Tokenise] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __getitem__(self, window: Window) -> PackedWindow:
         with self._stage("frames" if self._recipe.kind == InputKind.NUCLEOTIDE else "letters"):
-            found = sequences_of(window, self._recipe.kind)
-        esm2 = dnabert = None
-        if found.proteins:
-            esm2 = self._esm2_packs(found.proteins)
-            dnabert = self._dnabert_packs(found.dna) if found.dna else None
-        count = len(found.proteins)
-        return PackedWindow(window.index, window.only, found.open_C, count, found.cut, found.unknown, esm2, dnabert)
+            texts = sequences_of(window, self._recipe.kind)
+        count = len(texts.proteins)
+        packs = {name: self._packed(name, texts) for name in self._models} if count else {}
+        return PackedWindow(window.index, window.only, texts.open_C, count, texts.cut, texts.unknown, packs)
 
-    def _esm2_packs(self, proteins: list[bytes]) -> ModelPacks:
+    def _packed(self, name: str, texts: Sequences) -> ModelPacks[np.ndarray]:
+        row = LANGUAGE_MODELS[name]
+        if name not in self._tokenisers:
+            self._tokenisers[name] = row.tokeniser(self._recipe.weights.models.get(name))
+        with self._stage(f"{row.title} tokens"):
+            tokens = self._tokenisers[name](getattr(texts, row.reads))
         with self._stage("packs"):
-            plan = pack(np.array([len(protein) + 2 for protein in proteins]), self._recipe.token_budget)
-        with self._stage("ESM-2 tokens"):
-            tokens = bytearray(esm2_tokens([proteins[i] for i in plan.order_S]))
+            plan = pack(tokens.lengths_S, self._recipe.token_budget)
+        with self._stage(f"{row.title} tokens"):
+            token_ids_T = tokens.joined(plan.order_S)
         with self._stage("packs"):
-            return _packs(np.frombuffer(tokens, np.uint8), plan)
-
-    def _dnabert_packs(self, dna: list[str]) -> ModelPacks:
-        if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self._recipe.weights.dnabert)
-        with self._stage("DNABERT-S tokens"):
-            ids = dnabert_tokens(self._tokenizer, dna)
-        with self._stage("packs"):
-            plan = pack(np.array([len(tokens) for tokens in ids]), self._recipe.token_budget)
-            return _packs(np.fromiter(chain.from_iterable(ids[i] for i in plan.order_S), np.int16), plan)
+            return _packs(token_ids_T, plan)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -104,7 +107,7 @@ class FrontEnd:
         self.seconds[name] += time.perf_counter() - begun
 
 
-def _packs(token_ids_T: np.ndarray, plan: PackPlan) -> ModelPacks:
+def _packs(token_ids_T: np.ndarray, plan: PackPlan) -> ModelPacks[np.ndarray]:
     ends = np.cumsum(plan.sizes_P)
     lengths = tuple(tuple(plan.lengths_S[end - size : end].tolist()) for size, end in zip(plan.sizes_P, ends))
     edges = [edge for pack_lengths in lengths for edge in accumulate(pack_lengths, initial=0)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,21 +27,11 @@ from virnucpro.engine.startup import warm_up
 from virnucpro.models import attention
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.classifier import load_classifier, scores
-from virnucpro.models.dnabert_s import dna_means, load_dnabert
-from virnucpro.models.esm2 import load_esm2, protein_means
+from virnucpro.models.language_models import FEATURE_ORDER, LANGUAGE_MODELS
 from virnucpro.models.pack import Pack
 
 log = logging.getLogger(__name__)
 Means = Callable[[Tensor, Pack], Tensor]
-
-
-class _DevicePacks(NamedTuple):
-    """`loader.ModelPacks` where they are computed."""
-
-    token_ids_T: Tensor
-    cu_seqlens: Tensor
-    order_S: Tensor
-    lengths: tuple[tuple[int, ...], ...]
 
 
 class ModelRunner:
@@ -57,14 +47,15 @@ class ModelRunner:
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
             compiling = aside.submit(warm_up, recipe, device)
-            self.esm2 = load_esm2(recipe.weights.esm, device, precision)
-            self.dnabert = self.classifier = None
-            if recipe.weights.dnabert is not None:
-                self.dnabert = load_dnabert(recipe.weights.dnabert, device, precision)
+            code = {name: LANGUAGE_MODELS[name].code for name in recipe.weights.models}
+            paths = recipe.weights.models
+            self.models: dict[str, Any] = {name: code[name].load(paths[name], device, precision) for name in paths}
+            self._means = {name: module.means for name, module in code.items()}
+            self.classifier = None
+            if recipe.weights.classifier is not None:
                 self.classifier = load_classifier(recipe.weights.classifier).model.to(device)
             self.ops, self.fusion, failed = compiling.result()
-        models = [model for model in (self.esm2, self.dnabert) if model is not None]
-        widths = [model.shape.width // model.shape.heads for model in models]
+        widths = [model.shape.width // model.shape.heads for model in self.models.values()]
         self.attention = attention.choose(recipe.attention, device, precision, widths, failed)
         self._attend = attention.make(self.attention, self.ops)
         self._streams = None
@@ -86,47 +77,42 @@ class ModelRunner:
             yield PendingResult(prepared, self.recipe, {}, failures)
             return
         with torch.cuda.device(self.device) if self._streams else nullcontext():
-            esm2_packs, dnabert_packs = self._copied(prepared)
+            packs = self._copied(prepared)
             begun = self._event()
-            arrays = {}
-            if self.dnabert is not None:
-                # First, for its kernels are so short that the device nearly keeps up with the host: at the end of a
-                # window it would run dry while the next one is fetched. Those of ESM-2 keep it busy for half a second.
-                arrays["dnabert_SE"] = self._blank(self.dnabert, prepared.sequences)
-                yield from self._features(self.dnabert, dna_means, dnabert_packs, arrays["dnabert_SE"], failures)
-            arrays["esm2_SD"] = self._blank(self.esm2, prepared.sequences)
-            yield from self._features(self.esm2, protein_means, esm2_packs, arrays["esm2_SD"], failures)
-            features_SF = torch.cat(list(arrays.values()), dim=1)
-            if self.dnabert is not None:
+            features = {name: self._blank(name, prepared.sequences) for name in packs}
+            for name in packs:
+                yield from self._features(name, packs[name], features[name], failures)
+            features_SF = torch.cat([features[name] for name in FEATURE_ORDER if name in features], dim=1)
+            arrays = {"finite_S": features_SF.isfinite().all(dim=1)}
+            if self.classifier is not None:
                 arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.recipe.deterministic else None)
-            arrays["finite_S"] = features_SF.isfinite().all(dim=1)
-            if not self.recipe.keep_features:
-                arrays = {name: array for name, array in arrays.items() if name in ("scores_S2", "finite_S")}
+            if self.recipe.keep_features:
+                arrays |= features
             yield self._returned(prepared, arrays, failures, begun)
 
     def failed(self, prepared: PackedWindow, reason: str) -> WindowResult:
         """The outcome of a window of which nothing could be computed."""
-        count = prepared.sequences
-        outcome = WindowResult(prepared.index, prepared.only, prepared.open_C, count, prepared.cut, prepared.unknown)
-        outcome.failures = dict.fromkeys(range(count), reason)
-        widths = {}
-        if self.dnabert is not None:
-            widths["scores_S2"] = 2
-        if self.recipe.keep_features:
-            widths["esm2_SD"] = self.esm2.shape.width
-            if self.dnabert is not None:
-                widths["dnabert_SE"] = self.dnabert.shape.width
-        blank: dict[str, Any] = {name: np.full((count, width), np.nan, np.float32) for name, width in widths.items()}
-        return replace(outcome, **blank)
+        count, kept = prepared.sequences, self.models if self.recipe.keep_features else {}
 
-    def _blank(self, model: nn.Module, sequences: int) -> Tensor:
+        def blank(width: int) -> np.ndarray:
+            return np.full((count, width), np.nan, np.float32)
+
+        return replace(
+            prepared.blank,
+            failures=dict.fromkeys(range(count), reason),
+            scores_S2=None if self.classifier is None else blank(2),
+            features={name: blank(model.shape.width) for name, model in kept.items()},
+        )
+
+    def _blank(self, name: str, sequences: int) -> Tensor:
         """Room for the features of so many sequences: float32 (S, width)."""
-        return torch.empty(sequences, model.shape.width, device=self.device)
+        return torch.empty(sequences, self.models[name].shape.width, device=self.device)
 
     def _features(
-        self, model: nn.Module, means: Means, packs: _DevicePacks, features_SD: Tensor, failures: dict[int, str]
+        self, name: str, packs: ModelPacks[Tensor], features_SD: Tensor, failures: dict[int, str]
     ) -> Iterator[None]:
         """Put the means of all sequences of a window into features_SD, in its order; yields after each pack."""
+        model, means = self.models[name], self._means[name]
         token = sequence = edge = 0
         for lengths in packs.lengths:
             pack = Pack(
@@ -157,10 +143,10 @@ class ModelRunner:
         for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
             self._run(model, means, part, order, features_SD, failures)
 
-    def _copied(self, prepared: PackedWindow) -> tuple[_DevicePacks | None, _DevicePacks | None]:
+    def _copied(self, prepared: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
         """The packs on the device; copied while it still computes the window before."""
         if self._streams is None:
-            return _mapped(prepared.esm2, torch.from_numpy), _mapped(prepared.dnabert, torch.from_numpy)
+            return {name: packs.mapped(torch.from_numpy) for name, packs in prepared.packs.items()}
         compute, copy = torch.cuda.current_stream(), self._streams[0]
 
         def to_device(array: np.ndarray) -> Tensor:
@@ -170,7 +156,7 @@ class ModelRunner:
             return there
 
         with torch.cuda.stream(copy):
-            there = _mapped(prepared.esm2, to_device), _mapped(prepared.dnabert, to_device)
+            there = {name: packs.mapped(to_device) for name, packs in prepared.packs.items()}
         compute.wait_stream(copy)
         return there
 
@@ -202,11 +188,3 @@ class ModelRunner:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
-
-
-def _mapped(packs: ModelPacks | None, to_device: Callable[[np.ndarray], Tensor]) -> _DevicePacks | None:
-    if packs is None:
-        return None
-    return _DevicePacks(
-        to_device(packs.token_ids_T), to_device(packs.cu_seqlens), to_device(packs.order_S), packs.lengths
-    )

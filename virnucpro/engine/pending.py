@@ -24,7 +24,7 @@ class PendingResult:
 
     prepared: PackedWindow
     recipe: ComputeConfig
-    arrays: dict[str, Tensor]
+    arrays: dict[str, Tensor]  # scores_S2, finite_S, and features by language model
     failures: dict[int, str]
     timing: Timing = (None, None, None, None)  # events of its begin, its end, its arrival, and the end before
 
@@ -38,11 +38,11 @@ class PendingResult:
     def outcome(self) -> WindowResult:
         """Wait for the device and take the numbers."""
         window, (begun, ended, arrived, earlier) = self.prepared, self.timing
-        outcome = WindowResult(window.index, window.only, window.open_C, window.sequences, window.cut, window.unknown)
-        if window.esm2 is not None:
-            outcome.tokens, outcome.packs = window.esm2.tokens, len(window.esm2.lengths)
+        outcome = window.blank
+        if packs := window.packs.get("esm2"):
+            outcome.tokens, outcome.packs = packs.tokens, len(packs.lengths)
             # A sequence over the budget has a pack of its own size.
-            outcome.capacity = sum(max(self.recipe.token_budget, sum(lengths)) for lengths in window.esm2.lengths)
+            outcome.capacity = sum(max(self.recipe.token_budget, sum(lengths)) for lengths in packs.lengths)
         if arrived is not None:
             arrived.synchronize()
             outcome.seconds = begun.elapsed_time(ended) / 1000
@@ -52,7 +52,8 @@ class PendingResult:
         if (finite_S := arrays.pop("finite_S", None)) is not None:
             for place in np.flatnonzero(~finite_S).tolist():
                 self.failures.setdefault(place, self._not_finite())
-        return replace(outcome, failures=self.failures, **arrays)
+        scores_S2 = arrays.pop("scores_S2", None)
+        return replace(outcome, failures=self.failures, scores_S2=scores_S2, features=arrays)
 
     def _not_finite(self) -> str:
         """Why a sequence failed whose features are not finite."""

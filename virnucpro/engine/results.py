@@ -35,8 +35,7 @@ class WindowResult:
     packs: int = 0
     capacity: int = 0
     scores_S2: np.ndarray | None = None
-    esm2_SD: np.ndarray | None = None
-    dnabert_SE: np.ndarray | None = None
+    features: dict[str, np.ndarray] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     seconds: float = 0.0
     idle_seconds: float | None = None
@@ -60,8 +59,7 @@ class FinishedWindow:
     unknown: int
     failures: dict[int, str]
     scores_S2: np.ndarray | None = None
-    esm2_SD: np.ndarray | None = None
-    dnabert_SE: np.ndarray | None = None
+    features: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sequences(self) -> int:
@@ -95,7 +93,8 @@ def finish(window: Window, outcomes: Sequence[WindowResult]) -> FinishedWindow:
     for outcome in outcomes:
         offset = outcome.only[0] if outcome.only else 0
         failures |= {place + offset: reason for place, reason in outcome.failures.items()}
-    joined = {name: _joined(outcomes, name) for name in ("scores_S2", "esm2_SD", "dnabert_SE")}
+    names = dict.fromkeys(name for result in outcomes for name in result.features)
+    joined = {name: _joined(outcomes, [result.features.get(name) for result in outcomes]) for name in names}
     pieces = window.pieces
     return FinishedWindow(
         index=window.index,
@@ -107,19 +106,19 @@ def finish(window: Window, outcomes: Sequence[WindowResult]) -> FinishedWindow:
         cut=first.cut,
         unknown=first.unknown,
         failures=failures,
-        **joined,
+        scores_S2=_joined(outcomes, [result.scores_S2 for result in outcomes]),
+        features={name: array for name, array in joined.items() if array is not None},
     )
 
 
-def _joined(outcomes: Sequence[WindowResult], name: str) -> np.ndarray | None:
+def _joined(results: Sequence[WindowResult], arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
     """One array of all parts; a part that was given up has none, and takes its rows as NaN all the same."""
-    arrays = [getattr(outcome, name) for outcome in outcomes]
     widths = [array.shape[1] for array in arrays if array is not None]
     if not widths:
         return None
     return np.concatenate(
         [
-            np.full((outcome.sequences, widths[0]), np.nan, np.float32) if array is None else array
-            for outcome, array in zip(outcomes, arrays, strict=True)
+            np.full((result.sequences, widths[0]), np.nan, np.float32) if array is None else array
+            for result, array in zip(results, arrays, strict=True)
         ]
     )

@@ -1,4 +1,4 @@
-"""Models: what the weight files of a run say before any of them is put to work."""
+"""Start-up: weights are checked before any is put to work, and kernels compiled while they are loading."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.config.compute import ComputeConfig, WeightsInfo
-from virnucpro.errors import BadWeights
 from virnucpro.models.attention import BACKENDS, Attend, make, unusable
-from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS
+from virnucpro.models.catalog import AUTO, PRECISIONS
 from virnucpro.models.classifier import check_fit, load_classifier
-from virnucpro.models.dnabert_s_checkpoint import read_dnabert
-from virnucpro.models.esm2_checkpoint import check_size, read_esm2
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.linear import torch_type
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
-from virnucpro.models.tokens import load_tokenizer
 from virnucpro.reading.input_kind import InputKind
+
+log = logging.getLogger(__name__)
+THREADS = 4  # that compile
+TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
 
 
 def check_models(recipe: ComputeConfig) -> WeightsInfo:
@@ -30,29 +31,17 @@ def check_models(recipe: ComputeConfig) -> WeightsInfo:
     Raises:
         BadRequest: Broken or unfitting weights.
     """
-    weights = recipe.weights
-    esm_shape, _ = read_esm2(weights.esm)
-    check_size(esm_shape, recipe.esm_model, weights.esm)
+    weights, shapes = recipe.weights, {}
+    for name, path in weights.models.items():
+        shapes[name] = LANGUAGE_MODELS[name].code.check(path, recipe.esm_model)
+    synthetic = any(shape.synthetic for shape in shapes.values())
     if recipe.kind == InputKind.PROTEIN:
-        return WeightsInfo(0, esm_shape.synthetic)
-    assert weights.dnabert is not None and weights.classifier is not None, "a run of DNA without its models"
-    dnabert_shape, _ = read_dnabert(weights.dnabert)
-    tokens = load_tokenizer(weights.dnabert).get_vocab_size()
-    if tokens != dnabert_shape.vocabulary:
-        raise BadWeights(
-            f"{weights.dnabert}: tokenizer.json has {tokens} tokens, the model {dnabert_shape.vocabulary}. "
-            "Put the files of one model there."
-        )
+        return WeightsInfo(0, synthetic)
+    assert weights.classifier is not None, "a run of DNA without its models"
     classifier = load_classifier(weights.classifier)
-    chunk_size = check_fit(
-        classifier, weights.classifier, recipe.chunk_size, esm_shape.width, dnabert_shape.width, recipe.esm_model
-    )
-    return WeightsInfo(chunk_size, esm_shape.synthetic or dnabert_shape.synthetic or classifier.synthetic)
-
-
-log = logging.getLogger(__name__)
-THREADS = 4  # that compile
-TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
+    widths = {LANGUAGE_MODELS[name].weights_name(recipe.esm_model): shape.width for name, shape in shapes.items()}
+    chunk_size = check_fit(classifier, weights.classifier, recipe.chunk_size, widths)
+    return WeightsInfo(chunk_size, synthetic or classifier.synthetic)
 
 
 def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tuple[str, ...]]:
@@ -65,10 +54,8 @@ def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tupl
     precision = PRECISIONS[recipe.precision]
     if isinstance(ops, Plain) or not precision.reduced:
         return ops, description, ()
-    models = [(*ESM2_SIZES[recipe.esm_model][1:], True)]
-    if recipe.weights.dnabert is not None:
-        shape, _ = read_dnabert(recipe.weights.dnabert)
-        models.append((shape.width, shape.heads, False))
+    rows = [(LANGUAGE_MODELS[name], path) for name, path in recipe.weights.models.items()]
+    models = [(row.code.size(path, recipe.esm_model), row.rotary) for row, path in rows]
     backends = [row.name for row in BACKENDS.values() if row.compiles and recipe.attention in (AUTO, row.name)]
     failed: list[str] = []
 
@@ -86,7 +73,7 @@ def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tupl
 
     steps: list[Callable[[], object]] = []
     dtype = torch_type(precision.activations)
-    for width, heads, rotary in models:
+    for (width, heads, _), rotary in models:
         x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
         norm = nn.LayerNorm(width, device=device, dtype=dtype)
         steps += [partial(attend, name, x_TD.clone(), heads, rotary) for name in backends]

@@ -1,6 +1,6 @@
 """Classifier: the small MLP that turns a frame's features into two scores.
 
-Axes: S frames, F features (DNABERT-S, then ESM-2), 2 classes (0 others, 1 virus).
+Axes: S frames, F features (in `language_models.FEATURE_ORDER`), 2 classes (0 others, 1 virus).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Classifier:
 
     @property
     def features(self) -> int:
-        """Width of the input, ESM-2's and DNABERT-S's together."""
+        """Width of the input, all language models together."""
         return self.model.hidden_layer.in_features
 
 
@@ -100,21 +100,21 @@ def _read_pth(path: Path) -> tuple[State, bool]:
     raise BadWeights(f"{path}: holds a {type(content).__name__}, not a classifier. Is it the right file?")
 
 
-def check_fit(
-    classifier: Classifier, path: Path, chunk_size: int | None, esm_width: int, dnabert_width: int, esm_model: str
-) -> int:
+def check_fit(classifier: Classifier, path: Path, chunk_size: int | None, widths: dict[str, int]) -> int:
     """Check that a classifier goes with the chunk size and the models; return the chunk size.
 
     Args:
         chunk_size: bp, as asked for with --model-type; None with "custom", where the file decides.
+        widths: Of the features of each language model, by its name.
     Raises:
         BadRequest: It was trained for another chunk size or on features of another width, or nothing
             says for which chunk size.
     """
-    if classifier.features != esm_width + dnabert_width:
+    if classifier.features != sum(widths.values()):
+        models = " and ".join(f"{name} ({width})" for name, width in widths.items())
         raise BadRequest(
-            f"{path} takes {classifier.features} features, but {esm_model} ({esm_width}) and DNABERT-S "
-            f"({dnabert_width}) give {esm_width + dnabert_width}. Choose the --esm-model it was trained with"
+            f"{path} takes {classifier.features} features, but {models} give {sum(widths.values())}. "
+            "Choose the --esm-model it was trained with"
             f"{' (esm2_t36_3B_UR50D)' if classifier.features == 3328 else ''}, or another --model-path."
         )
     trained_on = classifier.chunk_size

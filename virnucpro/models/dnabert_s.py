@@ -13,13 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
-from virnucpro.models.dnabert_s_checkpoint import DnabertShape, read_dnabert
+from virnucpro.models.dnabert_s_checkpoint import HEADS, NORM_EPS, WIDTH, DnabertShape, read_dnabert
+from virnucpro.models.language_models import Sample, Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tensor_files import Unfilled, fill, to_device
+from virnucpro.models.tokens import load_tokenizer
 
 
 def alibi_slopes(heads: int) -> list[float]:
@@ -98,3 +101,30 @@ def load_dnabert(folder: Path, device: torch.device, precision: Precision = PREC
     fill(model, to_device(state, device, precision))
     prepare(model, precision)
     return model
+
+
+# What `language_models.Code` asks for.
+load, means = load_dnabert, dna_means
+
+
+def size(path: Path, esm_model: str) -> Shape:
+    shape, _ = read_dnabert(path)
+    return Shape(shape.width, shape.heads, shape.synthetic)
+
+
+def check(path: Path, esm_model: str) -> Shape:
+    shape, _ = read_dnabert(path)
+    tokens = load_tokenizer(path).get_vocab_size()
+    if tokens != shape.vocabulary:
+        raise BadWeights(
+            f"{path}: tokenizer.json has {tokens} tokens, the model {shape.vocabulary}. "
+            "Put the files of one model there."
+        )
+    return Shape(shape.width, shape.heads, shape.synthetic)
+
+
+def sample(esm_model: str, layers: int) -> Sample:
+    shape = DnabertShape(layers, WIDTH, HEADS, 4 * WIDTH, 4096, NORM_EPS)
+    with Unfilled():
+        model = Dnabert(shape)
+    return Sample(model, {"slopes_H": torch.tensor(alibi_slopes(HEADS))}, shape.vocabulary)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
-from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
-from virnucpro.models.esm2_checkpoint import Esm2Shape, read_esm2
+from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, REFERENCE_PRECISION, Precision
+from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, read_esm2
+from virnucpro.models.language_models import Sample, Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
@@ -130,3 +131,26 @@ def _joined(state: State, layers: int) -> State:
             name = name.replace(theirs, ours)
         renamed[name] = tensor
     return renamed
+
+
+# What `language_models.Code` asks for.
+load, means = load_esm2, protein_means
+
+
+def size(path: Path, esm_model: str) -> Shape:
+    return Shape(*ESM2_SIZES[esm_model][1:])
+
+
+def check(path: Path, esm_model: str) -> Shape:
+    shape, _ = read_esm2(path)
+    check_size(shape, esm_model, path)
+    return Shape(shape.width, shape.heads, shape.synthetic)
+
+
+def sample(esm_model: str, layers: int) -> Sample:
+    most, width, heads = ESM2_SIZES[esm_model]
+    with Unfilled():
+        model = Esm2(Esm2Shape(min(layers, most), width, heads))
+    head_width = width // heads
+    cos, sin = rotary_tables(10000 ** -(torch.arange(0, head_width, 2).float() / head_width))
+    return Sample(model, {"cos": cos, "sin": sin}, VOCABULARY)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.catalog import CHUNK_SIZES, DNABERT_S, ESM2_SIZES
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.home import cache_folder, expanded
 
@@ -30,15 +31,14 @@ _SOURCES = """\
 
 @dataclass(frozen=True)
 class WeightPaths:
-    """Files of one run; `dnabert` and `classifier` are None for a protein input."""
+    """Files of one run."""
 
-    esm: Path  # a fair-esm .pt file or a Hugging Face folder
-    dnabert: Path | None
-    classifier: Path | None
+    models: dict[str, Path]  # of each language model: a file or a folder
+    classifier: Path | None  # None for a protein input
 
     def files(self) -> dict[str, Path]:
         """Every file that is read, by a name without the directory's: weights that were moved are the same weights."""
-        paths = [path for path in (self.esm, self.dnabert, self.classifier) if path is not None]
+        paths = [*self.models.values(), *filter(None, [self.classifier])]
         pairs = [(path, file) for path in paths for file in weight_files(path)]
         return {file.name if file == path else f"{path.name}/{file.name}": file for path, file in pairs}
 
@@ -81,16 +81,21 @@ def find_weights(
         BadWeights: Something is missing; the one message lists all that was looked for.
     """
     place = directory or default_directory()
-    esm = first_model(place, esm_model)
-    looked_for = [] if esm else [f"{place / esm_model}.pt, or a Hugging Face folder {place / esm_model}/"]
-    others = (
-        [] if esm else [f"{path} (--esm-model {name})" for name in ESM2_SIZES if (path := first_model(place, name))]
-    )
-    dnabert = classifier = None
+    models: dict[str, Path] = {}
+    looked_for, others = [], []
+    for key, row in LANGUAGE_MODELS.items():
+        if kind not in row.kinds:
+            continue
+        name = row.weights_name(esm_model)
+        path = first_model(place, name)
+        if path is not None and all((path / file).is_file() for file in row.required):
+            models[key] = path
+            continue
+        looked_for.append(row.described.format(place=place / name))
+        if row.name is None:
+            others += [f"{path} (--esm-model {size})" for size in ESM2_SIZES if (path := first_model(place, size))]
+    classifier = None
     if kind == InputKind.NUCLEOTIDE:
-        dnabert = first_model(place, DNABERT_S)
-        if not dnabert or not (dnabert / "tokenizer.json").is_file():
-            looked_for.append(f"{place / DNABERT_S}/ with config.json, tokenizer.json and model weights")
         if model_path is not None:
             classifier = model_path if model_path.is_file() else None
             if not classifier:
@@ -114,7 +119,7 @@ def find_weights(
                 esm_model=esm_model, command=fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
             )
         )
-    return WeightPaths(esm, dnabert, classifier)  # type: ignore[arg-type]  # esm is there, or nothing gets this far
+    return WeightPaths(models, classifier)
 
 
 def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:
@@ -127,7 +132,7 @@ def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> st
 
 def candidates(directory: Path, name: str) -> list[Path]:
     """The files and folders that would be the model of that name, the one to be preferred first."""
-    if name == DNABERT_S:
+    if name in (row.name for row in LANGUAGE_MODELS.values()):
         return [directory / name]
     if name in ESM2_SIZES:
         return [directory / f"{name}.pt", directory / name]

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from virnucpro.errors import BadWeights, one_line
 from virnucpro.reading.proteins import ESM_LETTERS
 
+
+class Tokens(NamedTuple):
+    """What a model reads of a window's sequences."""
+
+    lengths_S: np.ndarray  # of each sequence
+    joined: Callable[[np.ndarray], np.ndarray]  # ids of the sequences at these places, end to end
+
+
+Tokenise = Callable[[Sequence[Any]], Tokens]
 # fair-esm's vocabulary of ESM-2
 CLS, PAD, EOS, UNK = range(4)
 VOCABULARY = 33
@@ -66,3 +78,27 @@ def dnabert_tokens(tokenizer: Tokenizer, sequences: Sequence[str]) -> list[list[
     assert cls is not None and sep is not None, "not a tokenizer of `load_tokenizer`"
     encoded = tokenizer.encode_batch_fast([sequence.upper() for sequence in sequences], add_special_tokens=False)
     return [[cls, *encoding.ids, sep] for encoding in encoded]
+
+
+def esm2_tokeniser(path: Path | None) -> Tokenise:
+    """ESM-2's needs no file."""
+    return lambda proteins: Tokens(
+        np.array([len(protein) + 2 for protein in proteins]),
+        lambda order_S: np.frombuffer(bytearray(esm2_tokens([proteins[i] for i in order_S])), np.uint8),
+    )
+
+
+def dnabert_tokeniser(path: Path | None) -> Tokenise:
+    """DNABERT-S's, from its folder; raises as `load_tokenizer`."""
+    assert path is not None, "a run of DNA without its models"
+    tokenizer = load_tokenizer(path)
+
+    def tokenise(dna: Sequence[str]) -> Tokens:
+        ids = dnabert_tokens(tokenizer, dna)
+        lengths_S = np.array([len(tokens) for tokens in ids])
+        return Tokens(lengths_S, lambda order_S: np.fromiter(chain.from_iterable(ids[i] for i in order_S), np.int16))
+
+    return tokenise
+
+
+TOKENISERS: dict[str, Callable[[Path | None], Tokenise]] = {"esm2": esm2_tokeniser, "dnabert_s": dnabert_tokeniser}

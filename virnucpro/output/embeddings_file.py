@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.files import UNSUPPORTED, whole_path
 
@@ -22,7 +23,6 @@ EMBEDDINGS_FILE = "embeddings.h5"
 ROWS = 256  # of a chunk in the file: 2.6 MB of the 3B model
 ID_OVERHEAD = 64  # bytes: a reference, and a place in the heap of texts
 SLACK = 4 * 2**20  # bytes that HDF5 holds back, of a chunk of each table and of its own
-_COLUMNS = {"embeddings": "esm2_SD", "dnabert_s": "dnabert_SE"}
 
 
 def write_embeddings(path: Path, windows: Iterable[FinishedWindow], kind: InputKind, attributes: dict[str, str]) -> int:
@@ -54,8 +54,11 @@ def _write(path: Path, windows: Iterable[FinishedWindow], kind: InputKind, attri
             if not len(good):
                 continue
             names = np.array(list(window.sequence_names(kind)), dtype=object)
-            features = {column: getattr(window, field) for column, field in _COLUMNS.items()}
-            features = {column: of_S[good] for column, of_S in features.items() if of_S is not None}
+            features = {
+                row.column: window.features[name][good]
+                for name, row in LANGUAGE_MODELS.items()
+                if name in window.features
+            }
             chunks = sum(ROWS * of_S[0].nbytes for of_S in features.values())
             text = sum(len(name.encode()) + ID_OVERHEAD for name in names)
             _make_sure_of(path, sum(of_S.nbytes for of_S in features.values()) + chunks + text + SLACK)

@@ -24,12 +24,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.system.files import sha256_of, whole_file
 
 log = logging.getLogger(__name__)
 _NAMES = "[0-9]" * 6 + ".safetensors"  # of our files, for glob
-_TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C")
-_RESULTS = ("scores_S2", "esm2_SD", "dnabert_SE")
+_TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C", "scores_S2")
+_FEATURES = {row.array: name for name, row in LANGUAGE_MODELS.items()}
+_ARRAYS = (*_TABLES, *_FEATURES)
 
 
 class CheckpointStore:
@@ -169,10 +171,10 @@ class CheckpointStore:
         name = f"{self._files:06d}.safetensors"
         self._files += 1
         arrays = {
-            f"{window.index}/{field}": np.ascontiguousarray(array)
+            f"{window.index}/{name}": np.ascontiguousarray(array)
             for window in windows
-            for field in (*_TABLES, *_RESULTS)
-            if (array := getattr(window, field)) is not None
+            for name, array in _arrays(window)
+            if array is not None
         }
         facts = {
             str(window.index): {
@@ -214,11 +216,14 @@ class CheckpointStore:
         for index, name in sorted(self._file_of.items()):
             opened, facts = opened_file(name)
             held = {key for key in opened.keys() if key.startswith(f"{index}/")}  # noqa: SIM118
-            arrays = {
-                field: opened.get_tensor(f"{index}/{field}")
-                for field in (*_TABLES, *_RESULTS)
-                if f"{index}/{field}" in held
-            }
+            arrays = {name: opened.get_tensor(f"{index}/{name}") for name in _ARRAYS if f"{index}/{name}" in held}
+            features = {key: arrays.pop(name) for name, key in _FEATURES.items() if name in arrays}
             told = dict(facts[str(index)])
             failures = {int(place): reason for place, reason in told.pop("failures").items()}
-            yield FinishedWindow(index=index, failures=failures, **told, **arrays)
+            yield FinishedWindow(index=index, failures=failures, features=features, **told, **arrays)
+
+
+def _arrays(window: FinishedWindow) -> Iterator[tuple[str, np.ndarray | None]]:
+    """All of a window, by their names in a file."""
+    yield from ((name, getattr(window, name)) for name in _TABLES)
+    yield from ((name, window.features.get(key)) for name, key in _FEATURES.items())

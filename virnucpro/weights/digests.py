@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from virnucpro.errors import BadWeights
-from virnucpro.models.catalog import DNABERT_S
+from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.locate import WeightPaths, fetch_command, weight_files
 from virnucpro.system.fingerprint import Fingerprint
 from virnucpro.system.hashing import Digest
@@ -141,9 +141,7 @@ class WeightDigests:
 
 def known_of(weights: WeightPaths, esm_model: str) -> dict[str, Known]:
     """What is known of every weight file of a run, by the names of `WeightPaths.files`."""
-    models = [(weights.esm, esm_model)]
-    if weights.dnabert is not None:
-        models.append((weights.dnabert, DNABERT_S))
+    models = [(path, LANGUAGE_MODELS[key].weights_name(esm_model)) for key, path in weights.models.items()]
     if weights.classifier is not None:
         models.append((weights.classifier, weights.classifier.stem))
     published = {file.path: file.sha256 for model in BY_NAME.values() for file in model.files}

@@ -1,0 +1,117 @@
+"""Language models: each gives a sequence features, and is a row here. No torch until one is loaded.
+
+A new one touches four files beside its own: this (a row, its places in both orders), `tokens.py` (its tokeniser),
+`weights/sources.py` (where it is published) and docs/method.md. A classifier has to be trained on its features, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+
+from virnucpro.models.catalog import DNABERT_S, ESM2_SIZES, Precision
+from virnucpro.reading.input_kind import InputKind
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from virnucpro.models.pack import Pack
+    from virnucpro.models.tokens import Tokenise
+
+
+class Shape(NamedTuple):
+    """The size of a model."""
+
+    width: int
+    heads: int
+    synthetic: bool = False  # random weights
+
+
+class Sample(NamedTuple):
+    """A model of a few layers without weights, for the self-test."""
+
+    model: nn.Module
+    buffers: dict[str, Tensor]  # which no weights are for; float32 whatever those are
+    vocabulary: int
+
+
+class Code(Protocol):
+    """What the module of a language model has; it imports torch."""
+
+    def size(self, path: Path, esm_model: str) -> Shape:
+        """Tell the size without reading large files."""
+
+    def check(self, path: Path, esm_model: str) -> Shape:
+        """Refuse files that are not whole, or are another model's, without loading the large ones. Raises BadWeights"""
+
+    def load(self, path: Path, device: torch.device, precision: Precision) -> nn.Module:
+        """Load a module that takes Pack, Attend and Ops and gives (T, width); it has a `shape`. Raises BadWeights."""
+
+    def means(self, x_TD: Tensor, pack: Pack) -> Tensor:
+        """Pool (T, width) to one row a sequence: float32 (S, width)."""
+
+    def sample(self, esm_model: str, layers: int) -> Sample:
+        """Make one of so many layers."""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A row of `LANGUAGE_MODELS`."""
+
+    title: str  # for people
+    module: str  # of virnucpro.models, with `Code`
+    array: str  # of features, in checkpoints of finished windows
+    column: str  # in embeddings.h5
+    reads: str  # proteins or dna, of `window_sequences.Sequences`
+    kinds: tuple[InputKind, ...]  # of input that it is for
+    rotary: bool  # positions by rotation, or by ALiBi
+    parameters: Callable[[str], int]  # numbers that it consists of, as far as a run needs them; takes --esm-model
+    name: str | None = None  # of its files in a weights directory; None for --esm-model's
+    required: tuple[str, ...] = ()  # files in its folder beside configuration and weights
+    described: str = ""  # what is looked for at {place}, for people
+
+    def weights_name(self, esm_model: str) -> str:
+        return self.name or esm_model
+
+    def tokeniser(self, path: Path | None) -> Tokenise:
+        """What makes tokens of its sequences; takes the path of the weights. Imports tokenizers."""
+        from virnucpro.models.tokens import TOKENISERS
+
+        return TOKENISERS[self.module](path)
+
+    @property
+    def code(self) -> Code:
+        return cast(Code, import_module(f"virnucpro.models.{self.module}"))
+
+
+def _esm2_parameters(esm_model: str) -> int:
+    layers, width, _ = ESM2_SIZES[esm_model]
+    return layers * (12 * width**2 + 13 * width) + 35 * width
+
+
+LANGUAGE_MODELS = {
+    "esm2": LanguageModel(
+        "ESM-2", "esm2", "esm2_SD", "embeddings", "proteins", tuple(InputKind), True,
+        _esm2_parameters, described="{place}.pt, or a Hugging Face folder {place}/",
+    ),
+    "dnabert_s": LanguageModel(
+        "DNABERT-S", "dnabert_s", "dnabert_SE", "dnabert_s", "dna", (InputKind.NUCLEOTIDE,), False,
+        lambda _: 117_000_000, DNABERT_S, ("tokenizer.json",),
+        "{place}/ with config.json, tokenizer.json and model weights",
+    ),
+}  # fmt: skip
+# Of the columns that a classifier is trained on: published ones have it so.
+FEATURE_ORDER = ("dnabert_s", "esm2")
+# On the device. DNABERT-S comes first, for its kernels are so short that the device nearly keeps up with the host: at
+# the end of a window it would run dry while the next one is fetched. Those of ESM-2 keep it busy for half a second.
+QUEUE_ORDER = ("dnabert_s", "esm2")
+assert set(FEATURE_ORDER) == set(QUEUE_ORDER) == set(LANGUAGE_MODELS), "an order lacks a model"
+
+
+def models_for(kind: InputKind) -> list[str]:
+    """The models of an input, in the order in which they are queued."""
+    return [name for name in QUEUE_ORDER if kind in LANGUAGE_MODELS[name].kinds]
