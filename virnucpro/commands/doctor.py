@@ -14,14 +14,10 @@ UNWELL = 1
 
 
 @click.command(epilog=shared.EXIT_CODES)
-@shared.weights_dir
-@shared.model_type
-@shared.model_path
-@shared.esm_model
-@shared.precision
-@shared.attention
-@click.option("--batch-tokens", type=int, metavar="N", help="As in predict.")
-@click.option("--quick", is_flag=True, help="Neither the weights' sha256 nor the self-test.")
+@shared.models
+@shared.arithmetic
+@shared.number("--batch-tokens", help="As in predict.")
+@shared.flag("--quick", help="Neither the weights' sha256 nor the self-test.")
 @shared.verbosity
 def doctor(quick: bool, **options: Any) -> int:
     """Show what this machine can do, what is wrong, and what to do about it.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from virnucpro.models.catalog import ATTENTIONS, AUTO, CPU_PRECISION, ESM2_SIZES, GPU_PRECISION, MODEL_TYPES, PRECISIONS
+from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
 from virnucpro.models.locate import ENVIRONMENT_VARIABLE
 from virnucpro.system.home import expanded
 
@@ -17,12 +18,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request, or weights missing or broken, "
     "3 partial result (what failed is listed), 130 interrupted."
 )
-
-
-def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bool) -> None:
-    """-v and -q work before and after the subcommand."""
-    if given:
-        logging.getLogger().setLevel(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class PathOption(click.Path):
@@ -40,58 +36,10 @@ def written_out(context: click.Context, parameter: click.Parameter, value: str) 
     return expanded(value)
 
 
-def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    for flag, name, text in (
-        ("-q", "--quiet", "Only warnings and errors."),
-        ("-v", "--verbose", "More detail, with tracebacks."),
-    ):
-        command = click.option(flag, name, is_flag=True, expose_value=False, callback=_set_verbosity, help=text)(
-            command
-        )
-    return command
-
-
-weights_dir = click.option(
-    "--weights-dir",
-    type=PathOption(),
-    envvar=ENVIRONMENT_VARIABLE,
-    show_envvar=True,
-    help="Directory with the models' weights.  [default: ./weights if there is one, else ~/.cache/virnucpro/weights]",
-)
-esm_model = click.option(
-    "--esm-model",
-    type=click.Choice(list(ESM2_SIZES)),
-    default="esm2_t36_3B_UR50D",
-    show_default=True,
-    metavar="NAME",
-    help=f"ESM-2 size: {', '.join(ESM2_SIZES)}.",
-)
-model_type = click.option(
-    "--model-type",
-    type=click.Choice(MODEL_TYPES),
-    default="500",
-    show_default=True,
-    help="Classifier, by the chunk size in bp it was trained on.",
-)
-model_path = click.option(
-    "--model-path",
-    type=PathOption(),
-    help="Classifier file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]",
-)
-precision = click.option(
-    "--precision",
-    type=click.Choice((AUTO, *PRECISIONS)),
-    default=AUTO,
-    show_default=True,
-    help=f"Of weights and arithmetic: auto is {GPU_PRECISION} on a GPU, {CPU_PRECISION} on the CPU.",
-)
-attention = click.option(
-    "--attention",
-    type=click.Choice((AUTO, *ATTENTIONS)),
-    default=AUTO,
-    show_default=True,
-    help="Implementation; `virnucpro doctor` shows which can run here.",
-)
+def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """-v and -q work before and after the subcommand."""
+    if given:
+        logging.getLogger().setLevel(logging.DEBUG if parameter.name == "verbose" else logging.WARNING)
 
 
 def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -103,7 +51,48 @@ def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str 
         raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
 
 
+def together(*options: Decorator) -> Decorator:
+    """Make one option of several; help shows them in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def choice(name: str, values: Sequence[str], default: str, help: str, metavar: str | None = None) -> Decorator:
+    return click.option(name, type=click.Choice(values), default=default, show_default=True, help=help, metavar=metavar)
+
+
+flag = partial(click.option, is_flag=True)
+number = partial(click.option, type=int, metavar="N")
+path = partial(click.option, type=PathOption())
+_level = partial(flag, expose_value=False, callback=_set_verbosity)
+verbosity = together(
+    _level("-v", "--verbose", help="More detail, with tracebacks."),
+    _level("-q", "--quiet", help="Only warnings and errors."),
+)
+weights_dir = path(
+    "--weights-dir",
+    envvar=ENVIRONMENT_VARIABLE,
+    show_envvar=True,
+    help="Directory with the models' weights.  [default: ./weights if there is one, else ~/.cache/virnucpro/weights]",
+)
+models = together(
+    weights_dir,
+    choice("--model-type", MODEL_TYPES, "500", "Classifier, by the chunk size in bp it was trained on."),
+    path("--model-path", help="Classifier file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]"),
+    choice("--esm-model", list(ESM2_SIZES), "esm2_t36_3B_UR50D", f"ESM-2 size: {', '.join(ESM2_SIZES)}.", "NAME"),
+)
+arithmetic = together(
+    choice(
+        "--precision", (AUTO, *PRECISIONS), AUTO, "Of weights and arithmetic: auto is fp16 on a GPU, fp32 on the CPU."
+    ),
+    choice("--attention", (AUTO, *ATTENTIONS), AUTO, "Implementation; `virnucpro doctor` shows which can run here."),
+)
 gpus = click.option(
     "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
 )
-no_progress = click.option("--no-progress", is_flag=True, help="No progress bar (there is none without a terminal).")
+no_progress = flag("--no-progress", help="No progress bar (there is none without a terminal).")

@@ -17,57 +17,31 @@ PARTIAL = 3
 
 @click.command(epilog=shared.EXIT_CODES)
 @click.argument("input", callback=shared.written_out)
-@click.option(
-    "--output-dir", type=shared.PathOption(), required=True, help="Directory for the results; made if missing."
-)
-@shared.weights_dir
-@shared.model_type
-@shared.model_path
-@shared.esm_model
-@click.option(
-    "--input-type",
-    type=click.Choice(INPUT_TYPES),
-    default="auto",
-    show_default=True,
-    help="Proteins are embedded only: features, no verdicts.",
-)
+@shared.path("--output-dir", required=True, help="Directory for the results; made if missing.")
+@shared.models
+@shared.choice("--input-type", INPUT_TYPES, "auto", "Proteins are embedded only: features, no verdicts.")
 @shared.gpus
-@click.option(
-    "--parallel", is_flag=True, help="All GPUs named by --gpus, a process each (or several processes on the CPU)."
-)
-@click.option(
-    "--workers-per-gpu",
-    type=int,
-    metavar="N",
-    help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]",
-)
-@click.option(
+@shared.flag("--parallel", help="All GPUs named by --gpus, a process each (or several processes on the CPU).")
+@shared.number("--workers-per-gpu", help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]")
+@shared.number(
     "--batch-tokens",
-    type=int,
-    metavar="N",
     help="Tokens in a pack: residues and two for each sequence.  [default: 16384 on a GPU, 2048 on the CPU]",
 )
-@click.option(
-    "--num-workers",
-    type=int,
-    metavar="N",
-    help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]",
+@shared.number(
+    "--num-workers", help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]"
 )
-@shared.precision
-@shared.attention
-@click.option(
+@shared.arithmetic
+@shared.flag(
     "--deterministic",
-    is_flag=True,
     help="Every sequence by itself: its numbers do not depend, to the last bit, on its neighbours. Slower.",
 )
-@click.option("--save-embeddings", is_flag=True, help="Write the features too, to embeddings.h5.")
-@click.option(
+@shared.flag("--save-embeddings", help="Write the features too, to embeddings.h5.")
+@shared.path(
     "--write-viral",
-    type=shared.PathOption(),
     metavar="FASTA",
     help="Write the records called Viral in contigs.tsv there, too; compressed if it ends in .gz, .bz2, .xz or .zst.",
 )
-@click.option("--keep-intermediate", is_flag=True, help="Keep the chunk, frame and protein FASTA files.")
+@shared.flag("--keep-intermediate", help="Keep the chunk, frame and protein FASTA files.")
 @click.option(
     "--set",
     "runtime",
@@ -76,9 +50,9 @@ PARTIAL = 3
     metavar="KEY=VALUE",
     help="Fine tuning, such as buffer_size=1000 (sequences packed together); the keys are the fields of RuntimeConfig.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in the output directory.")
-@click.option("--force", is_flag=True, help="Start the run in the output directory over.")
-@click.option("--rename-duplicates", is_flag=True, help="Append _1, _2, ... to repeated ids instead of refusing them.")
+@shared.flag("--resume", help="Go on with the run in the output directory.")
+@shared.flag("--force", help="Start the run in the output directory over.")
+@shared.flag("--rename-duplicates", help="Append _1, _2, ... to repeated ids instead of refusing them.")
 @shared.no_progress
 @shared.verbosity
 def predict(input: str, no_progress: bool, **options: Any) -> int:

@@ -31,9 +31,7 @@ def weights() -> None:
 
 @weights.command("list", epilog=shared.EXIT_CODES)
 @shared.weights_dir
-@click.option(
-    "--urls", is_flag=True, help="Only sha256, address and path of every published file, to fetch them by other means."
-)
+@shared.flag("--urls", help="Only sha256, address and path of every published file, to fetch them by other means.")
 @shared.verbosity
 def list_models(weights_dir: Path | None, urls: bool) -> int:
     """Show which models there are, where they are published, and which of them are here."""
@@ -46,11 +44,11 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
 
     directory = weights_dir or default_directory()
     click.echo(f"{'NAME':<20}{'SIZE':>10}  {'WHAT FOR':<30}STATE")
-    for holding in holdings(directory, BY_NAME.values()):
-        model = holding.model
-        state = "here" if holding.whole else "not whole" if holding.files else "-"
-        if not holding.whole and holding.arrived:
-            state = f"{holding.arrived / 1e6:,.0f} MB have arrived"
+    for stock in holdings(directory, BY_NAME.values()):
+        model = stock.model
+        state = "here" if stock.whole else "not whole" if stock.files else "-"
+        if not stock.whole and stock.arrived:
+            state = f"{stock.arrived / 1e6:,.0f} MB have arrived"
         size = "unknown" if model.size is None else f"{model.size / 1e6:,.0f} MB"
         click.echo(f"{model.name:<20}{size:>10}  {model.what:<30}{state}")
     click.echo(
@@ -70,13 +68,13 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
     metavar="URL",
     help="Fetch from a web server that serves a copy of a weights directory, SHA256SUMS included.",
 )
-@click.option("--force", is_flag=True, help="Fetch again what is here.")
+@shared.flag("--force", help="Fetch again what is here.")
 @shared.no_progress
 @shared.verbosity
 def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, force: bool, no_progress: bool) -> int:
     """Fetch the models NAME..., or what `virnucpro predict` needs by default: 3B ESM-2, DNABERT-S, both classifiers.
 
-    A download that was broken off is gone on with. Every file is held against the published sha256 and goes on record
+    A download that was broken off is resumed. Every file is checked against the published sha256 and goes on record
     in SHA256SUMS. Proxies are taken from HTTPS_PROXY; HF_ENDPOINT names a mirror of the Hugging Face hub.
     """
     from virnucpro.weights.inventory import fetch as fetch_model
@@ -98,47 +96,45 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
 @weights.command(epilog=shared.EXIT_CODES)
 @names
 @shared.weights_dir
-@click.option("--record", is_flag=True, help="Put files on record whose sha256 nobody knows yet.")
-@click.option("--force", is_flag=True, help="With --record: also files that differ from what is known.")
+@shared.flag("--record", help="Put files on record whose sha256 nobody knows yet.")
+@shared.flag("--force", help="With --record: also files that differ from what is known.")
 @shared.no_progress
 @shared.verbosity
 def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force: bool, no_progress: bool) -> int:
-    """Hold the models NAME..., or all that are here, against their sha256, and read them as a run would.
+    """Check the models NAME..., or all that are here, against their sha256, and read them as a run would.
 
     The sha256 is the published one where that is known, or the one on record in SHA256SUMS.
     """
-    from virnucpro.weights.inventory import holdings, put_on_record
+    from virnucpro.weights.inventory import Verdict, holdings, put_on_record
     from virnucpro.weights.inventory import verify as verify_model
 
     directory = weights_dir or default_directory()
-    wanted = [BY_NAME[name] for name in names] or [
-        held.model for held in holdings(directory, BY_NAME.values()) if held.files
+    models = [BY_NAME[name] for name in names] or [
+        stock.model for stock in holdings(directory, BY_NAME.values()) if stock.files
     ]
-    if not wanted:
+    if not models:
         raise BadWeights(f"{directory} holds no model. Fetch what is needed: virnucpro weights fetch")
     bad = 0
-    for model in wanted:
+    for model in models:
         try:
             if record:
                 put_on_record(model, directory, force)
             with _bars(not no_progress) as shown:
                 verdicts = verify_model(model, directory, shown)
         except BadWeights as error:
-            bad += 1
-            click.echo(f"BAD  {error}")
-            continue
+            verdicts = [Verdict(model.name, "", str(error))]
         for verdict in verdicts:
             click.echo(f"BAD  {verdict.wrong}" if verdict.wrong else f"ok   {verdict.path}: {verdict.state}")
         bad += any(verdict.wrong for verdict in verdicts)
     if bad:
-        raise BadWeights(f"{bad} of {len(wanted)} models cannot be used as they are.")
+        raise BadWeights(f"{bad} of {len(models)} models cannot be used as they are.")
     return 0
 
 
 @weights.command(epilog=shared.EXIT_CODES)
 @click.argument("source", type=shared.PathOption(exists=True, dir_okay=False))
 @click.argument("target", type=shared.PathOption())
-@click.option(
+@shared.number(
     "--chunk-size",
     type=click.IntRange(min=3),
     metavar="BP",
@@ -163,7 +159,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
 
 @contextmanager
 def _bars(show: bool) -> Iterator[Shown]:
-    """Makes bars of bytes, one a file, on a terminal."""
+    """Make bars of bytes, one a file, on a terminal."""
     import sys
 
     from rich.console import Console
