@@ -298,7 +298,7 @@ def test_another_file_than_the_first_is_told(main, places, server, weights, tmp_
 
 
 def test_a_model_in_parts_is_whole_with_all_of_them(weights, tmp_path):
-    from virnucpro.weights.inventory import holdings
+    from virnucpro.weights.inventory import holding
 
     folder = tmp_path / ESM_8M
     folder.mkdir()
@@ -306,7 +306,7 @@ def test_a_model_in_parts_is_whole_with_all_of_them(weights, tmp_path):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
     for number, whole in ((1, False), (2, True)):
         (folder / f"{number}.safetensors").write_text("")
-        assert holdings(tmp_path, [BY_NAME[ESM_8M]])[0].whole is whole
+        assert holding(tmp_path, BY_NAME[ESM_8M]).whole is whole
 
 
 @pytest.mark.parametrize("command", [("list",), ("fetch", "500_model"), ("verify",)])

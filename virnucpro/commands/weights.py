@@ -40,12 +40,12 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
             for file in model.files:
                 click.echo(f"{file.sha256 or '-':<64}  {file.address()}  {file.path}")
         return 0
-    from virnucpro.weights.inventory import holdings
+    from virnucpro.weights.inventory import holding
 
     directory = weights_dir or default_directory()
     click.echo(f"{'NAME':<20}{'SIZE':>10}  {'WHAT FOR':<30}STATE")
-    for stock in holdings(directory, BY_NAME.values()):
-        model = stock.model
+    for model in BY_NAME.values():
+        stock = holding(directory, model)
         state = "here" if stock.whole else "not whole" if stock.files else "-"
         if not stock.whole and stock.arrived:
             state = f"{stock.arrived / 1e6:,.0f} MB have arrived"
@@ -105,12 +105,12 @@ def verify(names: tuple[str, ...], weights_dir: Path | None, record: bool, force
 
     The sha256 is the published one where that is known, or the one on record in SHA256SUMS.
     """
-    from virnucpro.weights.inventory import Verdict, holdings, put_on_record
+    from virnucpro.weights.inventory import Verdict, holding, put_on_record
     from virnucpro.weights.inventory import verify as verify_model
 
     directory = weights_dir or default_directory()
     models = [BY_NAME[name] for name in names] or [
-        stock.model for stock in holdings(directory, BY_NAME.values()) if stock.files
+        model for model in BY_NAME.values() if holding(directory, model).files
     ]
     if not models:
         raise BadWeights(f"{directory} holds no model. Fetch what is needed: virnucpro weights fetch")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from virnucpro.errors import BadWeights
 from virnucpro.system.files import whole_file
@@ -16,14 +17,18 @@ CHECKSUMS_FILE = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 
 
-def parse_checksums(text: str, source: object, refuse: Callable[[str], None] | None = None) -> dict[str, str]:
-    """The sha256 of each file, by its path from the directory, with ``/``.
+def _raise(message: str) -> NoReturn:
+    raise BadWeights(message)
+
+
+def parse_checksums(text: str, source: object, refuse: Callable[[str], None] = _raise) -> dict[str, str]:
+    """Read the sha256 of each file, by its path from the directory, with ``/``.
 
     Args:
         source: Where `text` is from, for the message.
-        refuse: Told about a line that is something else, or names a file outside the directory, and then passed over.
+        refuse: Told about a line that is something else, or names a file outside the directory, which is passed over.
     Raises:
-        BadWeights: There is such a line, and no `refuse`.
+        BadWeights: There is such a line, unless `refuse` is another.
     """
     sums = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -31,15 +36,12 @@ def parse_checksums(text: str, source: object, refuse: Callable[[str], None] | N
             continue
         match = _LINE.fullmatch(line)
         if match is None or not _is_inside(match[2]):
-            message = (
+            refuse(
                 f"{source}, line {number}: expected a sha256, two blanks and the name of a file in that directory, "
                 f"found {line[:80]!r}. Make it again with sha256sum, or remove it."
             )
-            if refuse is None:
-                raise BadWeights(message)
-            refuse(message)
-            continue
-        sums[PurePosixPath(match[2]).as_posix()] = match[1].lower()  # ./x is x
+        else:
+            sums[PurePosixPath(match[2]).as_posix()] = match[1].lower()  # ./x is x
     return sums
 
 
@@ -49,13 +51,13 @@ def _is_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and name.isprintable()
 
 
-def read_checksums(directory: Path, refuse: Callable[[str], None] | None = None) -> dict[str, str]:
-    """What is on record of a directory; nothing if it has no such file.
+def read_checksums(directory: Path, refuse: Callable[[str], None] = _raise) -> dict[str, str]:
+    """Read what is on record of a directory; nothing if it has no such file.
 
     Args:
-        refuse: As of `parse_checksums`; also told if the file cannot be read.
+        refuse: As of `parse_checksums`; also told if the file cannot be read, or is no text.
     Raises:
-        BadWeights: As `parse_checksums`, or it is no text, and there is no `refuse`.
+        BadWeights: As `parse_checksums`.
     """
     path = directory / CHECKSUMS_FILE
     try:
@@ -63,10 +65,7 @@ def read_checksums(directory: Path, refuse: Callable[[str], None] | None = None)
     except FileNotFoundError:
         return {}
     except (UnicodeDecodeError, OSError) as error:
-        message = f"{path}: cannot be read ({error}). Make it again with sha256sum, or remove it."
-        if refuse is None:
-            raise BadWeights(message) from error
-        refuse(message)
+        refuse(f"{path}: cannot be read ({error}). Make it again with sha256sum, or remove it.")
         return {}
 
 

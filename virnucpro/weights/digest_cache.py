@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from virnucpro.system.files import locked, whole_file
@@ -43,16 +44,11 @@ class DigestCache:
 
     def look_up(self, files: Mapping[str, Path]) -> dict[str, str]:
         """The sha256 of those files that are known, by the names they are given with."""
-        entries = self._read()
-        digests = {}
+        entries, digests = self._read(), {}
         for name, path in files.items() if entries else ():
-            try:
-                with open(path, "rb") as file:
-                    identity = identity_of(file)
-            except OSError:
-                continue  # whoever reads it will tell
-            if identity in entries:
-                digests[name] = entries[identity]
+            with suppress(OSError), open(path, "rb") as file:  # whoever reads it will tell
+                if (identity := identity_of(file)) in entries:
+                    digests[name] = entries[identity]
         return digests
 
     def keep(self, digests: Mapping[str, str]) -> None:
@@ -62,13 +58,10 @@ class DigestCache:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self._path.with_name(f".{self._path.name}.lock"), "ab"):
-                entries = self._read()
-                for identity, sha256 in digests.items():
-                    entries.pop(identity, None)
-                    entries[identity] = sha256
+                others = [(identity, sha256) for identity, sha256 in self._read().items() if identity not in digests]
                 with whole_file(self._path, durable=False) as file:
                     os.fchmod(file.fileno(), 0o600)
-                    json.dump(dict(list(entries.items())[-MOST:]), file, indent=0)
+                    json.dump(dict([*others, *digests.items()][-MOST:]), file, indent=0)
         except OSError as error:
             log.debug("No digest is kept in %s: %s", self._path, error)
 

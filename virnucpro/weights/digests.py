@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.language_models import LANGUAGE_MODELS
@@ -69,31 +68,28 @@ class Known:
         return f"{what}. {self._remedy()}, or, if it is meant to be another, {or_else}."
 
     def _remedy(self) -> str:
-        if self.model is None:
-            return "Put a good copy there"
-        return f"Fetch it again ({fetch_command(self.directory, self.model)} --force)"
+        fetch = self.model and fetch_command(self.directory, self.model)
+        return f"Fetch it again ({fetch} --force)" if fetch else "Put a good copy there"
 
 
 class WeightDigests:
-    """The sha256 of every weight file of a run, by the names of `WeightPaths.files`. Close it, or use it in `with`."""
+    """The sha256 of every weight file of a run, by the names of `WeightPaths.files`; use it in `with`."""
 
     def __init__(self, weights: WeightPaths, esm_model: str) -> None:
         self._files, self._known = weights.files(), known_of(weights, esm_model)
         self._cache = DigestCache.of_user()
-        self._cached: dict[str, str] = {}
-        self._fingerprint = Fingerprint({})
-        self._checked = False
-
-    def __enter__(self) -> WeightDigests:
-        """Begin, with what was not read before. Raises as `check`."""
         self._cached = self._cache.look_up(self._files)
         missing = {name: path for name, path in self._files.items() if name not in self._cached}
         self._fingerprint = Fingerprint(missing, {name: self._known[name].digests for name in missing})
+        self._checked = False
+
+    def __enter__(self) -> WeightDigests:
+        """Begin with what was not read before. Raises as `check`."""
         self._fingerprint.begin()
         self.check()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._fingerprint.close()
 
     def check(self) -> None:
@@ -126,9 +122,8 @@ class WeightDigests:
 
     def warn(self) -> None:
         """Name the files that are not the published ones, though of their name, and not on record; waits for them."""
-        others = [
-            self._known[name] for name, sha256 in self.result().items() if self._known[name].state(sha256) == OTHER
-        ]
+        files = ((self._known[name], sha256) for name, sha256 in self.result().items())
+        others = [known for known, sha256 in files if known.state(sha256) == OTHER]
         if others:
             models = sorted({known.model for known in others if known.model})
             log.warning(
@@ -151,9 +146,8 @@ def known_of(weights: WeightPaths, esm_model: str) -> dict[str, Known]:
     for path, model in models:
         for file in weight_files(path):
             name = file.relative_to(path.parent).as_posix()
-            recorded_sha256 = recorded[path.parent].get(name)
-            fetched_as = model if model in BY_NAME else None
-            known[name] = Known(file, path.parent, fetched_as, published.get(name), recorded_sha256)
+            public = model if model in BY_NAME else None
+            known[name] = Known(file, path.parent, public, published.get(name), recorded[path.parent].get(name))
     return known
 
 

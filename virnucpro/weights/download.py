@@ -19,7 +19,8 @@ import httpx2
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.system.files import Progress, locked, sha256_of, unfinished, wait_for_disk
+from virnucpro.system.files import locked, sha256_of, unfinished, wait_for_disk
+from virnucpro.system.hashing import Progress
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 5  # in a row that brought nothing new
@@ -59,13 +60,13 @@ def download(
     """
     partial = unfinished(path)
     version = partial.with_name(f"{partial.name}.version")
-    with _client() as client, _held(partial) as file:
+    with _client() as client, _locked(partial) as file:
         fetch = _Fetch(client, url, file, version, size, progress)
         retrying = Retrying(
             retry=retry_if_exception_type(_Broken),
             wait=wait_exponential(max=LONGEST_WAIT),
-            stop=fetch.is_in_vain,
-            before_sleep=_say,
+            stop=lambda state: fetch.fruitless >= ATTEMPTS,
+            before_sleep=_log_retry,
             reraise=True,
         )
         try:
@@ -81,11 +82,11 @@ def download(
             if not file.seek(0, os.SEEK_END):
                 _discard(partial, version)
         wait_for_disk(file)
-        found = sha256_of(partial, progress)
+        digest = sha256_of(partial, progress)
         try:
-            if sha256 is not None and found != sha256:
+            if sha256 not in (None, digest):
                 raise DownloadFailed(
-                    f"{url}: not the published file (sha256 {found}, expected {sha256}), so it was thrown away. Fetch "
+                    f"{url}: not the published file (sha256 {digest}, expected {sha256}), so it was thrown away. Fetch "
                     "it again; if that does not help, something on the way (a proxy, a mirror) changes it."
                 )
             accept(partial)
@@ -94,7 +95,7 @@ def download(
             raise
         os.replace(partial, path)
         version.unlink(missing_ok=True)
-    return found
+    return digest
 
 
 def download_text(url: str) -> str:
@@ -123,7 +124,7 @@ def _client() -> httpx2.Client:
         ) from error
 
 
-def _held(partial: Path) -> IO[bytes]:
+def _locked(partial: Path) -> IO[bytes]:
     try:
         return locked(partial, "ab")
     except BlockingIOError:
@@ -135,7 +136,7 @@ def _discard(*paths: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _say(state: RetryCallState) -> None:
+def _log_retry(state: RetryCallState) -> None:
     if state.outcome and state.next_action:
         log.warning("%s; trying again in %.0f s.", state.outcome.exception(), state.next_action.sleep)
 
@@ -148,29 +149,24 @@ class _Fetch:
     ) -> None:
         self._client, self._url, self._file, self._version = client, url, file, version
         self._size, self._progress = size, progress
-        self._furthest = self._before = file.seek(0, os.SEEK_END)
-        self._in_vain = 0
-
-    def is_in_vain(self, state: RetryCallState) -> bool:
-        """Attempts that got further than all before them are free."""
-        self._in_vain = 0 if self._furthest > self._before else self._in_vain + 1
-        self._before = self._furthest
-        return self._in_vain >= ATTEMPTS
+        self._furthest = file.seek(0, os.SEEK_END)
+        self.fruitless = 0  # attempts in a row that got no further than those before them
 
     def attempt(self) -> None:
         """Append what is missing; return when the file is whole."""
         have = self._file.seek(0, os.SEEK_END)
         known = self._known_version() if have else ""
-        ask = {"Range": f"bytes={have}-", "If-Range": known} if known else {}
+        headers = {"Range": f"bytes={have}-", "If-Range": known} if known else {}
         try:
-            with self._client.stream("GET", self._url, headers=ask) as response:
+            with self._client.stream("GET", self._url, headers=headers) as response:
                 if response.status_code == 416:
                     if _total(response) == have:
                         return  # it was whole already
                     self._begin_anew("")
                     raise _Broken("what is here is longer than the file")
                 _check(response, self._url)
-                if response.status_code == 206 and not _continues(response, have):
+                part = response.headers.get("Content-Range", "")
+                if response.status_code == 206 and not part.startswith(f"bytes {have}-"):
                     self._begin_anew("")
                     raise _Broken("the server sent another part than was asked for")
                 if response.status_code != 206:
@@ -182,13 +178,20 @@ class _Fetch:
         except httpx2.TransportError as error:
             raise _Broken(_words(error)) from error
         finally:
-            self._furthest = max(self._furthest, self._file.seek(0, os.SEEK_END))
+            reached = self._file.seek(0, os.SEEK_END)
+            self.fruitless = 0 if reached > self._furthest else self.fruitless + 1
+            self._furthest = max(self._furthest, reached)
 
     def _receive(self, response: httpx2.Response, have: int) -> None:
         total = _total(response) or self._size
         if None not in (self._size, total) and total != self._size:
             raise DownloadFailed(f"{self._url}: the server has {total:,} bytes, but {self._size:,} are published.")
-        self._check_room((total or 0) - have)
+        folder, more = Path(self._file.name).parent, (total or 0) - have
+        if more > (free := shutil.disk_usage(folder).free):
+            raise BadRequest(
+                f"{folder}: {more / 1e6:,.1f} MB are to come, and {free / 1e6:,.1f} MB are free. Make room, or choose "
+                "another --weights-dir."
+            )
         self._progress(have, total)
         for block in response.iter_raw():
             self._file.write(block)
@@ -211,37 +214,21 @@ class _Fetch:
         known = self._version.read_text(encoding="ascii", errors="replace").strip()
         return known if known.isascii() and known.isprintable() else ""
 
-    def _check_room(self, more: int) -> None:
-        folder = Path(self._file.name).parent
-        free = shutil.disk_usage(folder).free
-        if more > free:
-            raise BadRequest(
-                f"{folder}: {more / 1e6:,.1f} MB are to come, and {free / 1e6:,.1f} MB are free. Make room, or choose "
-                "another --weights-dir."
-            )
-
 
 def _check(response: httpx2.Response, url: str) -> None:
-    """Tell an answer that holds the file as it is from all others."""
+    """Refuse an answer that does not hold the file as it is."""
     status = response.status_code
     if status in _BUSY:
         raise _Broken(f"the server said {status} {response.reason_phrase}")
     if status not in (200, 206):
-        raise DownloadFailed(
-            f"{url}: the server said {status} {response.reason_phrase}. Check the address and your access."
-        )
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise DownloadFailed(
-            f"{url}: a web page came instead of the file (of a proxy, or a login?). Open the address in a browser."
-        )
-    if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
-        raise DownloadFailed(
-            f"{url}: the server encoded it ({coding}), which was not asked for. Have it send files as they are."
-        )
-
-
-def _continues(response: httpx2.Response, have: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        why = f"the server said {status} {response.reason_phrase}. Check the address and your access."
+    elif response.headers.get("Content-Type", "").startswith("text/html"):
+        why = "a web page came instead of the file (of a proxy, or a login?). Open the address in a browser."
+    elif (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        why = f"the server encoded it ({coding}), which was not asked for. Have it send files as they are."
+    else:
+        return
+    raise DownloadFailed(f"{url}: {why}")
 
 
 def _total(response: httpx2.Response) -> int | None:

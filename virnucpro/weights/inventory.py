@@ -1,9 +1,9 @@
-"""Stock: the weights that a directory holds; fetched, and held against what is known of them."""
+"""Inventory: the weights that a directory holds; fetches them, and checks them against what is known."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from pathlib import Path
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.models.catalog import DNABERT_S, ESM2_SIZES
 from virnucpro.models.locate import candidates, fetch_command, first_model, missing_shards, weight_files
-from virnucpro.system.files import Progress, unfinished
-from virnucpro.system.hashing import digest_of
+from virnucpro.system.files import unfinished
+from virnucpro.system.hashing import Progress, digest_of
 from virnucpro.weights.checksums import CHECKSUMS_FILE, read_checksums, record_checksums
 from virnucpro.weights.digest_cache import DigestCache
 from virnucpro.weights.digests import Known
@@ -28,21 +28,15 @@ def _not_shown(title: str) -> AbstractContextManager[Progress]:
 
 @dataclass(frozen=True)
 class Holding:
-    """What a directory holds of a model: paths of its files; arrived: bytes of a download that was broken off."""
+    """What a directory holds of a model."""
 
-    model: Model
-    files: tuple[str, ...]
+    files: tuple[str, ...]  # paths in the directory
     whole: bool
-    arrived: int
+    arrived: int  # bytes of a download that was broken off
 
 
-def holdings(directory: Path, models: Iterable[Model]) -> list[Holding]:
-    """What is there of each model, in whichever format, by the names of files alone."""
-    return [_holding(directory, model) for model in models]
-
-
-def _holding(directory: Path, model: Model) -> Holding:
-    """Of several formats, the one that a run would use."""
+def holding(directory: Path, model: Model) -> Holding:
+    """Look at the names of files alone; of several formats, take the one that a run would use."""
     if directory.exists() and not directory.is_dir():
         raise BadRequest(f"{directory} is a file, not a directory. Choose another --weights-dir.")
     used = first_model(directory, model.name)
@@ -52,15 +46,11 @@ def _holding(directory: Path, model: Model) -> Holding:
     if model.name == DNABERT_S:
         whole &= f"{DNABERT_S}/tokenizer.json" in files
     parts = (unfinished(directory / file.path) for file in model.files)
-    return Holding(model, tuple(files), whole, sum(part.stat().st_size for part in parts if part.exists()))
+    return Holding(tuple(files), whole, sum(part.stat().st_size for part in parts if part.exists()))
 
 
 def fetch(
-    model: Model,
-    directory: Path,
-    mirror: str | None = None,
-    force: bool = False,
-    shown: Shown = _not_shown,
+    model: Model, directory: Path, mirror: str | None = None, force: bool = False, shown: Shown = _not_shown
 ) -> list[str]:
     """Fetch what is missing of a model; return the paths of what came. Each file goes on record as soon as it is there.
 
@@ -74,8 +64,13 @@ def fetch(
     """
     from virnucpro.weights.download import DownloadFailed, download, download_text
 
-    if not force and _holding(directory, model).whole:
-        _compare_sizes(model, directory)
+    if not force and holding(directory, model).whole:
+        for file in model.files:  # those that are there need not be the published ones
+            path = directory / file.path
+            if file.size is not None and path.is_file() and (size := path.stat().st_size) != file.size:
+                log.warning(
+                    "%s has %s bytes, the published file %s. --force replaces it.", path, f"{size:,}", f"{file.size:,}"
+                )
         return []
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -83,12 +78,11 @@ def fetch(
         raise BadRequest(f"Cannot make {directory}: {error.strerror}. Choose another --weights-dir.") from error
     if mirror is not None:
         try:
-            listed = download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}")
+            model = model.mirrored(mirror, download_text(f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}"))
         except DownloadFailed as error:
             raise BadWeights(
                 f"{error} A mirror needs its {CHECKSUMS_FILE}: there, `virnucpro weights verify --record` writes it."
             ) from error
-        model = model.mirrored(mirror, listed)
     recorded = read_checksums(directory)
     came = []
     for file in model.files:
@@ -116,17 +110,6 @@ def fetch(
     elif used is not None:
         check(model, used)
     return came
-
-
-def _compare_sizes(model: Model, directory: Path) -> None:
-    """Say so where a file that is not fetched, since there is one, is not the published one."""
-    for file in model.files:
-        path = directory / file.path
-        if file.size is not None and path.is_file() and path.stat().st_size != file.size:
-            log.warning(
-                "%s has %s bytes, the published file %s. --force replaces it.",
-                path, f"{path.stat().st_size:,}", f"{file.size:,}",
-            )  # fmt: skip
 
 
 def check(model: Model, path: Path) -> None:
@@ -159,7 +142,7 @@ def check_used(model: Model, directory: Path) -> Path:
         BadWeights: As `check`, or there is none.
     """
     path = first_model(directory, model.name)
-    if path is None or not _holding(directory, model).whole:
+    if path is None or not holding(directory, model).whole:
         raise BadWeights(f"{directory}: {model.name} is not whole. Fetch it: {fetch_command(directory, model.name)}")
     check(model, path)
     return path
@@ -167,11 +150,11 @@ def check_used(model: Model, directory: Path) -> Path:
 
 @dataclass(frozen=True)
 class Verdict:
-    """On one file of a model, or on the model. state: in words; wrong: why it cannot be used, and what to do."""
+    """What is to be said of one file of a model, or of the model."""
 
     path: str
-    state: str
-    wrong: str = ""
+    state: str  # in words
+    wrong: str = ""  # why it cannot be used, and what to do
 
 
 def verify(model: Model, directory: Path, shown: Shown = _not_shown) -> list[Verdict]:
@@ -208,7 +191,7 @@ def _known_of(model: Model, directory: Path) -> dict[str, Known]:
     published, recorded = {file.path: file.sha256 for file in model.files}, read_checksums(directory)
     return {
         path: Known(directory / path, directory, model.name, published.get(path), recorded.get(path))
-        for path in _holding(directory, model).files
+        for path in holding(directory, model).files
     }
 
 

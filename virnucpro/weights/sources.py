@@ -1,4 +1,4 @@
-"""Published: where each model's authors publish it, and the sha256 of the files that a run needs.
+"""Sources: where each model's authors publish it, and the sha256 of the files that a run needs.
 
 The digests of ESM-2 and of DNABERT-S are those that several independent projects have on record for these addresses;
 the authors publish none. Where none is known it is None, and the first file that comes is put on record instead.
@@ -24,15 +24,11 @@ SUFFIXES = (".pt", ".pth", ".safetensors")  # of a model that is one file; other
 
 @dataclass(frozen=True)
 class File:
-    """One file to fetch.
+    """One file to fetch; size and sha256 are None if nobody is known to have recorded them."""
 
-    path: in the weights directory, with ``/``. url: None for a file of the Hugging Face hub. size: bytes; like sha256
-    None if nobody is known to have recorded it.
-    """
-
-    path: str
-    url: str | None
-    size: int | None = None
+    path: str  # in the weights directory, with /
+    url: str | None  # None for a file of the Hugging Face hub
+    size: int | None = None  # bytes
     sha256: str | None = None
 
     def address(self) -> str:
@@ -42,7 +38,7 @@ class File:
         from huggingface_hub import hf_hub_url
 
         repository, revision = DNABERT_S_AT
-        name = self.path.rsplit("/", 1)[-1]
+        name = PurePosixPath(self.path).name
         return hf_hub_url(repository, name, revision=revision, endpoint=os.environ.get("HF_ENDPOINT") or None)
 
 
@@ -75,7 +71,8 @@ class Model:
         Raises:
             BadWeights: It has no such model, or has other files under the published names.
         """
-        source = f"{mirror.rstrip('/')}/{CHECKSUMS_FILE}"
+        base = mirror.rstrip("/")
+        source = f"{base}/{CHECKSUMS_FILE}"
         known = {file.path: file.sha256 for file in self.files if file.sha256}
         files = []
         for path, sha256 in parse_checksums(listed, source).items():
@@ -84,9 +81,9 @@ class Model:
             if known.get(path, sha256) != sha256:
                 raise BadWeights(
                     f"{source} lists another {path} (sha256 {sha256}) than the published one ({known[path]}). "
-                    "Mend the mirror (there: virnucpro weights verify), or leave --mirror out."
+                    "Fix the mirror (there: virnucpro weights verify), or leave --mirror out."
                 )
-            files.append(File(path, f"{mirror.rstrip('/')}/{quote(path)}", sha256=sha256))
+            files.append(File(path, f"{base}/{quote(path)}", sha256=sha256))
         if not files:
             raise BadWeights(f"{source} does not list {self.name}. Fetch it into the mirrored directory first.")
         return Model(self.name, self.what, tuple(sorted(files, key=lambda file: file.path.endswith("config.json"))))
@@ -94,10 +91,6 @@ class Model:
 
 def _esm2(name: str, size: int | None, sha256: str | None) -> Model:
     return Model(name, "features of proteins", (File(f"{name}.pt", f"{FAIR_ESM}/{name}.pt", size, sha256),))
-
-
-def _dnabert_s(name: str, size: int, sha256: str) -> File:
-    return File(f"{DNABERT_S}/{name}", None, size, sha256)
 
 
 def _classifier(chunk_size: int) -> Model:
@@ -115,12 +108,13 @@ MODELS = (
     Model(
         DNABERT_S,
         "features of DNA",
-        (
-            _dnabert_s(
-                "pytorch_model.bin", 468320053, "f3cfc3d0541859df64759e758cc4bc40fe1d5760799a7d098a9f9f09501c1e5f"
-            ),
-            _dnabert_s("tokenizer.json", 168203, "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1"),
-            _dnabert_s("config.json", 1025, "d54c142114563aa34ef7c2b54ccc921d08e50cd7c3cd69c439d5e0d2bbcfcdee"),
+        tuple(
+            File(f"{DNABERT_S}/{name}", None, size, sha256)
+            for name, size, sha256 in (
+                ("pytorch_model.bin", 468320053, "f3cfc3d0541859df64759e758cc4bc40fe1d5760799a7d098a9f9f09501c1e5f"),
+                ("tokenizer.json", 168203, "667f5a0e6e9630f7052b004784dda7c7aeba395cc4ca3c01b11b02e6aa29d7b1"),
+                ("config.json", 1025, "d54c142114563aa34ef7c2b54ccc921d08e50cd7c3cd69c439d5e0d2bbcfcdee"),
+            )
         ),
     ),
     _classifier(300),
