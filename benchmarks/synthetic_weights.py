@@ -256,7 +256,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.system.pipes import outlive_readers
+    from virnucpro.system.console import outlive_readers
 
     outlive_readers()
     sys.exit(main())

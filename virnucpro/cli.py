@@ -20,7 +20,6 @@ from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
 from virnucpro.system import console, processes
 from virnucpro.system.imports import keep_bytecode, leave_quickly
-from virnucpro.system.pipes import outlive_readers
 
 log = logging.getLogger("virnucpro")
 
@@ -53,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     These are the codes, too, where whoever reads its output has closed the pipe.
     """
     console.make_usable()
-    outlive_readers()
+    console.outlive_readers()
     handler = _StderrHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     try:
-        with processes.heeded():
+        with processes.signals_handled():
             return cli.main(argv, prog_name="virnucpro", standalone_mode=False) or 0
     except click.ClickException as error:
         with suppress(OSError):

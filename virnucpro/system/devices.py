@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
 from itertools import takewhile
 
 
@@ -33,8 +32,8 @@ def visible_gpus() -> int:
     if listed is None:
         return count
     # CUDA stops at the first that does not exist, and shows one part of a divided GPU.
-    there = list(takewhile(lambda name: not isinstance(name, int) or name < count, listed))
-    return min(1, len(there)) if str(there[:1]).startswith("['MIG-") else len(there)
+    shown = list(takewhile(lambda name: not isinstance(name, int) or name < count, listed))
+    return min(1, len(shown)) if str(shown[:1]).startswith("['MIG-") else len(shown)
 
 
 def listed_gpus() -> list[int | str] | None:
@@ -49,9 +48,8 @@ def listed_gpus() -> list[int | str] | None:
     names = text.split(",")
     listed: list[int | str]
     if (kind := names[0][:4]) in ("GPU-", "MIG-"):
-        uuids: Iterator[str] = takewhile(lambda name: name.startswith(kind), names)
-        listed = [*uuids]
+        listed = [*takewhile(lambda name: name.startswith(kind), names)]
     else:
-        numbers = takewhile(lambda found: found is not None, (re.match(r"\s*\+?\d+", name) for name in names))
-        listed = [int(found[0]) for found in numbers if found]
+        numbers = takewhile(bool, (re.match(r"\s*\+?\d+", name) for name in names))
+        listed = [int(number[0]) for number in numbers if number]
     return listed if len(set(listed)) == len(listed) else []

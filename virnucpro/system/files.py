@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 # What a file system says that cannot do what is asked of it: NFS, Lustre, FUSE, shared folders of a virtual machine.
 UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.ENOTTY)
 _LONGEST, _TRIES = 112, 10  # bytes: eCryptfs takes 143 with the rest
-Progress = hashing.Progress
 
 
 def temporary_name(path: Path) -> Path:
@@ -105,8 +104,7 @@ def whole_file(path: Path, mode: str = "w", durable: bool = True) -> Iterator[IO
         mode: ``"w"`` (UTF-8 text) or ``"wb"``.
     """
     # A name of a file may hold bytes that are no text.
-    as_text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
-    text: dict[str, Any] = {} if "b" in mode else as_text
+    text: Any = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
     with whole_path(path, durable) as temporary, open(temporary, mode, **text) as file:
         yield file
 
@@ -142,7 +140,7 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def sha256_of(path: Path, progress: Progress | None = None) -> str:
+def sha256_of(path: Path, progress: hashing.Progress | None = None) -> str:
     """The sha256 of a file's content, as hexadecimal text; `progress` is told the bytes done, and in all."""
     with open(path, "rb") as file:
         return hashing.sha256_of(file, progress)

@@ -49,8 +49,8 @@ class Fingerprint:
         if self._futures or not self._files:
             return
         self._futures = {name: Future() for name in self._files}
-        apart = sum(map(_size, self._files.values())) >= LARGE and why_no_children() is None
-        if not apart or not _start(self._in_a_process):
+        large = sum(map(_size, self._files.values())) >= LARGE
+        if not (large and why_no_children() is None and _start(self._in_a_process)):
             self._in_threads()
 
     def done(self) -> bool:
@@ -99,9 +99,8 @@ class Fingerprint:
         signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)  # of this thread, and so of the process that it starts
         try:
             names = dict(enumerate(self._files))
-            requests = [
-                (os.fsencode(self._files[name]).decode("latin-1"), self._known.get(name, ())) for name in self._files
-            ]
+            paths = {name: os.fsencode(path).decode("latin-1") for name, path in self._files.items()}
+            requests = [(path, self._known.get(name, ())) for name, path in paths.items()]
             with self._lock:
                 if self._closed:
                     return
@@ -111,19 +110,17 @@ class Fingerprint:
                 )  # fmt: skip
             with closing(_lines_of(self._process)) as lines:
                 for line in lines:
-                    number, sha256, damage, identity = json.loads(line)
-                    if not _SHA256.fullmatch(sha256) or not all(
-                        isinstance(text, str | None) for text in (damage, identity)
-                    ):
+                    number, sha256, *texts = json.loads(line)
+                    if not (_SHA256.fullmatch(sha256) and all(isinstance(text, str | None) for text in texts)):
                         raise ValueError(f"no digest: {line!r}")
-                    self._futures[names[number]].set_result(Digest(sha256, damage, identity))
-        except Exception as error:  # there can be no process, or it said something else than it should
+                    self._futures[names[number]].set_result(Digest(sha256, *texts))
+        except Exception as error:  # there can be no process, or its answer is none
             log.debug("No process for the sha256: %r", error)
         self._in_threads()
 
 
 def _start(body: Callable[..., None], *arguments: object) -> bool:
-    """Whether there could be a thread for it."""
+    """Begin a thread, and tell whether there could be one."""
     try:
         # Not an executor, whose threads a program waits for when it is interrupted.
         threading.Thread(target=body, args=arguments, daemon=True).start()
@@ -133,18 +130,18 @@ def _start(body: Callable[..., None], *arguments: object) -> bool:
 
 
 def _lines_of(process: subprocess.Popen[bytes]) -> Generator[bytes, None, None]:
-    """What a process says until it ends, falls silent or is left; then it is ended.
+    """Yield the lines of a process until it ends, falls silent or is left; then end it.
 
     Raises:
-        ValueError: It says a line that has no end.
+        ValueError: A line has no end.
     """
     assert process.stdin is not None and process.stdout is not None
-    source, said = process.stdout.fileno(), b""
+    source, rest = process.stdout.fileno(), b""
     try:
         while connection.wait([source], SILENCE) and (more := os.read(source, LONGEST)):
-            *lines, said = (said + more).split(b"\n")
+            *lines, rest = (rest + more).split(b"\n")
             yield from filter(None, lines)  # an empty one is a sign of life
-            if len(said) > LONGEST:
+            if len(rest) > LONGEST:
                 raise ValueError("a line without an end")
     finally:
         process.kill()  # if it did not end by itself

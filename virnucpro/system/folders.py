@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from virnucpro.errors import BadRequest
@@ -85,9 +86,8 @@ def check_lengths(paths: Iterable[Path], advice: str) -> None:
 
 def _limit(folder: Path, kind: str, usual: int) -> int:
     """What the file system of a folder, or of the first one above it that exists, allows in bytes."""
-    place = next((place for place in (folder, *folder.absolute().parents) if os.path.exists(place)), folder)
-    try:
-        most = os.pathconf(place, kind)
-    except (OSError, ValueError):
-        return usual
-    return most if most > 0 else usual
+    place = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    with suppress(OSError, ValueError):
+        if (most := os.pathconf(place, kind)) > 0:
+            return most
+    return usual

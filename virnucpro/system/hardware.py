@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType, TracebackType
-from typing import Any, cast
+from contextlib import ExitStack, contextmanager, suppress
+from types import ModuleType
+from typing import Any
 
 from virnucpro.system.devices import usable_cpus
+from virnucpro.system.packages import version_of
 
 SAMPLE_SECONDS = 0.1  # NVML's own figure covers the last 1/6 to 1 s, so no change is missed
 
@@ -21,8 +21,9 @@ class _NoNvml(Exception):
     """NVML cannot be asked; the message says why."""
 
 
-def _start_nvml() -> ModuleType:
-    """Load NVML; each call needs an nvmlShutdown. Raises _NoNvml."""
+@contextmanager
+def _nvml() -> Iterator[ModuleType]:
+    """Load NVML, and let go of it at the end. Raises _NoNvml."""
     try:
         import pynvml
     except ImportError as error:
@@ -31,16 +32,10 @@ def _start_nvml() -> ModuleType:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise _NoNvml(f"the NVIDIA driver does not answer: {error}") from error
-    return cast(ModuleType, pynvml)
-
-
-@contextmanager
-def _nvml() -> Iterator[ModuleType]:
-    nvml = _start_nvml()
     try:
-        yield nvml
+        yield pynvml
     finally:
-        nvml.nvmlShutdown()
+        pynvml.nvmlShutdown()
 
 
 def capture_hardware_info() -> dict[str, Any]:
@@ -52,7 +47,7 @@ def capture_hardware_info() -> dict[str, Any]:
         why gpus is empty, else None. All GPUs of the host are listed, those hidden from CUDA too. What a host or
         GPU does not tell is None.
     """
-    torch_version, torch_cuda = _torch_versions()
+    torch = sys.modules.get("torch")
     gpus, driver_cuda, reason = _gpus()
     return {
         "platform": platform.platform(),
@@ -60,8 +55,8 @@ def capture_hardware_info() -> dict[str, Any]:
         "cpu_model": _cpu_model(),
         "usable_cpus": usable_cpus(),
         "host_memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "torch": torch_version,
-        "torch_cuda": torch_cuda,
+        "torch": version_of("torch") if torch is None else str(torch.__version__),
+        "torch_cuda": None if torch is None else torch.version.cuda,
         "driver_cuda": driver_cuda,
         "gpus": gpus,
         "reason": reason,
@@ -69,25 +64,11 @@ def capture_hardware_info() -> dict[str, Any]:
 
 
 def _cpu_model() -> str | None:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:  # of Linux alone
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or None
-
-
-def _torch_versions() -> tuple[str | None, str | None]:
-    """PyTorch's version and the CUDA version it was built for, as far as known without importing it."""
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        return str(torch.__version__), torch.version.cuda
-    try:
-        return importlib.metadata.version("torch"), None
-    except importlib.metadata.PackageNotFoundError:
-        return None, None
 
 
 def _gpus() -> tuple[list[dict[str, Any]], str | None, str | None]:
@@ -143,33 +124,31 @@ class GpuUtilization:
         self._lock = threading.Lock()
         self._sum, self._count = 0.0, 0
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._running = ExitStack()
 
     def start(self) -> None:
         """Begin to sample; where NVML or the GPU is absent, `read` gives None from now on."""
         if self._gpu is None:
             return
-        try:
-            nvml = _start_nvml()
-        except _NoNvml:
-            return
-        try:
-            self._handle = _find(nvml, self._gpu)
-        except nvml.NVMLError:
-            nvml.nvmlShutdown()
-            return
-        self._nvml = nvml
-        self._ended.clear()
-        self._thread = threading.Thread(target=self._sample_on, name="gpu-utilization", daemon=True)
-        self._thread.start()
+        with suppress(_NoNvml), ExitStack() as stack:
+            nvml = stack.enter_context(_nvml())
+            with suppress(nvml.NVMLError):
+                if isinstance(self._gpu, int):
+                    self._handle = nvml.nvmlDeviceGetHandleByIndex(self._gpu)
+                else:
+                    uuid = self._gpu if self._gpu.startswith(("GPU-", "MIG-")) else f"GPU-{self._gpu}"
+                    self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+                self._nvml = nvml
+                self._ended.clear()
+                thread = threading.Thread(target=self._sample_on, name="gpu-utilization", daemon=True)
+                thread.start()
+                stack.callback(thread.join)
+                stack.callback(self._ended.set)
+                self._running = stack.pop_all()
 
     def stop(self) -> None:
         """End the thread and let go of NVML."""
-        if self._nvml is None or self._thread is None:
-            return
-        self._ended.set()
-        self._thread.join()
-        self._nvml.nvmlShutdown()
+        self._running.close()
         self._nvml = None
 
     def read(self) -> float | None:
@@ -198,12 +177,5 @@ class GpuUtilization:
         self.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
-
-
-def _find(nvml: ModuleType, gpu: str | int) -> object:
-    """NVML's handle of a GPU."""
-    if isinstance(gpu, int):
-        return nvml.nvmlDeviceGetHandleByIndex(gpu)
-    return nvml.nvmlDeviceGetHandleByUUID(gpu if gpu.startswith(("GPU-", "MIG-")) else f"GPU-{gpu}")

@@ -12,7 +12,6 @@ import errno
 import hashlib
 import json
 import os
-import queue
 import select
 import stat
 import struct
@@ -21,7 +20,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 Progress = Callable[[int, "int | None"], None]  # bytes that are done, and in all if that is known
 BLOCK = 2**22  # bytes
@@ -31,15 +30,11 @@ BEAT = 1.0  # s between the signs of life that the program gives
 
 
 class Digest(NamedTuple):
-    """What was read of a file.
-
-    damage: what the file itself says is wrong with it, in words, or None. identity: what `identity_of` gave, or None
-    where it would not tell a later change.
-    """
+    """What was read of a file."""
 
     sha256: str
-    damage: str | None
-    identity: str | None
+    damage: str | None  # what the file itself says is wrong with it, in words
+    identity: str | None  # what `identity_of` gave; None where it would not tell a later change
 
 
 def digest_of(
@@ -83,13 +78,12 @@ def identity_of(file: IO[bytes]) -> str | None:
     machine has no name for the time since it was booted, after which devices are numbered anew.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
-            parts: list[object] = [boot.read().strip()]
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+            boot = source.read().strip()
     except (OSError, ValueError):
         return None
     status = os.fstat(file.fileno())
-    parts += [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    return " ".join(map(str, parts))
+    return f"{boot} {status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def is_settled(file: IO[bytes], moment: float) -> bool:
@@ -132,9 +126,7 @@ def main() -> None:
     An answer is a line, a JSON list: number of the request, and the `Digest`. What cannot be read has no answer. Empty
     lines say that the program lives. It ends when there is no more to answer, or with its standard input.
     """
-    waiting: queue.SimpleQueue[tuple[int, list[Any]]] = queue.SimpleQueue()
-    for request in enumerate(json.loads(sys.argv[1])):
-        waiting.put(request)
+    from concurrent.futures import ThreadPoolExecutor  # needed here alone
 
     def beat() -> None:
         try:
@@ -143,21 +135,14 @@ def main() -> None:
         finally:
             os._exit(1)  # the parent is gone, or wants no more
 
-    def work() -> None:
-        while not waiting.empty():
-            try:
-                number, (path, known) = waiting.get_nowait()
-                answer = json.dumps([number, *digest_of(path.encode("latin-1"), known)])
-            except (queue.Empty, OSError):
-                continue
-            os.write(1, f"{answer}\n".encode())  # one call: lines of threads do not mix
+    def answer(number: int, path: str, known: Sequence[str]) -> None:
+        line = json.dumps([number, *digest_of(path.encode("latin-1"), known)])
+        os.write(1, f"{line}\n".encode())  # one call: lines of threads do not mix
 
     threading.Thread(target=beat, daemon=True).start()
-    threads = [threading.Thread(target=work) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for number, (path, known) in enumerate(json.loads(sys.argv[1])):
+            pool.submit(answer, number, path, known)
     os._exit(0)  # the other thread is still at work
 
 

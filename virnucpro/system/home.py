@@ -38,10 +38,10 @@ def is_private(folder: Path) -> bool:
         OSError: It cannot be made.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found, above = folder.lstat(), folder.parent.stat()
+    status, above = folder.lstat(), folder.parent.stat()
     group = 0 if above.st_gid == os.getegid() else stat.S_IWGRP  # one's own, where the umask trusts it
     safe = not above.st_mode & (group | stat.S_IWOTH) or above.st_mode & stat.S_ISVTX
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
     return bool(ours and safe and above.st_uid in (0, os.geteuid()))
 
 

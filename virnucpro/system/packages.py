@@ -61,8 +61,7 @@ def least_versions() -> dict[str, str]:
         lines = metadata.requires("virnucpro") or []
     except metadata.PackageNotFoundError:
         return {}
-    found = (re.match(r"([\w.-]+)>=([\d.]+)$", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+    return {match[1]: match[2] for line in lines if (match := re.match(r"([\w.-]+)>=([\d.]+)$", line))}
 
 
 def is_older(version: str, least: str) -> bool:

@@ -1,4 +1,4 @@
-"""Child processes: how every process a run starts leaves the decisions to its parent."""
+"""Processes: signals, and child processes that leave them to their parent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+
+# A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+GRACE = 20.0  # s, for the windows in hand: Slurm and Kubernetes kill 30 s after SIGTERM, and there is more to save
+LAST = 60.0  # s after that, for saving it
+EXIT_CODE = 130
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -26,10 +33,9 @@ def interrupts_held() -> Iterator[None]:
 
 
 def why_no_children() -> str | None:
-    """Why this process may start no others at all; None if it may try."""
-    if multiprocessing.current_process().daemon:
-        return "this is a daemonic process (of a pool, say), which may start none"
-    return None
+    """Say why this process may start no others at all; None if it may try."""
+    daemonic = multiprocessing.current_process().daemon
+    return "this is a daemonic process (of a pool, say), which may start none" if daemonic else None
 
 
 def follow_the_parent() -> None:
@@ -51,16 +57,8 @@ def follow_the_parent() -> None:
     threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
 
 
-# A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 20.0  # s, for the windows in hand: Slurm and Kubernetes kill 30 s after SIGTERM, and there is more to save
-LAST = 60.0  # s after that, for saving it
-EXIT_CODE = 130
-log = logging.getLogger(__name__)
-
-
 @contextmanager
-def heeded() -> Iterator[None]:
+def signals_handled() -> Iterator[None]:
     """Have signals end the program tidily meanwhile; those that are ignored, as under nohup, stay so.
 
     A thread watches over it, for Python calls its handlers only between two of its own steps: a program that waits for
@@ -102,8 +100,8 @@ def stop_with(stop: Callable[[], None]) -> None:
     def finish(number: int, frame: object) -> None:
         _handle(_interrupt)
         # By a thread: this may have come in the middle of writing a line, which must not begin another.
-        told = "Stopping when the window in hand is finished; once more stops at once."
-        threading.Thread(target=log.warning, args=(told,)).start()
+        message = "Stopping when the window in hand is finished; once more stops at once."
+        threading.Thread(target=log.warning, args=(message,)).start()
         stop()
 
     _handle(finish)
