@@ -172,7 +172,7 @@ def sweep(results_dir: Path, model_weights: Path) -> Iterator[Sweep]:
                        ["parameters", "result"]))  # fmt: skip
     print(advice)
     if grid is not None:
-        from virnucpro.reporting.performance_page import packing_map
+        from virnucpro.reporting.pictures import packing_map
 
         with whole_file(results_dir / "tuning_packing.svg") as file:
             file.write(packing_map(grid).replace("currentColor", "#333333"))

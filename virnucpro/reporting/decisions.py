@@ -57,20 +57,14 @@ REQUIREMENTS = {
     "speedup": Requirement(
         "speed-up over v1.0", ">=", 4.5, "x",
         (
-            Step(
-                "Is the baseline unavailable (no tag, no git, a shallow clone)? Then nothing can be validated here, "
-                "which is no failure. Make the tags; the committed results of an H100 can be judged anywhere.",
-                "python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h100",
-            ),
-            Step(
-                "Is the workload too small, so that start-up counts? Compare on 20,000 sequences.",
-                f"VIRNUCPRO_BENCH_SEQUENCES=20000 {_SUITE}/test_v1_comparison.py",
-            ),
-            Step(
-                "Was the GPU hot or throttled? Both sides' temperatures and clocks are in speedup_comparison.json; let "
-                "it cool down and compare again.",
-                f"{_SUITE}/test_v1_comparison.py",
-            ),
+            Step("Is the baseline unavailable (no tag, no git, a shallow clone)? Then nothing can be validated here, "
+                 "which is no failure. Make the tags; the committed results of an H100 can be judged anywhere.",
+                 "python -m benchmarks.releases; python -m benchmarks.check_speedup --machine nvidia-h100"),
+            Step("Is the workload too small, so that start-up counts? Compare on 20,000 sequences.",
+                 f"VIRNUCPRO_BENCH_SEQUENCES=20000 {_SUITE}/test_v1_comparison.py"),
+            Step("Was the GPU hot or throttled? Both sides' temperatures and clocks are in speedup_comparison.json; "
+                 "let it cool down and compare again.",
+                 f"{_SUITE}/test_v1_comparison.py"),
             Step("Is it genuine? Find the parameter that costs it.", f"{_SUITE}/test_parameter_tuning.py"),
             Step("Find the kernel that costs it (matrix products take 80 % or more of an H200).", _PROFILE),
             Step("Find the commit that costs it.", "asv run 'v2.0^!'; asv run v2.0..HEAD; asv compare v2.0 HEAD"),
@@ -79,13 +73,9 @@ REQUIREMENTS = {
     "projected_hours": Requirement(
         "6 M sequences", "<", 10, " h",
         (
-            Step(
-                "Does it run on the GPU, in FP16, with kernels in Triton?", "virnucpro doctor"
-            ),
+            Step("Does it run on the GPU, in FP16, with kernels in Triton?", "virnucpro doctor"),
             Step("Is the GPU used less than 70 %? Follow that branch first.", "virnucpro report RUN_DIR"),
-            Step(
-                "Are there more GPUs than one? Use them all.", "virnucpro predict INPUT --output-dir DIR --parallel"
-            ),
+            Step("Are there more GPUs than one? Use them all.", "virnucpro predict INPUT --output-dir DIR --parallel"),
             _MEMORY,
             Step("Is another size of packs or windows faster here?", f"{_SUITE}/test_parameter_tuning.py"),
             _AGAIN,
@@ -96,14 +86,10 @@ REQUIREMENTS = {
         "GPU utilisation", ">=", 70, " %",
         (
             Step("Is p95 of the loader's waits 100 ms or more? Follow that branch first.", "virnucpro report RUN_DIR"),
-            Step(
-                "Was the run too short to tell, start-up being most of it? Measure a longer one.",
-                f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_PRODUCTION}",
-            ),
-            Step(
-                "Are the windows of reads small, so that the GPU runs dry between them? Make them larger.",
-                "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
-            ),
+            Step("Was the run too short to tell, start-up being most of it? Measure a longer one.",
+                 f"VIRNUCPRO_PRODUCTION_FASTA=INPUT {_PRODUCTION}"),
+            Step("Are the windows of reads small, so that the GPU runs dry between them? Make them larger.",
+                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096"),
             Step("Which numbers of loaders and window sizes keep it busy here?", f"{_SUITE}/test_parameter_tuning.py"),
             _AGAIN,
         ),
@@ -111,33 +97,24 @@ REQUIREMENTS = {
     "packing_efficiency": Requirement(
         "packing", ">=", 90, " %",
         (
-            Step(
-                "Was a small --batch-tokens given? Long sequences leave such packs unfilled; leave it out.",
-                "virnucpro predict INPUT --output-dir DIR",
-            ),
-            Step(
-                "Are there few reads in a window to choose from? Make windows larger.",
-                "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096",
-            ),
+            Step("Was a small --batch-tokens given? Long sequences leave such packs unfilled; leave it out.",
+                 "virnucpro predict INPUT --output-dir DIR"),
+            Step("Are there few reads in a window to choose from? Make windows larger.",
+                 "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096"),
             _MEMORY,
-            Step(
-                "Which token_budget and buffer_size pack proteins well?",
-                f"{_SUITE}/test_parameter_tuning.py -k packing",
-            ),
+            Step("Which token_budget and buffer_size pack proteins well?",
+                 f"{_SUITE}/test_parameter_tuning.py -k packing"),
             _AGAIN,
         ),
     ),
     "loader_wait": Requirement(
         "p95 loader wait", "<", 100, " ms",
         (
-            Step(
-                "Does the front end make fewer sequences a second than the GPU takes? Then more loader processes help.",
-                "python -m benchmarks.front_end INPUT; virnucpro predict INPUT --output-dir DIR --num-workers 4",
-            ),
-            Step(
-                "Has the job fewer cores than loaders, or is the input on a slow disk? Compare with a local copy.",
-                "virnucpro doctor; virnucpro predict /local/INPUT --output-dir DIR",
-            ),
+            Step("Does the front end make fewer sequences a second than the GPU takes? Then more loader processes "
+                 "help.",
+                 "python -m benchmarks.front_end INPUT; virnucpro predict INPUT --output-dir DIR --num-workers 4"),
+            Step("Has the job fewer cores than loaders, or is the input on a slow disk? Compare with a local copy.",
+                 "virnucpro doctor; virnucpro predict /local/INPUT --output-dir DIR"),
             Step("Which num_workers and prefetch_factor do?", f"{_SUITE}/test_parameter_tuning.py -k loader"),
             _AGAIN,
         ),
@@ -145,33 +122,23 @@ REQUIREMENTS = {
     "scaling": Requirement(
         "two GPUs over one", ">=", 1.9, "x",
         (
-            Step(
-                "Did both GPUs do work, the same amount within 10 %? See each rank's tokens in scaling.json. If the "
-                "input is short, the last windows are what is missing: measure more of it.",
-                f"VIRNUCPRO_BENCH_SEQUENCES=40000 {_SUITE}/test_scaling_v2.py",
-            ),
-            Step(
-                "Does each GPU run as fast as the one alone? If the waits for the loader grew, cores are missing: ask "
-                "for more of them, or for more loaders.",
-                "virnucpro predict INPUT --output-dir DIR --parallel --num-workers 4",
-            ),
-            Step(
-                "Are the GPUs unlike, or is one of them hot? Compare their names, clocks and temperatures.",
-                "virnucpro report RUN_DIR",
-            ),
+            Step("Did both GPUs do work, the same amount within 10 %? See each rank's tokens in scaling.json. If the "
+                 "input is short, the last windows are what is missing: measure more of it.",
+                 f"VIRNUCPRO_BENCH_SEQUENCES=40000 {_SUITE}/test_scaling_v2.py"),
+            Step("Does each GPU run as fast as the one alone? If the waits for the loader grew, cores are missing: ask "
+                 "for more of them, or for more loaders.",
+                 "virnucpro predict INPUT --output-dir DIR --parallel --num-workers 4"),
+            Step("Are the GPUs unlike, or is one of them hot? Compare their names, clocks and temperatures.",
+                 "virnucpro report RUN_DIR"),
         ),
     ),
     "checkpoint_overhead": Requirement(
         "checkpoint overhead", "<", 15, " %",
         (
-            Step(
-                "Is the output on a slow or shared disk? Keep checkpoints on a local one.",
-                "virnucpro predict INPUT --output-dir DIR --set checkpoint_dir=/local/DIR",
-            ),
-            Step(
-                "Are they written too often? Write fewer.",
-                "virnucpro predict INPUT --output-dir DIR --set checkpoint_seq_threshold=50000",
-            ),
+            Step("Is the output on a slow or shared disk? Keep checkpoints on a local one.",
+                 "virnucpro predict INPUT --output-dir DIR --set checkpoint_dir=/local/DIR"),
+            Step("Are they written too often? Write fewer.",
+                 "virnucpro predict INPUT --output-dir DIR --set checkpoint_seq_threshold=50000"),
             Step("Measure the overhead again.", f"{_PRODUCTION} -k checkpoint"),
         ),
     ),
@@ -179,7 +146,7 @@ REQUIREMENTS = {
 
 
 def branch(requirement: Requirement, in_checkout: bool = True) -> Iterator[str]:
-    """What to try, as indented lines.
+    """Yield what to try, as indented lines.
 
     Args:
         in_checkout: All steps; else those whose commands every user has, and where the rest is.
@@ -189,17 +156,3 @@ def branch(requirement: Requirement, in_checkout: bool = True) -> Iterator[str]:
         yield f"     $ {step.command}"
     if not in_checkout:
         yield f"  {ELSEWHERE}"
-
-
-def as_markdown() -> str:
-    """The decision tree as docs/validation.md has it."""
-    blocks = []
-    for requirement in REQUIREMENTS.values():
-        steps = [_numbered(n, step) for n, step in enumerate(requirement.steps, start=1)]
-        blocks.append("\n\n".join([f"### {requirement}, and it is not", *steps]))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _numbered(number: int, step: Step) -> str:
-    """An item of a list, whose command is a block to GitHub and to the site alike."""
-    return f"{number}. {step.cause}\n\n    ```\n    {step.command}\n    ```"

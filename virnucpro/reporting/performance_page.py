@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from virnucpro.reporting import pictures
 from virnucpro.reporting.decisions import ELSEWHERE, REQUIREMENTS
 from virnucpro.reporting.html import render
-from virnucpro.reporting.report_rows import rank_rows, sections, steps_from
+from virnucpro.reporting.report_rows import rank_sections, sections, steps_from
 from virnucpro.reporting.requirements import FAIL, NOT_MEASURED, PASS, Content, failed, find
 
-# Of every window: title, its key, factor to the unit shown, the requirement it is held against.
+# Of every window: title, its key, factor to the unit shown, the requirement it is checked against.
 OVER_TIME = (
     ("tokens a second", "tokens_per_second", 1, None),
     ("GPU utilisation, %", "gpu_utilization", 1, "gpu_utilization"),
@@ -21,12 +21,10 @@ OVER_TIME = (
 
 
 def page(telemetry: Content, results: Mapping[str, Content]) -> str:
-    """The page.
+    """Make the page of what `generate_performance_report` takes.
 
-    Args:
-        telemetry, results: As `generate_performance_report` takes them.
     Raises:
-        KeyError, TypeError, AttributeError, ValueError: They are something else.
+        KeyError, TypeError, AttributeError, ValueError: It is something else.
     """
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
     findings = find(summary, results)
@@ -41,37 +39,34 @@ def page(telemetry: Content, results: Mapping[str, Content]) -> str:
         failed=failed(findings),
         elsewhere=ELSEWHERE,
         sections=list(sections(metadata, summary, results)),
-        ranks=[(f"Rank {rank} ({entry['device']})", rank_rows(entry)) for rank, entry in summary["per_rank"].items()],
+        ranks=list(rank_sections(summary)),
         pictures=[*_of_run(telemetry), *_of_results(results)],
     )
 
 
 def _of_run(telemetry: Content) -> Iterator[tuple[str, str]]:
-    """Headings and SVG, as all pictures here."""
+    """Yield headings and SVG of the run's pictures."""
     batches = telemetry.get("per_batch_metrics", [])
     if stages := telemetry["run_metadata"].get("stage_seconds"):
         yield "What the time went into", pictures.bars(list(stages.items()), "Seconds of each stage")
-    warmup = 0.0
-    if telemetry["summary"]["warmup_excluded"]:
-        warmup = max((batch["elapsed_seconds"] for batch in batches if batch["warmup"]), default=0.0)
+    excluded = telemetry["summary"]["warmup_excluded"]
+    warmup = max((batch["elapsed_seconds"] for batch in batches if excluded and batch["warmup"]), default=0.0)
     for title, key, factor, name in OVER_TIME:
         series = defaultdict(list)
         for batch in batches:
             if batch[key] is not None:
-                series[f"rank {batch['rank']} ({batch['device']})"].append(
-                    (batch["elapsed_seconds"], factor * batch[key])
-                )
+                point = batch["elapsed_seconds"], factor * batch[key]
+                series[f"rank {batch['rank']} ({batch['device']})"].append(point)
         if series:
             bound = REQUIREMENTS[name].bound if name else None
             yield f"{title[0].upper()}{title[1:]}, window by window", pictures.over_time(series, title, bound, warmup)
 
 
 def _of_results(results: Mapping[str, Content]) -> Iterator[tuple[str, str]]:
+    """Yield headings and SVG of the validation's pictures."""
     if comparison := results.get("speedup_comparison"):
-        sides = [comparison[side] for side in ("baseline", "candidate") if side in comparison]
-        if sides:
-            words = [f"{side['version']} ({side['precision']})" for side in sides]
-            rows = list(zip(words, [side["elapsed_sec"] for side in sides], strict=True))
+        if sides := [comparison[side] for side in ("baseline", "candidate") if side in comparison]:
+            rows = [(f"{side['version']} ({side['precision']})", side["elapsed_sec"]) for side in sides]
             yield "This version and v1.0", pictures.waterfall(rows, "Seconds of each version")
         if steps := comparison.get("breakdown"):
             rows = [(step, seconds if isinstance(seconds, (int, float)) else None) for step, seconds, _ in steps]
@@ -82,12 +77,4 @@ def _of_results(results: Mapping[str, Content]) -> Iterator[tuple[str, str]]:
         rows = [("one of them", scaling["seconds_one"]), (many, scaling["seconds_many"])]
         yield f"The same work on {many}", pictures.waterfall(rows, "Seconds of computing")
     if grid := results.get("tuning", {}).get("packing_grid"):
-        yield "Sizes of packs and windows", packing_map(grid)
-
-
-def packing_map(grid: Content) -> str:
-    """Tokens a second by token_budget and buffer_size; `grid` as tuning.json has it."""
-    return pictures.heat_map(
-        grid["token_budgets"], grid["buffer_sizes"], grid["tokens_per_second"],
-        title="tokens a second", row="token_budget", column="buffer_size", none=grid["none"],
-    )  # fmt: skip
+        yield "Sizes of packs and windows", pictures.packing_map(grid)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from virnucpro.errors import BadInput, BadRequest
-from virnucpro.reporting.report_rows import Rows, rank_rows, sections
-from virnucpro.reporting.requirements import FAIL, Content, find, unmet
+from virnucpro.reporting.report_rows import Rows, rank_sections, sections
+from virnucpro.reporting.requirements import Content, find, unmet
 from virnucpro.system.files import whole_file
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def report_on(run: Path) -> tuple[str, Path | None]:
     paths = {name: file.with_name(f"{name}.json") for name in RESULTS}
     results = {name: _read(path) for name, path in paths.items() if path.exists()}
     path = file.with_name(f"{REPORT}_{file.stem.removeprefix(TELEMETRY)}.txt")
-    text = _text(telemetry, results, [file, *(paths[name] for name in results)])
+    text = _filled(_text, telemetry, results, files=[file, *(paths[name] for name in results)])
     try:
         _write(text, telemetry, results, path)
     except OSError as error:
@@ -71,43 +71,35 @@ def generate_performance_report(telemetry: Content, path: Path, results: Mapping
             which `capture_hardware_info` gives.
         path: Of the text; the page has the suffix .html instead. Each is written whole or not at all; the folder is
             made if need be.
-        results: What the validation suite found, by the names in `RESULTS`.
+        results: What the validation suite measured, by the names in `RESULTS`.
     Returns:
         The text.
     Raises:
         BadInput: `telemetry` or `results` are something else. OSError: A file cannot be written.
     """
-    text = _text(telemetry, results or {})
+    text = _filled(_text, telemetry, results or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(text, telemetry, results or {}, path)
     return text
 
 
-def _text(telemetry: Content, results: Mapping[str, Content], files: Iterable[Path] = ()) -> str:
-    return _made(lambda: "\n".join(_lines(telemetry, results)) + "\n", files)
-
-
 def _write(text: str, telemetry: Content, results: Mapping[str, Content], path: Path) -> None:
-    """The page, then the text, each whole or not at all."""
+    """Write the page, then the text, each whole or not at all."""
+    from virnucpro.reporting.performance_page import page  # imports matplotlib
 
-    def page() -> str:
-        from virnucpro.reporting.performance_page import page  # imports matplotlib
-
-        return page(telemetry, results)
-
-    for file_path, content in ((path.with_suffix(".html"), _made(page)), (path, text)):
+    for file_path, content in ((path.with_suffix(".html"), _filled(page, telemetry, results)), (path, text)):
         with whole_file(file_path) as file:
             file.write(content)
 
 
-def _made(make: Callable[[], str], files: Iterable[Path] = ()) -> str:
-    """What `make` gives, as text that UTF-8 has room for: names of files may hold bytes that are none.
+def _filled(form: Callable[..., str], *content: object, files: Iterable[Path] = ()) -> str:
+    """Fill the text or the page; what UTF-8 has no room for, as bytes in names of files, becomes a question mark.
 
     Raises:
-        BadInput: What it is made of is something else.
+        BadInput: The content, which comes from `files`, is something else.
     """
     try:
-        return make().encode("utf-8", "replace").decode("utf-8")
+        return form(*content).encode("utf-8", "replace").decode("utf-8")
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         among = " or ".join(map(str, files)) or "This"
         raise BadInput(
@@ -116,19 +108,20 @@ def _made(make: Callable[[], str], files: Iterable[Path] = ()) -> str:
         ) from error
 
 
-def _lines(telemetry: Content, results: Mapping[str, Content]) -> Iterator[str]:
+def _text(telemetry: Content, results: Mapping[str, Content]) -> str:
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
     findings = find(summary, results)
-    yield from ("virnucpro performance report", "============================")
+    lines = ["virnucpro performance report", "============================"]
     for title, rows in sections(metadata, summary, results):
-        yield from _section(title, rows)
-    yield from ("", "Requirements", *(f"  {finding}" for finding in findings))
-    if any(finding.verdict == FAIL for finding in findings):
-        yield from ("", "What to do next", *(f"  {line}" for line in unmet(findings, in_checkout=False).splitlines()))
-    for rank, entry in summary["per_rank"].items():
-        yield from _section(f"Rank {rank} ({entry['device']})", rank_rows(entry))
+        lines += _section(title, rows)
+    lines += ["", "Requirements", *(f"  {finding}" for finding in findings)]
+    if advice := unmet(findings, in_checkout=False):
+        lines += ["", "What to do next", *(f"  {line}" for line in advice.splitlines())]
+    for title, rows in rank_sections(summary):
+        lines += _section(title, rows)
+    return "\n".join(lines) + "\n"
 
 
-def _section(title: str, rows: Rows) -> Iterator[str]:
+def _section(title: str, rows: Rows) -> list[str]:
     width = max([20, *(len(name) for name, _ in rows)])
-    yield from ("", title, *(f"  {name:<{width}} {text}".rstrip() for name, text in rows))
+    return ["", title, *(f"  {name:<{width}} {text}".rstrip() for name, text in rows)]

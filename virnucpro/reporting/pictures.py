@@ -15,27 +15,20 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.typing import RcKeyType
 
 INK = "#010203"  # stands for the page's own text colour, which matplotlib cannot name
 FAST, SLOW, SAVED, WORSE = "#1a936f", "#8d99ae", "#c9d1dc", "#d1495b"
 COLOURS = (SLOW, FAST, "#e09f3e", "#5b8def", "#9d7bd8")  # of bars side by side
 LINES = (FAST, "#5b8def", "#e09f3e", "#9d7bd8", "#d1495b", SLOW)  # of ranks
-STYLE: dict[RcKeyType, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.edgecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
+    **dict.fromkeys(("font.size", "axes.titlesize"), 11),
+    "legend.fontsize": 9,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "axes.spines.left", "legend.frameon"), False),
 }
 WIDTH = 9.0  # inches
 MOST_POINTS, MOST_MARKS = 500, 100  # of a line: more cannot be told apart
-Bars = Sequence[tuple[str, float | None]]
 
 
 def picture(title: str, height: float, draw: Callable[[Axes], None]) -> str:
@@ -64,7 +57,7 @@ def bars(rows: Sequence[tuple[str, float]], title: str) -> str:
     return picture(title, 0.8 + 0.36 * len(rows), draw)
 
 
-def waterfall(steps: Bars, title: str) -> str:
+def waterfall(steps: Sequence[tuple[str, float | None]], title: str) -> str:
     """Each step's time, and in a paler colour what it saves against the step before it (in red, what it costs)."""
 
     def draw(axes: Axes) -> None:
@@ -89,54 +82,40 @@ def waterfall(steps: Bars, title: str) -> str:
 
 
 def over_time(
-    series: Mapping[str, Sequence[tuple[float, float]]],
-    title: str,
-    bound: float | None = None,
-    warmup: float = 0.0,
+    series: Mapping[str, Sequence[tuple[float, float]]], title: str, bound: float | None, warmup: float
 ) -> str:
     """A line for each name, through points (seconds, value).
 
     Args:
-        bound: What the values are held against, drawn across. warmup: Seconds that do not count, shaded.
+        bound: What the values are checked against, drawn across. warmup: Seconds that do not count, shaded.
     """
 
     def draw(axes: Axes) -> None:
         for number, (name, points) in enumerate(series.items()):
             seconds, values = zip(*points[:: -(-len(points) // MOST_POINTS)], strict=True)
-            style: dict[str, Any] = {"color": LINES[number % len(LINES)], "linewidth": 1.4}
-            if len(seconds) <= MOST_MARKS:
-                style |= {"marker": "o", "markersize": 3}
-            axes.plot(seconds, values, label=name, **style)
+            marker = "o" if len(seconds) <= MOST_MARKS else None
+            colour = LINES[number % len(LINES)]
+            axes.plot(seconds, values, label=name, color=colour, linewidth=1.4, marker=marker, markersize=3)
         if warmup:
             axes.axvspan(0, warmup, color=SAVED, alpha=0.3, linewidth=0, label="warm-up")
         if bound is not None:
             axes.axhline(bound, color=WORSE, linewidth=1, linestyle="--", label=f"required: {bound:g}")
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("seconds since the models were loaded")
-        axes.set_ylabel(title)
+        axes.set(xlim=(0, None), ylim=(0, None), xlabel="seconds since the models were loaded", ylabel=title)
         axes.grid(axis="y", alpha=0.15)
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
+        axes.legend(loc="lower right")
 
     return picture(title, 2.8, draw)
 
 
-def heat_map(
-    rows: Sequence[object],
-    columns: Sequence[object],
-    values: Sequence[Sequence[float | None]],
-    *,
-    title: str,
-    row: str,
-    column: str,
-    none: str,
-) -> str:
-    """Numbers as colours.
+def packing_map(grid: Mapping[str, Any]) -> str:
+    """Tokens a second by token_budget and buffer_size, as colours.
 
     Args:
-        values: By row and column, None where there is no number. row, column: What rows and columns are.
-        none: What stands where there is no number.
+        grid: "token_budgets", "buffer_sizes", and "tokens_per_second" by both, with None where there is no number, and
+            "none", which stands there then; as tuning.json has it.
     """
+    rows, columns, values = grid["token_budgets"], grid["buffer_sizes"], grid["tokens_per_second"]
+    title = "tokens a second"
 
     def draw(axes: Axes) -> None:
         numbers = [[float("nan") if value is None else value for value in line] for line in values]
@@ -144,15 +123,13 @@ def heat_map(
         share: Callable[[float], float] = image.norm  # type: ignore[assignment]  # whose types know arrays alone
         for y, line in enumerate(values):
             for x, value in enumerate(line):
-                said = none if value is None else f"{value:,.0f}"
+                text = grid["none"] if value is None else f"{value:,.0f}"
                 # on a colour of this map, not in the page's own ink
                 shade = INK if value is None else "#ffffff" if share(value) > 0.6 else "#222222"
-                axes.text(x, y, said, ha="center", va="center", color=shade)
+                axes.text(x, y, text, ha="center", va="center", color=shade)
         axes.set_xticks(range(len(columns)), list(map(str, columns)))
         axes.set_yticks(range(len(rows)), list(map(str, rows)))
-        axes.set_xlabel(column)
-        axes.set_ylabel(row)
-        axes.set_title(title, fontsize=11)
+        axes.set(xlabel="buffer_size", ylabel="token_budget", title=title)
 
     return picture(title, 1.4 + 0.5 * len(rows), draw)
 
@@ -163,7 +140,7 @@ def histogram(
     """How many values lie between two edges, on an axis of powers of ten; values beyond an end are put there.
 
     Args:
-        bound: What the values are held against, drawn across.
+        bound: What the values are checked against, drawn across.
     """
     low, high = edges[0], edges[-1]
 
@@ -173,9 +150,8 @@ def histogram(
         axes.set_xscale("log")
         if bound is not None:
             axes.axvline(bound, color=WORSE, linewidth=1, linestyle="--", label=f"allowed: {bound:g}")
-        axes.set_xlabel(title)
-        axes.set_ylabel("sequences")
-        axes.legend(loc="upper right", frameon=False, fontsize=9)
+        axes.set(xlabel=title, ylabel="sequences")
+        axes.legend(loc="upper right")
 
     return picture(title, 2.8, draw)
 
@@ -189,17 +165,14 @@ def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: 
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=SAVED, linewidth=1, zorder=0)
-        for which, colour, size, said in ((False, FAST, 6, "same label"), (True, WORSE, 24, "other label")):
+        for which, colour, size, name in ((False, FAST, 6, "same label"), (True, WORSE, 24, "other label")):
             points = [(a, b) for a, b, strange in zip(x, y, odd, strict=True) if bool(strange) == which]
             if points:
                 across, up = zip(*points, strict=True)
-                axes.scatter(across, up, s=size, color=colour, label=said, linewidths=0)
-        axes.set_xlabel(names[0])
-        axes.set_ylabel(names[1])
-        axes.set_aspect("equal")
-        axes.set_title(title, fontsize=11)
+                axes.scatter(across, up, s=size, color=colour, label=name, linewidths=0)
+        axes.set(xlabel=names[0], ylabel=names[1], aspect="equal", title=title)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper left", frameon=False, fontsize=9)
+            axes.legend(loc="upper left")
 
     return picture(title, 4.5, draw)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 SMOOTHING_SECONDS = 30.0  # older windows fade from the throughput shown
-SPEED_SECONDS = 300.0  # that the time left is reckoned from; a window may take many seconds
+SPEED_SECONDS = 300.0  # that the time left is estimated from; a window may take many seconds
 
 
 class InferenceProgressReporter:
@@ -79,5 +78,5 @@ class InferenceProgressReporter:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()

@@ -35,7 +35,7 @@ Rows = list[tuple[str, str]]
 
 
 def sections(metadata: Content, summary: Content, results: Mapping[str, Content]) -> Iterator[tuple[str, Rows]]:
-    """Titles and rows (name, text) of all but the requirements and the ranks."""
+    """Yield titles and rows (name, text) of all but the requirements and the ranks."""
     shards = metadata.get("shards", [])  # what differs between the files of workers
     run = _pairs(_without(metadata, "hardware", "shards", "stage_seconds"))
     for number, shard in enumerate(shards):
@@ -45,14 +45,9 @@ def sections(metadata: Content, summary: Content, results: Mapping[str, Content]
     yield "Hardware", _hardware(next((each["hardware"] for each in (metadata, *shards) if each.get("hardware")), {}))
     yield "Totals", _table(TOTALS, summary)
     if stages := metadata.get("stage_seconds"):
-        whole = sum(stages.values())
-        yield (
-            "Stages",
-            [
-                (name, f"{decimals(seconds)} s ({100 * seconds / whole if whole else 0:.0f} %)")
-                for name, seconds in stages.items()
-            ],
-        )
+        whole = sum(stages.values()) or 1.0
+        rows = [(name, f"{decimals(sec)} s ({100 * sec / whole:.0f} %)") for name, sec in stages.items()]
+        yield "Stages", rows
     yield f"Steady state ({summary['warmup_reason']})", _table(STEADY, summary)
     comparison = results.get("speedup_comparison", {})
     if steps := comparison.get("breakdown"):
@@ -67,9 +62,10 @@ def steps_from(comparison: Content) -> str:
     return f" ({comparison['breakdown_from']})" if comparison.get("breakdown_from") else ""
 
 
-def rank_rows(entry: Content) -> Rows:
-    """Of one worker."""
-    return _table(RANK, entry)
+def rank_sections(summary: Content) -> Iterator[tuple[str, Rows]]:
+    """Yield title and rows of each worker."""
+    for rank, entry in summary["per_rank"].items():
+        yield f"Rank {rank} ({entry['device']})", _table(RANK, entry)
 
 
 def _gain(seconds: float | str, less: float | None) -> str:

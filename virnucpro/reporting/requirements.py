@@ -1,4 +1,4 @@
-"""Requirements: a run held against them, each with what to do next where it is not met.
+"""Requirements: a run checked against them, each with what to do next where it is not met.
 
 Findings are made from the summary of a telemetry file and from the results of the validation suite in tests/benchmarks.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from virnucpro.reporting.decisions import REQUIREMENTS, Requirement, branch
 
 PASS, FAIL, NOT_MEASURED = "PASS", "FAIL", "NOT MEASURED"
-PROJECTIONS = ("sequences", "tokens")  # what the time for a large run is reckoned by
+PROJECTIONS = ("sequences", "tokens")  # what the time for a large run is estimated by
 _COMPARISONS = {">=": operator.ge, "<": operator.lt}
 
 Content = Mapping[str, Any]  # of a JSON object
@@ -23,7 +23,7 @@ Content = Mapping[str, Any]  # of a JSON object
 
 @dataclass(frozen=True)
 class Finding:
-    """A requirement held against what was measured, in its unit; value None: it was not. of: which part of the run."""
+    """A requirement checked against a value in its unit; None: it was not measured. of: which part of the run."""
 
     requirement: Requirement
     value: float | None
@@ -60,7 +60,7 @@ def decimals(value: float) -> str:
 
 
 def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
-    """Hold a run against all requirements.
+    """Check a run against all requirements.
 
     Args:
         summary: Of its telemetry (`virnucpro.utils.totals.summarise`). Of a run in which a worker ended within its
@@ -69,12 +69,17 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
         results: What the validation suite measured, by the names of its files: "speedup_comparison" (if it was judged),
             "scaling" (if it is of two GPUs), "checkpoint_overhead". What is missing is not measured.
     """
-    steady = all(entry["sums"]["after_warmup"]["batches"] for entry in summary["per_rank"].values())
+    workers = summary["per_rank"]
+    steady = all(entry["sums"]["after_warmup"]["batches"] for entry in workers.values())
     hours = {of: summary[f"projected_hours_6m_sequences_by_{of}"] if _on_gpu(summary) else None for of in PROJECTIONS}
+    ranks = [
+        (f"rank {rank} ({entry['device']})", entry["mean_gpu_utilization"], entry["packing_efficiency"])
+        for rank, entry in workers.items()
+    ] or [("", None, None)]
     rates = [
         *(("projected_hours", hours[of], f"by {of}") for of in PROJECTIONS),
-        *(("gpu_utilization", entry["mean_gpu_utilization"], of) for of, entry in _ranks(summary)),
-        *(("packing_efficiency", _percent(entry["packing_efficiency"]), of) for of, entry in _ranks(summary)),
+        *(("gpu_utilization", percent, of) for of, percent, _ in ranks),
+        *(("packing_efficiency", None if share is None else 100 * share, of) for of, _, share in ranks),
         ("loader_wait", summary["p95_loader_wait_ms"], ""),
     ]
     comparison, scaling = results.get("speedup_comparison", {}), results.get("scaling", {})
@@ -82,27 +87,17 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
     is_of_two_gpus = (scaling.get("devices"), scaling.get("world_size")) == ("GPUs", 2)
     # Against a run without checkpoints where there was one, else the share of the time that writing took.
     share = summary["checkpoint_overhead_percent"] if steady and summary["checkpoint_write_seconds"] else None
-    found = [
+    measured = [
         ("speedup", comparison["ratio"] if is_judged else None, ""),
         *((key, value if steady else None, of) for key, value, of in rates),
         ("scaling", scaling["speedup"] if is_of_two_gpus else None, ""),
         ("checkpoint_overhead", results.get("checkpoint_overhead", {}).get("overhead_percent", share), ""),
     ]
-    return [Finding(REQUIREMENTS[key], value, of) for key, value, of in found]
+    return [Finding(REQUIREMENTS[key], value, of) for key, value, of in measured]
 
 
 def _on_gpu(summary: Content) -> bool:
     return any(entry["device"] != "cpu" for entry in summary["per_rank"].values())
-
-
-def _ranks(summary: Content) -> list[tuple[str, Content]]:
-    """Each worker in words, and its figures; of a run without a batch, one that has none."""
-    ranks = [(f"rank {rank} ({entry['device']})", entry) for rank, entry in summary["per_rank"].items()]
-    return ranks or [("", {"mean_gpu_utilization": None, "packing_efficiency": None})]
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def failed(findings: Iterable[Finding]) -> list[tuple[Requirement, list[Finding]]]:

@@ -17,11 +17,10 @@ from virnucpro.telemetry.totals import RankTotals, summarise
 def make_document(
     metadata: dict[str, Any], ranks: Mapping[int, RankTotals], records: list[dict[str, Any]], stride: int
 ) -> dict[str, Any]:
-    """What a telemetry file holds.
+    """Lay out what a telemetry file holds.
 
     Args:
-        records: Kept records of batches, one of every `stride`; where ranks were thinned differently, `stride` is the
-            largest of theirs.
+        records: Kept records of batches, one of every `stride`, or the largest of the ranks' strides.
     """
     return {
         "run_metadata": metadata,
@@ -73,31 +72,21 @@ def aggregate_telemetry_shards(paths: Sequence[Path]) -> dict[str, Any]:
         try:
             shard = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
             metadata.append(dict(shard["run_metadata"]))
-            for rank, totals in _ranks_of(shard).items():
-                ranks[rank] = ranks[rank] + totals if rank in ranks else totals
+            for rank, entry in shard["summary"]["per_rank"].items():
+                totals = RankTotals.from_dict(entry)
+                ranks[int(rank)] = ranks[int(rank)] + totals if int(rank) in ranks else totals
             stride = max(stride, shard["per_batch_stride"])
-            records += _records_of(shard)
+            kept = shard["per_batch_metrics"]
+            if not all(isinstance(b["loader_wait_ms"], (int, float)) and isinstance(b["warmup"], bool) for b in kept):
+                raise ValueError("a batch does not say how long it was waited for")
+            records += kept
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"{path} is not a telemetry file ({type(error).__name__}: {error}). Give the telemetry_*.json of a run."
             ) from error
-    first = metadata[0]
-    shared = {key: first[key] for key in first if all(key in each and each[key] == first[key] for each in metadata)}
+    shared = {key: value for key, value in metadata[0].items() if all(key in m and m[key] == value for m in metadata)}
     differing = [{key: value for key, value in each.items() if key not in shared} for each in metadata]
     return make_document(shared | {"shards": differing}, ranks, records, stride)
-
-
-def _ranks_of(shard: dict[str, Any]) -> dict[int, RankTotals]:
-    return {int(rank): RankTotals.from_dict(entry) for rank, entry in shard["summary"]["per_rank"].items()}
-
-
-def _records_of(shard: dict[str, Any]) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = shard["per_batch_metrics"]
-    if not all(
-        isinstance(each["loader_wait_ms"], (int, float)) and isinstance(each["warmup"], bool) for each in records
-    ):
-        raise ValueError("a batch does not say how long it was waited for")
-    return records
 
 
 def _refuse_constant(name: str) -> None:

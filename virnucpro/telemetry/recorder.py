@@ -1,4 +1,4 @@
-"""Telemetry: what every batch of a run cost, kept small, summed up and written.
+"""Telemetry: runtime metrics of every batch, kept small, summed up and written.
 
 A batch is one window of sequences. A rank is one worker; several run at the same time, each with a file of its own.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,21 @@ STARVED_MS = 1.0  # a longer wait than this means that no window lay ready
 LINEAR_SHARE = 0.95  # of linear scaling that is asked for: 1.9 times as fast on two GPUs
 
 
+@dataclass
 class _Thinned:
     """Records of a rank, every `stride`-th of all there were; at most `limit` are kept."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.stride = 1
-        self.records: list[dict[str, Any]] = []
+    limit: int
+    stride: int = 1
+    records: list[dict[str, Any]] = field(default_factory=list)
 
     def offer(self, record: dict[str, Any]) -> None:
-        """Keep a record if its number, from 0, is a multiple of the stride; make room first if there is none."""
-        if record["batch"] % self.stride:
-            return
-        if len(self.records) == self.limit:
-            self.records = self.records[::2]
-            self.stride *= 2
+        """Keep a record if its number, from 0, is a multiple of the stride, which doubles when there are too many."""
         if record["batch"] % self.stride == 0:
             self.records.append(record)
+        if len(self.records) > self.limit:
+            self.records = self.records[::2]
+            self.stride *= 2
 
 
 class TelemetryLogger:
@@ -66,8 +65,7 @@ class TelemetryLogger:
             raise BadRequest(f"The run id {run_id!r} must fit into a file's name. Use letters, digits, '-' and '_'.")
         assert max_batches >= 2, max_batches
         self.path = Path(output_dir) / f"telemetry_{run_id}.json"
-        self._warmup_seconds = warmup_seconds
-        self._warmup_batches = warmup_batches
+        self._warmup_seconds, self._warmup_batches = warmup_seconds, warmup_batches
         self._max_batches = max_batches
         self._metadata: dict[str, object] = {"run_id": run_id}
         self._ranks: dict[int, RankTotals] = {}
@@ -76,14 +74,11 @@ class TelemetryLogger:
         self._stage_seconds: dict[str, float] = {}
 
     def set_run_metadata(self, **values: object) -> None:
-        """Add to what the file says about the run; a value given again replaces the earlier one."""
+        """Add to what the file says about the run, or replace it."""
         self._metadata.update(values)
 
     def begin_stage(self, name: str | None) -> None:
-        """Say what the run does from now on; the stage before ends (None: no other begins).
-
-        "stage_seconds" in the file's metadata has the wall time of each, in the order in which they first began.
-        """
+        """Say what the run does from now on; the stage before ends (None: no other begins)."""
         now = time.perf_counter()
         if self._stage is not None:
             before, began = self._stage
@@ -180,7 +175,7 @@ class TelemetryLogger:
             self._ranks[rank] = sofar + RankTotals(sofar.device, Totals(checkpoint_seconds=write_ms / 1000))
 
     def get_summary(self) -> dict[str, Any]:
-        """The summary so far; `virnucpro.utils.totals.summarise` says what is in it."""
+        """Return the summary so far; `virnucpro.utils.totals.summarise` says what is in it."""
         return summarise(self._ranks, self._records())
 
     def finalize(self) -> Path:
@@ -215,8 +210,5 @@ def calculate_scaling_efficiency(seconds_one: float, seconds_many: float, world_
     if isinstance(world_size, bool) or not isinstance(world_size, numbers.Integral) or world_size < 1:
         raise BadRequest(f"world_size is {world_size!r}, but must be a whole number of GPUs. Give 1 or more.")
     speedup = float(seconds_one / seconds_many)
-    return {
-        "speedup": speedup,
-        "efficiency": speedup / world_size,
-        "meets_target": speedup >= LINEAR_SHARE * world_size,
-    }
+    efficiency = speedup / world_size
+    return {"speedup": speedup, "efficiency": efficiency, "meets_target": speedup >= LINEAR_SHARE * world_size}

@@ -1,6 +1,6 @@
-"""Totals: sums over batches, and the figures made from them.
+"""Totals: sums over batches, and the figures computed from them.
 
-Throughputs, efficiencies and means are never averaged again: they are made once, from sums that add up over
+Throughputs, efficiencies and means are never averaged again: they are computed once, from sums that add up over
 batches and over workers. A batch is one window of sequences; a rank is one worker.
 """
 
@@ -85,12 +85,12 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, An
 
     Ranks run at the same time, so throughput is the sum of theirs. The two projections to 6 million sequences
     differ where the batches after warm-up hold longer or shorter sequences than the run has on average: by
-    sequences takes these batches for the whole, by tokens reckons with the run's mean tokens per sequence and is
+    sequences takes these batches for the whole, by tokens uses the run's mean tokens per sequence and is
     the one to trust when input is sorted by length.
 
     Args:
         ranks: Totals by rank.
-        records: The kept records of batches; only the percentile of waits is made from them.
+        records: The kept records of batches; only the percentile of waits is computed from them.
     """
     ranks = dict(sorted(ranks.items()))
     whole = sum((rank.all_batches for rank in ranks.values()), Totals())
@@ -100,12 +100,9 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, An
     waits = [record["loader_wait_ms"] for record in records if not (excluded and record["warmup"])]
     longest = max((rank.all_batches.seconds for rank in ranks.values()), default=0.0)
     figures = _figures(list(counted.values()))
-    tokens_per_sequence = ratio(whole.tokens, whole.sequences)
+    large_tokens = _times(ratio(whole.tokens, whole.sequences), LARGE_RUN)
     return {
-        "sequences": whole.sequences,
-        "tokens": whole.tokens,
-        "packs": whole.packs,
-        "batches": whole.batches,
+        **_counts(whole),
         "seconds": longest,
         "warmup_excluded": excluded,
         "warmup_reason": _warmup_reason(whole, steady),
@@ -113,13 +110,15 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, An
         "sequences_per_hour": _times(figures["sequences_per_second"], 3600),
         "p95_loader_wait_ms": percentile_95(waits),
         "projected_hours_6m_sequences_by_sequences": _hours(LARGE_RUN, figures["sequences_per_second"]),
-        "projected_hours_6m_sequences_by_tokens": _hours(
-            _times(tokens_per_sequence, LARGE_RUN), figures["tokens_per_second"]
-        ),
+        "projected_hours_6m_sequences_by_tokens": _hours(large_tokens, figures["tokens_per_second"]),
         "checkpoint_write_seconds": whole.checkpoint_seconds,
         "checkpoint_overhead_percent": _times(ratio(whole.checkpoint_seconds, longest), 100),
         "per_rank": {str(number): _entry(rank, counted[number]) for number, rank in ranks.items()},
     }
+
+
+def _counts(totals: Totals) -> dict[str, int]:
+    return {name: getattr(totals, name) for name in ("sequences", "tokens", "packs", "batches")}
 
 
 def _figures(parts: Sequence[Totals]) -> dict[str, float | None]:
@@ -140,10 +139,7 @@ def _entry(rank: RankTotals, counted: Totals) -> dict[str, Any]:
     whole = rank.all_batches
     return {
         "device": rank.device,
-        "sequences": whole.sequences,
-        "tokens": whole.tokens,
-        "packs": whole.packs,
-        "batches": whole.batches,
+        **_counts(whole),
         "seconds": whole.seconds,
         **_figures([counted]),
         "sums": {"all_batches": asdict(whole), "after_warmup": asdict(rank.after_warmup)},
