@@ -32,21 +32,20 @@ def tee_fasta(
     takes them stops before the end, there are no files.
 
     Args:
-        reads: Input records with unique ids.
+        reads: With unique ids.
         chunk_fasta: For chunks, case as in the input; not written for proteins.
         nucleotide_fasta: For the DNA of open frames; not written for proteins.
         protein_fasta: For the residues of open frames, or the proteins themselves as ESM-2 sees them.
-        kind: Of the input.
         chunk_size: bp.
     """
     if kind == InputKind.PROTEIN:
-        return _keeping_proteins(reads, protein_fasta)
-    return _keeping_frames(reads, chunk_fasta, nucleotide_fasta, protein_fasta, chunk_size)
-
-
-def _keeping_frames(
-    reads: Iterable[Read], chunk_fasta: Path, nucleotide_fasta: Path, protein_fasta: Path, chunk_size: int
-) -> Iterator[Read]:
+        with whole_file(protein_fasta, durable=False) as protein_file:
+            for read in reads:
+                residues, _ = clean(read.sequence)
+                if residues:
+                    protein_file.write(f">{read.name}\n{residues[:MAX_RESIDUES]}\n")
+                yield read
+        return
     with (
         whole_file(chunk_fasta, durable=False) as chunk_file,
         whole_file(nucleotide_fasta, durable=False) as nucleotide_file,
@@ -58,15 +57,6 @@ def _keeping_frames(
                 for frame in open_frames(chunk):
                     nucleotide_file.write(f">{frame.name}\n{frame.nucleotides}\n")
                     protein_file.write(f">{frame.name}\n{frame.residues}\n")
-            yield read
-
-
-def _keeping_proteins(reads: Iterable[Read], protein_fasta: Path) -> Iterator[Read]:
-    with whole_file(protein_fasta, durable=False) as protein_file:
-        for read in reads:
-            residues, _ = clean(read.sequence)
-            if residues:
-                protein_file.write(f">{read.name}\n{residues[:MAX_RESIDUES]}\n")
             yield read
 
 

@@ -71,7 +71,6 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
     rest on part of the evidence.
 
     Args:
-        folder: Where to write.
         frames: In order of the input; those of a chunk, and of a read, follow each other.
         failures: Filled with the reason for each read that has a failed frame.
     """
@@ -118,9 +117,7 @@ def write_fates(
     """Write sequences.tsv: every input record and what became of it.
 
     Args:
-        folder: Where to write.
         windows: All of the run, in order of the input.
-        kind: Of the input.
         failures: Reason for each read that could not be fully scored.
     Returns:
         How many reads met each fate (``failed`` without its reasons).

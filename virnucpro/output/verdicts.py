@@ -6,7 +6,7 @@ The contig call has the arithmetic and the column names of the Broad Institute's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONFIDENT, OPPOSING, AMBIGUOUS = 0.8, 0.3, 0.7  # scores of a chunk
@@ -48,9 +48,8 @@ class ChunkVerdict:
         return self.virus - self.others
 
 
-def chunk_verdict(name: str, frames: Iterable[FrameScore]) -> ChunkVerdict:
+def chunk_verdict(name: str, frames: Sequence[FrameScore]) -> ChunkVerdict:
     """The verdict on a chunk from its frames' scores (at least one)."""
-    frames = list(frames)
     return ChunkVerdict(name, max(frame.others for frame in frames), max(frame.virus for frame in frames))
 
 
@@ -92,27 +91,16 @@ def contig_call(name: str, chunks: list[ChunkVerdict]) -> ContigCall:
         call, supported = "Non-viral", nonviral >= 1 and nonviral_share >= SUPPORT
     else:
         call, supported = "Ambiguous", False
-    return ContigCall(
-        name,
-        call,
-        _tier(call, supported, abs(delta), len(chunks)),
-        round(delta, 3),
-        len(chunks),
-        viral,
-        nonviral,
-        ambiguous,
-        round(viral_share, 3),
-        round(nonviral_share, 3),
-    )
+    tier = _tier(call, supported, abs(delta), len(chunks))
+    counts = len(chunks), viral, nonviral, ambiguous
+    return ContigCall(name, call, tier, round(delta, 3), *counts, round(viral_share, 3), round(nonviral_share, 3))
 
 
 def _tier(call: str, supported: bool, strength: float, chunks: int) -> str:
     """Confidence of a contig's call."""
-    if call == "Ambiguous":
-        return "review"
     few = chunks < FEW_CHUNKS
-    if not supported:
-        return "review" if few else "low_confidence"
-    if few:
+    if call == "Ambiguous" or (few and not supported):
+        return "review"
+    if few or not supported:
         return "low_confidence"
     return "high_confidence" if strength > HIGH_CONFIDENCE else "moderate_confidence"

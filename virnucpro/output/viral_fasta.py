@@ -19,8 +19,6 @@ from virnucpro.reading.reads import COMPRESSION, Read
 from virnucpro.system.files import temporary_name, whole_path
 from virnucpro.system.folders import check_lengths
 
-CALL = "Viral"
-
 
 def check_target(path: Path, inputs: Iterable[str], owns: Callable[[Path], bool], root: Path) -> None:
     """Refuse a target that must not be written, before anything is made or computed.
@@ -83,18 +81,19 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
     Raises:
         BadRequest: contigs.tsv is not what the run wrote.
     """
-    count = 0
+    count, suffix = 0, path.suffix.lower()
+    compression = suffix[1:] if suffix in COMPRESSION else None  # in xopen's words
     with (
         open(results / CONTIGS_FILE, encoding="utf-8", newline="") as table,
         whole_path(path) as temporary,
-        xopen(temporary, "wt", format=_format(path), threads=0, encoding="utf-8", newline="\n") as file,
+        xopen(temporary, "wt", format=compression, threads=0, encoding="utf-8", newline="\n") as file,
     ):
         rows = csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE)
         row = next(rows, None)  # of the next record with a call
         for read in reads:
             if row is None or row.get("ID") != read.name:
                 continue
-            if row.get("call") == CALL:
+            if row.get("call") == "Viral":
                 file.write(f">{read.name} tier={row.get('tier')} weighted_delta={row.get('weighted_delta')}\n")
                 file.write(wrapped(read.sequence))
                 count += 1
@@ -105,9 +104,3 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
                 "input. Start the run over with --force."
             )
     return count
-
-
-def _format(path: Path) -> str | None:
-    """Compression in xopen's words."""
-    suffix = path.suffix.lower()
-    return suffix[1:] if suffix in COMPRESSION else None
