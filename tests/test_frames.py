@@ -13,8 +13,12 @@ from virnucpro.reading.frames import (
     chunk_name,
     open_frames,
     reverse_complement,
-    translate,
 )
+
+
+def translate(strand, offset):
+    """Residues and stops of upper-case DNA."""
+    return Translation(strand)._forward[offset].replace(b"\0", b"").decode()
 
 
 def frames(sequence):

@@ -167,12 +167,6 @@ def test_refuses_to_guess():
         kind_of(["ACGTRACTKRAG"])
 
 
-def test_duplicates_are_refused_with_both_record_numbers():
-    reads = [Read("a", "A"), Read("b", "C"), Read("a", "G")]
-    with pytest.raises(BadInput, match=r"records 1 and 3 have the same id 'a'.*--rename-duplicates"):
-        list(with_unique_names(reads, rename=False))
-
-
 @pytest.mark.parametrize(
     "names, expected",
     [
@@ -183,7 +177,7 @@ def test_duplicates_are_refused_with_both_record_numbers():
 )
 def test_duplicates_are_renamed(names, expected):
     reads = [Read(name, "A") for name in names.split()]
-    assert [read.name for read in with_unique_names(reads, rename=True)] == expected.split()
+    assert [read.name for read in with_unique_names(reads)] == expected.split()
 
 
 @pytest.mark.parametrize(

@@ -10,27 +10,27 @@ BLANKS = b" \t\r\n\v\f"  # no part of a sequence; they are taken out
 GAPS = "-.~*?"  # gaps, pads and stops, and what is missing; they are kept
 _NUCLEOTIDES = "ACGTUNRYSWKMBDHVX"  # IUPAC's, and X for what was masked
 _AMINO_ACIDS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # IUPAC's, with B, Z, J, X, U and O, are all letters there are
-STRANGER = b"\0"  # stands for whatever a sequence may not have
+UNEXPECTED = b"\0"  # stands for whatever a sequence may not have
 
 
 def _table(letters: str) -> bytes:
     known = (letters + letters.lower() + GAPS).encode()
-    return bytes(byte if byte in known else STRANGER[0] for byte in range(256))
+    return bytes(byte if byte in known else UNEXPECTED[0] for byte in range(256))
 
 
 # For bytes.translate: each character that a sequence of nucleotides, or of either kind, may have to itself.
 NUCLEOTIDE, EITHER = _table(_NUCLEOTIDES), _table(_AMINO_ACIDS)
 
 
-def describe_stranger(line: bytes, table: bytes) -> str:
+def describe_unexpected(line: bytes, table: bytes) -> str:
     """Tell which is the first character of a line that a sequence may not have, what it may mean, and what to do.
 
     Returns:
         The end of a sentence that says what a record has, and a sentence. Printable, whatever the line holds.
     """
-    if STRANGER in line.translate(EITHER, BLANKS):  # which tells more than a letter of the other kind
+    if UNEXPECTED in line.translate(EITHER, BLANKS):  # which tells more than a letter of the other kind
         table = EITHER
-    place = next(i for i, byte in enumerate(line) if table[byte] == STRANGER[0] and byte not in BLANKS)
+    place = next(i for i, byte in enumerate(line) if table[byte] == UNEXPECTED[0] and byte not in BLANKS)
     character = line[place : place + 4].decode("utf-8", "surrogateescape")[0]
     shown = f"the byte {line[place]:#04x}" if "\udc80" <= character <= "\udcff" else repr(character)
     return f"{shown} in its sequence{_meaning(character)}"

@@ -25,6 +25,8 @@ else:
 STDIN = "-"
 # By what a file begins with, not by its name: browsers and servers decompress and leave the name as it was.
 _COMPRESSIONS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zst"}
+_Decompressor = Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
+_DECOMPRESSORS: dict[str, _Decompressor] = {"bz2": bz2.BZ2Decompressor, "xz": lzma.LZMADecompressor}
 _OTHER_BYTES = "after the compressed data come other bytes"
 _AT_ONCE = 2**17  # bytes
 _BLOCK = struct.Struct("<4s6xH2sHH")  # the header of a block of bgzip; its last number is the block's size less one
@@ -62,10 +64,8 @@ def _decompressed(file: io.BufferedReader) -> io.BufferedReader:
     compression = next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
     if compression is None:
         return file
-    if compression == "bz2":
-        return io.BufferedReader(_Streams(file, bz2.BZ2Decompressor), _AT_ONCE)
-    if compression == "xz":
-        return io.BufferedReader(_Streams(file, lzma.LZMADecompressor), _AT_ONCE)
+    if compression in _DECOMPRESSORS:
+        return io.BufferedReader(_Streams(file, _DECOMPRESSORS[compression]), _AT_ONCE)
     # threads=0: decompress here, not in a program that may be missing and reports errors its own way
     content = xopen(file, "rb", threads=0, format=compression)
     return content if hasattr(content, "peek") else io.BufferedReader(content)  # type: ignore[return-value, arg-type]
@@ -77,11 +77,8 @@ class _Streams(io.RawIOBase):
     Python's own readers take what follows a stream for no part of the file, be it damaged or only padded.
     """
 
-    def __init__(
-        self, file: io.BufferedReader, decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]
-    ) -> None:
-        self._file, self._new = file, decompressor
-        self._stream = decompressor()
+    def __init__(self, file: io.BufferedReader, new: _Decompressor) -> None:
+        self._file, self._new, self._stream = file, new, new()
         self._given = b""  # to the stream, but not yet taken
 
     def readable(self) -> bool:

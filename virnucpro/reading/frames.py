@@ -9,7 +9,7 @@ a read are translated once, and a frame of a chunk is a slice of what came out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,7 +27,6 @@ _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _LETTERS = "ACGT"
 _OTHER = b"\0"  # stands for a codon with another letter until that is left out
 _CODES = bytes(_LETTERS.find(chr(byte)) % 5 for byte in range(256))  # find: -1 for others
-_CODON_NUMBERS = {codon: 25 * a + 5 * b + c for codon in CODONS for a, b, c in [map(_LETTERS.index, codon)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,16 @@ def reverse_complement(strand: str) -> str:
     return strand.translate(_COMPLEMENT)[::-1]
 
 
-def _residue_table(strand_of: dict[str, str]) -> bytes:
-    """Table from codon number to residue, where codon `c` is read as `strand_of[c]`; 256 bytes for bytes.translate."""
+def _residue_table(strand_of: Callable[[str], str]) -> bytes:
+    """Table from codon number to residue, where codon `c` is read as `strand_of(c)`; 256 bytes for bytes.translate."""
     table = bytearray(_OTHER * 256)
-    for codon, number in _CODON_NUMBERS.items():
-        table[number] = ord(CODONS[strand_of[codon]])
+    for codon in CODONS:
+        a, b, c = map(_LETTERS.index, codon)
+        table[25 * a + 5 * b + c] = ord(CODONS[strand_of(codon)])
     return bytes(table)
 
 
-_FORWARD = _residue_table({codon: codon for codon in CODONS})
-_REVERSE = _residue_table({codon: reverse_complement(codon) for codon in CODONS})
+_FORWARD, _REVERSE = _residue_table(str), _residue_table(reverse_complement)
 
 
 class Translation:
@@ -89,18 +88,18 @@ class Translation:
             residue from the frame's offset on, and one base more where the chunk has it, which is what
             the published classifiers saw in training.
         """
-        found = []
+        frames = []
         for offset in range(3):
             first, length = start + offset, (end - start - offset) // 3
             if residues := _open_codons(self._forward, first, length):
                 last = min(first + 3 * len(residues) + 1, end)
-                found.append((offset, residues, self._sequence[first:last]))
+                frames.append((offset, residues, self._sequence[first:last]))
         for offset in range(3):
             last, length = end - offset, (end - start - offset) // 3
             if residues := _open_codons(self._reverse, last - 3 * length, length):
                 first = max(last - 3 * len(residues) - 1, start)
-                found.append((3 + offset, residues[::-1], reverse_complement(self._sequence[first:last])))
-        return found
+                frames.append((3 + offset, residues[::-1], reverse_complement(self._sequence[first:last])))
+        return frames
 
 
 def _open_codons(texts: list[bytes], position: int, length: int) -> bytes:
@@ -111,11 +110,6 @@ def _open_codons(texts: list[bytes], position: int, length: int) -> bytes:
     return text[first : first + length].replace(_OTHER, b"")
 
 
-def translate(strand: str, offset: int) -> str:
-    """Residues and stops (``*``) of upper-case DNA from `offset` (0, 1, 2) on."""
-    return Translation(strand)._forward[offset].replace(_OTHER, b"").decode()
-
-
 def open_frames(chunk: Chunk) -> Iterator[Frame]:
     """Yield the chunk's frames with residues and without a stop, in the order F1 F2 F3 R1 R2 R3."""
     for index, residues, nucleotides in Translation(chunk.sequence).open_frames(0, len(chunk.sequence)):
@@ -123,5 +117,5 @@ def open_frames(chunk: Chunk) -> Iterator[Frame]:
 
 
 def chunk_name(frame_name: str) -> str:
-    """Name of the chunk a frame belongs to: the name without its last two characters."""
+    """Name of the chunk a frame belongs to: without its last two characters."""
     return frame_name[:-2]

@@ -5,6 +5,7 @@ Input that can be read only once is copied to a file first.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -15,10 +16,11 @@ from functools import cached_property
 from itertools import chain, takewhile
 from pathlib import Path
 
+from virnucpro.errors import InputChanged
 from virnucpro.reading.containers import STDIN
 from virnucpro.reading.input_kind import InputKind, kind_of
-from virnucpro.reading.reads import Read
-from virnucpro.reading.survey import Survey, opened, reread, survey
+from virnucpro.reading.reads import Read, read_records, with_unique_names
+from virnucpro.reading.survey import Survey, digested, opened, survey
 
 _COPIED_AT_ONCE = 2**20  # bytes
 
@@ -46,17 +48,13 @@ class InputFiles:
         self._kind: InputKind | None = None
 
     def look_ahead(self) -> None:
-        """Tell the kind by the files before the first stream, which nothing needs to be written for.
-
-        Raises:
-            As `kind`.
-        """
+        """Tell the kind, as `kind`, by the files before the first stream, which nothing needs to be written for."""
         regular = tuple(takewhile(lambda path: path != STDIN and Path(path).is_file(), self.paths))
         self._kind = self._told_by(regular)
 
     @contextmanager
     def spooled(self, folder: Path, prefix: str = ".input-") -> Iterator[None]:
-        """Have streams copied meanwhile to a folder; see `spooled`."""
+        """Have streams copied to a folder meanwhile; see the function."""
         with ExitStack() as stack:
             self.paths = tuple(stack.enter_context(spooled(path, folder, prefix)) for path in self.paths)
             yield
@@ -73,8 +71,8 @@ class InputFiles:
         return self._kind
 
     def _told_by(self, paths: Sequence[str]) -> InputKind | None:
-        for reads in opened(paths, self.shown[: len(paths)]):
-            sequences = (read.sequence for read in reads)
+        for path, shown in zip(paths, self.shown, strict=False):
+            sequences = (read.sequence for read in read_records(path, shown))
             if (first := next(sequences, None)) is not None:
                 return kind_of(chain([first], sequences), self._asked)
         return None
@@ -82,12 +80,27 @@ class InputFiles:
     @cached_property
     def survey(self) -> Survey:
         """What one pass over all records tells; see `survey.survey`."""
-        mixed = self._asked != "auto"
-        return survey(self.paths, self.shown, self.kind, mixed, self._rename_duplicates)
+        return survey(self.paths, self.shown, self.kind, self._asked != "auto", self._rename_duplicates)
 
     def reads(self) -> Iterator[Read]:
-        """The records once more; see `survey.reread`."""
-        return reread(self.paths, self.shown, self.survey, self._rename_duplicates)
+        """Return the records once more, with unique ids.
+
+        Raises:
+            BadInput: After the last record: they are not those of the survey. Before: as read_records.
+        """
+        return with_unique_names(self._unchanged()) if self.survey.repeated else self._unchanged()
+
+    def _unchanged(self) -> Iterator[Read]:
+        """Yield the records, and make sure at the end that they were those of the survey."""
+        digest = hashlib.sha256()
+        for read in opened(self.paths, self.shown, self.survey.kind):
+            digest.update(digested(read).encode())
+            yield read
+        if digest.hexdigest() != self.survey.sha256:
+            raise InputChanged(
+                f"{', '.join(self.shown)}: changed while it was read; the results so far are of no use. "
+                "Repeat the command when nothing writes to the input any more."
+            )
 
 
 @contextmanager
@@ -102,7 +115,10 @@ def spooled(path: str, folder: Path, prefix: str = ".input-") -> Iterator[str]:
     Raises:
         OSError: The input cannot be read, or the copy not written.
     """
-    readable_once = sys.stdin is not None if path == STDIN else _is_stream(path)
+    if path == STDIN:
+        readable_once = sys.stdin is not None
+    else:
+        readable_once = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
     if not readable_once:
         yield path
         return
@@ -116,7 +132,3 @@ def spooled(path: str, folder: Path, prefix: str = ".input-") -> Iterator[str]:
         yield copy_path
     finally:
         Path(copy_path).unlink(missing_ok=True)
-
-
-def _is_stream(path: str) -> bool:
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -38,10 +39,8 @@ def stem_of(path: str) -> str:
         return "stdin"
     name = path.rstrip("/").rsplit("/", 1)[-1]
     for suffixes in (COMPRESSION, _FORMATS):
-        for suffix in suffixes:
-            if name.lower().endswith(suffix) and len(name) > len(suffix):
-                name = name[: -len(suffix)]
-                break
+        suffix = next((each for each in suffixes if name.lower().endswith(each) and name.lower() != each), "")
+        name = name[: len(name) - len(suffix)]
     return name
 
 
@@ -61,8 +60,7 @@ def read_records(path: str, shown: str | None = None, kind: InputKind | None = N
     shown = path if shown is None else shown
     with readable(path, shown) as file:
         head = file.peek(FIRST_BYTES)
-        foreign = foreign_format(head)
-        if foreign is not None:
+        if foreign := foreign_format(head):
             raise BadInput(f"{shown}: is no FASTA or FASTQ but {foreign[0]}. {foreign[1]}.")
         line_end = b"\r" if b"\r" in head and b"\n" not in head else b"\n"
         line = 1 + _skip_blank_lines(file, line_end)
@@ -70,10 +68,10 @@ def read_records(path: str, shown: str | None = None, kind: InputKind | None = N
         if not first:
             return
         if first not in b">@":
-            found = file.readline(60).decode("ascii", "replace").rstrip()
+            start = file.readline(60).decode("ascii", "replace").rstrip()[:40]
             raise BadInput(
-                f"{shown}, line {line}: expected '>' (FASTA) or '@' (FASTQ), found "
-                f"{found[:40]!r}. Give a FASTA or FASTQ file, plain or compressed."
+                f"{shown}, line {line}: expected '>' (FASTA) or '@' (FASTQ), found {start!r}. "
+                "Give a FASTA or FASTQ file, plain or compressed."
             )
         parse = records.fasta if first == b">" else records.fastq
         # Whatever ends a line of FASTA; but in a line of FASTQ a carriage return may stand before the line end.
@@ -97,10 +95,8 @@ def read_records(path: str, shown: str | None = None, kind: InputKind | None = N
 
 def _printable(message: str) -> str:
     """On one line; what a terminal would obey, as its code: messages quote what the file holds."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in " ".join(message.split())
-    )
+    letters = " ".join(message.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in letters)
 
 
 def _skip_blank_lines(file: io.BufferedReader, line_end: bytes) -> int:
@@ -116,33 +112,16 @@ def _skip_blank_lines(file: io.BufferedReader, line_end: bytes) -> int:
     return lines
 
 
-def with_unique_names(reads: Iterable[Read], rename: bool) -> Iterator[Read]:
-    """Pass reads on, refusing or renaming any whose id was seen before.
-
-    Args:
-        reads: Input records.
-        rename: Append ``_1`` to the second record of a name, ``_2`` to the third, ..., passing over
-            names already taken; otherwise refuse.
-    Raises:
-        BadInput: Two records share an id and `rename` is off; names both record numbers.
-    """
-    first_seen: dict[str, int] = {}  # id -> record number, counted from 1
-    copies: dict[str, int] = {}
-    renamed = 0
-    for number, read in enumerate(reads, start=1):
+def with_unique_names(reads: Iterable[Read]) -> Iterator[Read]:
+    """Pass reads on; the second of an id gets ``_1``, the third ``_2``, ..., where these ids are not taken either."""
+    taken, copies, renamed = set[str](), Counter[str](), 0
+    for read in reads:
         name = read.name
-        if name in first_seen:
-            if not rename:
-                raise BadInput(
-                    f"records {first_seen[name]} and {number} have the same id {name!r}; ids must be unique. "
-                    "Rename one, or add --rename-duplicates to append _1, _2, ..."
-                )
-            while name in first_seen:
-                copies[read.name] = copies.get(read.name, 0) + 1
-                name = f"{read.name}_{copies[read.name]}"
-            read = Read(name, read.sequence)
-            renamed += 1
-        first_seen[name] = number
-        yield read
+        while name in taken:
+            copies[read.name] += 1
+            name = f"{read.name}_{copies[read.name]}"
+        taken.add(name)
+        renamed += name != read.name
+        yield read if name == read.name else Read(name, read.sequence)
     if renamed:
         log.warning("%d records of repeated ids were renamed.", renamed)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TextIO
 
-from virnucpro.reading.alphabet import BLANKS, STRANGER, describe_stranger
+from virnucpro.reading.alphabet import BLANKS, UNEXPECTED, describe_unexpected
 
 _BLOCK = 2**16  # characters that are taken apart at once
 _COMMENT = (b"#", b";")  # first characters of a line of FASTA
@@ -18,8 +18,7 @@ class BadRecord(Exception):
 
     def __init__(self, line: int, what: str, name: str = "") -> None:
         super().__init__(what)
-        self.line = line
-        self.name = name  # if it has one
+        self.line, self.name = line, name  # the name is empty if there is none
 
 
 def fasta(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +51,7 @@ def fasta(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
             header, _, body = record.partition(b"\n")
             name = id_of(header.decode("utf-8", "surrogateescape"))
             sequence = body.translate(table, BLANKS)
-            if not name or STRANGER in sequence:
+            if not name or UNEXPECTED in sequence:
                 if place >= known:
                     number += sum(each.count(b"\n") + 1 for each in records[known:place])
                     known = place
@@ -70,8 +69,8 @@ def _by_lines(record: bytes, line: int, table: bytes) -> tuple[str, bytes]:
     for number, each in enumerate(map(bytes.strip, lines), start=line + 1):
         if not each.startswith(_COMMENT):
             sequence = each.translate(table, BLANKS)
-            if STRANGER in sequence:
-                raise BadRecord(number, f"has {describe_stranger(each, table)}", name)
+            if UNEXPECTED in sequence:
+                raise BadRecord(number, f"has {describe_unexpected(each, table)}", name)
             parts.append(sequence)
     return name, b"".join(parts)
 
@@ -102,8 +101,8 @@ def fastq(text: TextIO, line: int, table: bytes) -> Iterator[tuple[str, bytes]]:
             raise BadRecord(line + 3, f"has {counts}; the file is cut off or damaged. Fetch or write it again.", name)
         raw = sequence.encode("utf-8", "surrogateescape")
         letters = raw.translate(table, BLANKS)
-        if STRANGER in letters:
-            raise BadRecord(line + 1, f"has {describe_stranger(raw, table)}", name)
+        if UNEXPECTED in letters:
+            raise BadRecord(line + 1, f"has {describe_unexpected(raw, table)}", name)
         yield name, letters
         line += 4
 

@@ -19,7 +19,6 @@ def sample(reads: Iterable[Read], kind: InputKind, chunk_size: int, count: int) 
 
     Args:
         reads: Input records, read once; one at a time is held, beside what is drawn.
-        kind: Of the input.
         chunk_size: bp.
         count: Most to draw.
     Returns:

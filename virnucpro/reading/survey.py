@@ -1,4 +1,4 @@
-"""Survey: one pass over the whole input before any model is loaded, and the second pass that must meet the same.
+"""Survey: one pass over the whole input before any model is loaded; the second must meet the same.
 
 It refuses bad input at once, counts, and takes the digest.
 """
@@ -14,11 +14,11 @@ from itertools import chain
 
 import numpy as np
 
-from virnucpro.errors import BadInput, InputChanged
+from virnucpro.errors import BadInput
 from virnucpro.reading.alphabet import GAPS
 from virnucpro.reading.containers import lacks_last_block
 from virnucpro.reading.input_kind import InputKind, looks_like_dna
-from virnucpro.reading.reads import Read, read_records, with_unique_names
+from virnucpro.reading.reads import Read, read_records
 
 log = logging.getLogger(__name__)
 _BATCH_RECORDS, _BATCH_LETTERS = 256, 2**16
@@ -40,9 +40,7 @@ class Survey:
     repeated: bool  # some id occurs twice, in one file or in two
 
 
-def survey(
-    paths: Sequence[str], shown: Sequence[str], kind: InputKind, mixed: bool = False, rename_duplicates: bool = False
-) -> Survey:
+def survey(paths: Sequence[str], shown: Sequence[str], kind: InputKind, mixed: bool, rename_duplicates: bool) -> Survey:
     """Read all records of all files once.
 
     Host memory: 8 bytes a record, and 256 records or the longest one at a time as they are. Only if
@@ -51,9 +49,8 @@ def survey(
     Args:
         paths: Regular files, read in this order.
         shown: What messages call them.
-        kind: Of the input.
         mixed: Whether there may be DNA among proteins.
-        rename_duplicates: Repeated ids are no error, for `reread` will rename them.
+        rename_duplicates: Repeated ids are no error, for the second pass will rename them.
     Raises:
         BadInput: A file cannot be used, or two records share an id (record numbers count on through
             the files), or some are DNA and some protein. BadRequest: A file is not there.
@@ -63,13 +60,17 @@ def survey(
     for path, name in zip(paths, shown, strict=True):
         before = len(hashes)
         for batch in _batches(read_records(path, name, kind)):
-            digest.update("".join(map(_digested, batch)).encode())
+            digest.update("".join(map(digested, batch)).encode())
             sequences = [read.sequence for read in batch]
             if kind == InputKind.PROTEIN:
                 alike = [looks_like_dna(sequence) for sequence in sequences]
                 if any(alike) and not mixed:
                     place = alike.index(True)
-                    raise _mixed(name, len(hashes) - before + place + 1, batch[place])
+                    raise BadInput(
+                        f"{name}: record {len(hashes) - before + place + 1} ({batch[place].name}) is DNA by its "
+                        "letters, and the first ones are proteins. Give DNA and proteins in files of their own, or say "
+                        "that all are proteins with --input-type protein."
+                    )
                 dna += sum(alike)
                 sequences = [sequence.rstrip("*") for sequence in sequences]
             else:
@@ -83,7 +84,7 @@ def survey(
             log.warning("%s: bgzip's last, empty block is missing. Make sure that the file is not cut off.", name)
 
     candidates = _repeated(hashes)
-    repeat = _first_repeat(chain.from_iterable(opened(paths, shown)), candidates) if candidates else None
+    repeat = _first_repeat(opened(paths, shown), candidates) if candidates else None
     if repeat and not rename_duplicates:
         name, first, second = repeat
         raise BadInput(
@@ -93,31 +94,9 @@ def survey(
     return Survey(kind, len(hashes), letters, empty, rna, gapped, dna, glued, digest.hexdigest(), repeat is not None)
 
 
-def reread(
-    paths: Sequence[str], shown: Sequence[str], survey: Survey, rename_duplicates: bool = False
-) -> Iterator[Read]:
-    """Yield the records of a surveyed input, with unique ids.
-
-    Args:
-        paths: As given to `survey`, and so `shown` and `rename_duplicates`.
-        survey: What `survey` returned for them.
-    Raises:
-        BadInput: After the last record: they are not those of the survey. Before: as read_records.
-    """
-    reads = _unchanged(chain.from_iterable(opened(paths, shown, survey.kind)), survey, shown)
-    return with_unique_names(reads, rename_duplicates) if survey.repeated else reads
-
-
-def opened(paths: Sequence[str], shown: Sequence[str], kind: InputKind | None = None) -> Iterator[Iterator[Read]]:
-    """The records of each file, for one file after the other."""
-    return (read_records(path, name, kind) for path, name in zip(paths, shown, strict=True))
-
-
-def _mixed(shown: str, number: int, read: Read) -> BadInput:
-    return BadInput(
-        f"{shown}: record {number} ({read.name}) is DNA by its letters, and the first ones are proteins. Give DNA and "
-        "proteins in files of their own, or say that all are proteins with --input-type protein."
-    )
+def opened(paths: Sequence[str], shown: Sequence[str], kind: InputKind | None = None) -> Iterator[Read]:
+    """Yield the records of one file after the other."""
+    return chain.from_iterable(read_records(path, name, kind) for path, name in zip(paths, shown, strict=True))
 
 
 def _batches(reads: Iterator[Read]) -> Iterator[list[Read]]:
@@ -141,7 +120,8 @@ def _with_any(texts: list[str], letters: str) -> int:
     return sum(any(letter in text for letter in present) for text in texts) if present else 0
 
 
-def _digested(read: Read) -> str:
+def digested(read: Read) -> str:
+    """What a digest of the input takes of a record."""
     return f"{read.name}\t{read.sequence}\n"
 
 
@@ -157,23 +137,10 @@ def _first_repeat(reads: Iterable[Read], candidates: set[int]) -> tuple[str, int
 
     Different ids can have the same 64-bit hash, so ids themselves are compared, if their hash is a candidate.
     """
-    first_seen: dict[str, int] = {}
+    firsts: dict[str, int] = {}
     for number, read in enumerate(reads, start=1):
         if hash(read.name) in candidates:
-            if read.name in first_seen:
-                return read.name, first_seen[read.name], number
-            first_seen[read.name] = number
+            if read.name in firsts:
+                return read.name, firsts[read.name], number
+            firsts[read.name] = number
     return None
-
-
-def _unchanged(reads: Iterable[Read], survey: Survey, shown: Sequence[str]) -> Iterator[Read]:
-    """Pass reads on, and make sure at the end that they were those of the survey."""
-    digest = hashlib.sha256()
-    for read in reads:
-        digest.update(_digested(read).encode())
-        yield read
-    if digest.hexdigest() != survey.sha256:
-        raise InputChanged(
-            f"{', '.join(shown)}: changed while it was read; the results so far are of no use. "
-            "Repeat the command when nothing writes to the input any more."
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,12 +29,12 @@ class Sequences:
 
 
 def sequences_of(window: Window, kind: InputKind) -> Sequences:
-    """Translate a window's chunks, or clean its proteins; `window.only` is heeded."""
-    found = _frames(window) if kind == InputKind.NUCLEOTIDE else _proteins(window)
+    """Translate a window's chunks, or clean its proteins; `window.only` is obeyed."""
+    sequences = _frames(window) if kind == InputKind.NUCLEOTIDE else _proteins(window)
     if window.only is None:
-        return found
+        return sequences
     some = slice(*window.only)
-    return Sequences(found.proteins[some], found.dna[some], found.open_C, found.cut, found.unknown)
+    return replace(sequences, proteins=sequences.proteins[some], dna=sequences.dna[some])
 
 
 def _frames(window: Window) -> Sequences:
@@ -55,9 +55,9 @@ def _frames(window: Window) -> Sequences:
 def _proteins(window: Window) -> Sequences:
     proteins, open_C, cut, unknown = [], [], 0, 0
     for piece in window.pieces:
-        residues, strangers = spell(piece.sequence)
+        residues, unread = spell(piece.sequence)
         open_C.append(bool(residues))
-        unknown += strangers
+        unknown += unread
         cut += piece.length > MAX_RESIDUES
         if residues:
             proteins.append(residues.encode())

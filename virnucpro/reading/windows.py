@@ -62,8 +62,7 @@ def windows(
     """Cut the input into windows.
 
     Args:
-        reads: Input records with unique ids.
-        kind: Of the input.
+        reads: With unique ids.
         chunk_size: bp.
         buffer_size: Most chunks, or proteins, in a window; an empty record counts as one.
         token_budget: Of a pack. A window of proteins ends when about `PACKS` packs are full.
