@@ -30,8 +30,6 @@ from virnucpro.system.files import sha256_of, whole_file
 log = logging.getLogger(__name__)
 _NAMES = "[0-9]" * 6 + ".safetensors"  # of our files, for glob
 _TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C", "scores_S2")
-_FEATURES = {row.array: name for name, row in LANGUAGE_MODELS.items()}
-_ARRAYS = (*_TABLES, *_FEATURES)
 
 
 class CheckpointStore:
@@ -215,9 +213,9 @@ class CheckpointStore:
 
         for index, name in sorted(self._file_of.items()):
             opened, facts = opened_file(name)
-            held = {key for key in opened.keys() if key.startswith(f"{index}/")}  # noqa: SIM118
-            arrays = {name: opened.get_tensor(f"{index}/{name}") for name in _ARRAYS if f"{index}/{name}" in held}
-            features = {key: arrays.pop(name) for name, key in _FEATURES.items() if name in arrays}
+            keys = [key for key in opened.keys() if key.startswith(f"{index}/")]  # noqa: SIM118
+            arrays = {key.split("/")[1]: opened.get_tensor(key) for key in keys}
+            features = {name: arrays.pop(row.array) for name, row in LANGUAGE_MODELS.items() if row.array in arrays}
             told = dict(facts[str(index)])
             failures = {int(place): reason for place, reason in told.pop("failures").items()}
             yield FinishedWindow(index=index, failures=failures, features=features, **told, **arrays)
@@ -226,4 +224,4 @@ class CheckpointStore:
 def _arrays(window: FinishedWindow) -> Iterator[tuple[str, np.ndarray | None]]:
     """All of a window, by their names in a file."""
     yield from ((name, getattr(window, name)) for name in _TABLES)
-    yield from ((name, window.features.get(key)) for name, key in _FEATURES.items())
+    yield from ((row.array, window.features.get(name)) for name, row in LANGUAGE_MODELS.items())

@@ -105,9 +105,9 @@ class Manifest:
         """Add entries that decide nothing; they are written with the next `write`."""
         self._entries |= entries
 
-    def record_again(self, **entries: object) -> None:
-        """Add entries to the record of a complete run that is left as it is."""
-        self._directory.write_manifest(self._resumed | entries)
+    def record_again(self, name: str) -> None:
+        """Write an entry into the record of a complete run that is else left as it is."""
+        self._directory.write_manifest(self._resumed | {name: self._entries[name]})
 
     def end_session(self, stage_seconds: dict[str, float]) -> None:
         self._entries["sessions"][-1] |= {"finished": now(), "stage_seconds": stage_seconds}

@@ -97,7 +97,8 @@ def run(
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
                 if viral is not None:
-                    manifest.record_again(viral=_write_viral(viral, this_run))
+                    _write_viral(this_run)
+                    manifest.record_again("viral")
                 return _summary(this_run, manifest.fates)
         started(this_run)
         compute(this_run)
@@ -119,10 +120,8 @@ def _report(run: Run) -> Summary:
     fates = write_fates(directory.results, finished(), config.kind, failures)
     records = run.files.survey.records
     assert sum(fates.values()) == records, "records are lost"
-    if config.keep_features:
-        write_embeddings(directory.results / EMBEDDINGS_FILE, finished(), config.kind, _attributes(run))
-    if run.settings.write_viral is not None:
-        manifest.record(viral=_write_viral(run.settings.write_viral, run))
+    for write in WRITERS:
+        write(run)
     warnings = InputWarnings.of(finished())
     performance = _finalized(run)
     del performance["per_rank"]  # for the telemetry's own file
@@ -138,10 +137,11 @@ def _report(run: Run) -> Summary:
     return replace(_summary(run, fates), counts=counts, failed_ranks=failed_ranks, performance=performance)
 
 
-def _attributes(run: Run) -> dict[str, str]:
-    """What embeddings.h5 tells of its making."""
+def _write_embeddings(run: Run) -> None:
+    if not run.config.keep_features:
+        return
     backends = run.manifest["backends"] or {}
-    return {
+    attributes = {
         "virnucpro": __version__,
         "model": run.config.esm_model,
         "precision": run.config.precision,
@@ -150,6 +150,19 @@ def _attributes(run: Run) -> dict[str, str]:
         "torch": backends.get("torch", ""),
         "device": backends.get("device", ""),
     }
+    write_embeddings(run.directory.results / EMBEDDINGS_FILE, run.store.finished(), run.config.kind, attributes)
+
+
+def _write_viral(run: Run) -> None:
+    path = run.settings.write_viral
+    if path is not None:
+        count = write_viral(path, run.files.reads(), run.directory.results)
+        run.manifest.record(viral=str(path.resolve()))
+        log.info("Viral records: %d, in %s.", count, path)
+
+
+# What is written beside the tables of verdicts and fates, which they may read.
+WRITERS: tuple[Callable[[Run], None], ...] = (_write_embeddings, _write_viral)
 
 
 def _finalized(run: Run) -> dict[str, Any]:
@@ -169,12 +182,6 @@ def _finalized(run: Run) -> dict[str, Any]:
     manifest.end_session(telemetry.stage_seconds)
     manifest.record(telemetry=run.directory.telemetry_file.exists())
     return summary
-
-
-def _write_viral(path: Path, run: Run) -> str:
-    count = write_viral(path, run.files.reads(), run.directory.results)
-    log.info("Viral records: %d, in %s.", count, path)
-    return str(path.resolve())
 
 
 def _summary(run: Run, fates: dict[str, int]) -> Summary:
