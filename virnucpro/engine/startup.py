@@ -73,10 +73,10 @@ def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tupl
 
     steps: list[Callable[[], object]] = []
     dtype = torch_type(precision.activations)
-    for (width, heads, _), rotary in models:
-        x_TD = torch.zeros(TOKENS, width, device=device, dtype=dtype)
-        norm = nn.LayerNorm(width, device=device, dtype=dtype)
-        steps += [partial(attend, name, x_TD.clone(), heads, rotary) for name in backends]
+    for shape, rotary in models:
+        x_TD = torch.zeros(TOKENS, shape.width, device=device, dtype=dtype)
+        norm = nn.LayerNorm(shape.width, device=device, dtype=dtype)
+        steps += [partial(attend, name, x_TD.clone(), shape.heads, rotary) for name in backends]
         steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
         steps.append(partial(ops.gelu if rotary else ops.gated_gelu, x_TD.clone()))
         steps.append(partial(_multiply, x_TD))

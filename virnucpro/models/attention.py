@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -127,11 +128,10 @@ def _triton_kernel(device: torch.device, precision: Precision, head_widths: Iter
 
 
 def _installed(module: str, *_: object) -> Unusable | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ImportError:
-        spec = None
-    return None if spec else Unusable(f"{module} is not installed")
+    with suppress(ImportError):  # of what the module stands in
+        if importlib.util.find_spec(module):
+            return None
+    return Unusable(f"{module} is not installed")
 
 
 BACKENDS = {

@@ -5,7 +5,6 @@ Axes: S frames, F features (in `language_models.FEATURE_ORDER`), 2 classes (0 ot
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.models.catalog import CHUNK_SIZES
 from virnucpro.models.tensor_files import State, Unfilled, check_shapes, fill, read_pickled, read_safetensors
 from virnucpro.system.files import whole_file
 
-_NAMED_CHUNK_SIZE = re.compile(r"^(300|500)_model")  # as published
 MIN_CHUNK_SIZE = 3  # bp, a codon
 
 
@@ -72,8 +71,8 @@ def load_classifier(path: Path) -> Classifier:
             chunk_size = int(recorded)
     else:
         state, synthetic = _read_pth(path)
-    if chunk_size is None and (match := _NAMED_CHUNK_SIZE.match(path.name)):
-        chunk_size = int(match[1])
+    if chunk_size is None:
+        chunk_size = next((size for size in CHUNK_SIZES if path.name.startswith(f"{size}_model")), None)
     weight = state.get("hidden_layer.weight")
     if weight is None or weight.ndim != 2:
         raise BadWeights(f"{path}: no classifier of VirNucPro (no matrix hidden_layer.weight). Is it the right file?")
@@ -123,7 +122,7 @@ def check_fit(classifier: Classifier, path: Path, chunk_size: int | None, widths
             f"{path} does not say which chunk size it was trained on. Record it: "
             f"virnucpro convert {path} {path.with_suffix('.safetensors').name} --chunk-size BP"
         )
-    if chunk_size is not None and trained_on is not None and chunk_size != trained_on:
+    if chunk_size is not None and trained_on not in (None, chunk_size):
         raise BadRequest(
             f"{path} was trained on chunks of {trained_on} bp, but --model-type {chunk_size} asks for "
             f"{chunk_size} bp. Use the {chunk_size} bp classifier, or --model-type custom to follow the file."
@@ -141,7 +140,7 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
     classifier = load_classifier(source)
     if chunk_size is None and classifier.chunk_size is None:
         raise BadRequest(f"{source} does not say which chunk size it was trained on. Give --chunk-size.")
-    if None not in (chunk_size, classifier.chunk_size) and chunk_size != classifier.chunk_size:
+    if chunk_size is not None and classifier.chunk_size not in (None, chunk_size):
         raise BadRequest(
             f"{source} was trained on chunks of {classifier.chunk_size} bp, but --chunk-size says {chunk_size}. "
             "Leave --chunk-size out."

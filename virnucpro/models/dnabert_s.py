@@ -108,19 +108,17 @@ load, means = load_dnabert, dna_means
 
 
 def size(path: Path, esm_model: str) -> Shape:
-    shape, _ = read_dnabert(path)
-    return Shape(shape.width, shape.heads, shape.synthetic)
+    return read_dnabert(path)[0]
 
 
 def check(path: Path, esm_model: str) -> Shape:
     shape, _ = read_dnabert(path)
-    tokens = load_tokenizer(path).get_vocab_size()
-    if tokens != shape.vocabulary:
+    if (tokens := load_tokenizer(path).get_vocab_size()) != shape.vocabulary:
         raise BadWeights(
             f"{path}: tokenizer.json has {tokens} tokens, the model {shape.vocabulary}. "
             "Put the files of one model there."
         )
-    return Shape(shape.width, shape.heads, shape.synthetic)
+    return shape
 
 
 def sample(esm_model: str, layers: int) -> Sample:

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from virnucpro.errors import BadWeights
-from virnucpro.models.tensor_files import (
-    State,
-    check_layers,
-    check_shapes,
-    check_sizes,
-    layer_shapes,
-    read_hugging_face,
-)
+from virnucpro.models.language_models import Shape
+from virnucpro.models.tensor_files import State, check_shapes, check_sizes, layer_shapes, read_hugging_face, renamed
 
 WIDTH, HEADS, NORM_EPS = 768, 12, 1e-12  # of the published model
 
 
 @dataclass(frozen=True)
-class DnabertShape:
+class DnabertShape(Shape):
     """Sizes from config.json; the published model is 12 x 768 with 12 heads and 3,072 in the MLP."""
 
-    layers: int
-    width: int
-    heads: int
     mlp_width: int
     vocabulary: int
     norm_eps: float
-    synthetic: bool = False
 
 
+# The shape's fields in config.json, in their order
+_SIZES = (
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size", "layer_norm_eps",
+)  # fmt: skip
+_UNUSED = ("pooler.", "cls.", "encoder.alibi")  # not part of the representation
 # The published names -> ours
 _NAMES = {
     "embeddings.word_embeddings.": "word_embeddings.",
@@ -54,59 +48,35 @@ def read_dnabert(folder: Path) -> tuple[DnabertShape, State]:
         BadWeights: Broken, not a DNABERT-S, or tensors missing, unknown or of another shape.
     """
     config, tensors = read_hugging_face(folder)
+    source = folder / "config.json"
     try:
-        shape = DnabertShape(
-            config["num_hidden_layers"],
-            config["hidden_size"],
-            config["num_attention_heads"],
-            config["intermediate_size"],
-            config["vocab_size"],
-            config["layer_norm_eps"],
-            bool(config.get("virnucpro_synthetic", False)),
-        )
+        sizes = [config[name] for name in _SIZES]
     except KeyError as error:
-        raise BadWeights(f"{folder}/config.json: no {error}; expected DNABERT-S's. Fetch the folder again.") from error
-    sizes = asdict(shape)
-    del sizes["norm_eps"], sizes["synthetic"]
-    check_sizes(sizes, folder / "config.json")
-    _check_published(config, shape, folder / "config.json")
-    state = {}
-    for name, tensor in tensors.items():
-        name = name.removeprefix("bert.")
-        if name.startswith(("pooler.", "cls.", "encoder.alibi")):
-            continue  # not part of the representation
-        for theirs, ours in _NAMES.items():
-            name = name.replace(theirs, ours)
-        state[name] = tensor
-    check_layers(shape.layers, state, folder)
+        raise BadWeights(f"{source}: no {error}; expected DNABERT-S's. Fetch the folder again.") from error
+    shape = DnabertShape(*sizes, synthetic=bool(config.get("virnucpro_synthetic", False)))
+    used = {name.removeprefix("bert."): tensor for name, tensor in tensors.items()}
+    state = {renamed(name, _NAMES): used[name] for name in used if not name.startswith(_UNUSED)}
+    check_sizes(shape, state, source, folder)
+    # What changes no shape, and so no tensor can tell, must be as published.
+    published = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": NORM_EPS}
+    if shape.width == WIDTH:
+        published["num_attention_heads"] = HEADS  # they decide the slopes of ALiBi, too
+    for name, value in published.items():
+        if config.get(name, value) != value:
+            raise BadWeights(f"{source}: {name} is {config[name]!r}, but {value!r} in DNABERT-S. Fetch it again.")
     check_shapes(_shapes(shape), state, folder)
     return shape, state
-
-
-def _check_published(config: dict[str, Any], shape: DnabertShape, path: Path) -> None:
-    """Check what the tensors cannot tell, for it changes no shape: it must be as published.
-
-    Raises:
-        BadWeights: Names what differs.
-    """
-    expected = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": NORM_EPS}
-    if shape.width == WIDTH:
-        expected["num_attention_heads"] = HEADS  # they decide the slopes of ALiBi, too
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise BadWeights(f"{path}: {name} is {config[name]!r}, but {value!r} in DNABERT-S. Fetch it again.")
 
 
 def _shapes(shape: DnabertShape) -> dict[str, tuple[int, ...]]:
     """Every tensor that the representation needs."""
     width, mlp = shape.width, shape.mlp_width
     expected = {"word_embeddings.weight": (shape.vocabulary, width), "token_type_embeddings.weight": (2, width)}
-    norms, linears = ["norm"], {}
+    biased: dict[str, tuple[int, ...]] = {"norm": (width,)}
     for number in range(shape.layers):
         layer = f"layers.{number}"
-        norms += [f"{layer}.attention_norm", f"{layer}.mlp_norm"]
-        linears[f"{layer}.Wqkv"] = (3 * width, width)
-        linears[f"{layer}.attention_out"] = (width, width)
-        linears[f"{layer}.wo"] = (width, mlp)
+        biased |= {f"{layer}.attention_norm": (width,), f"{layer}.mlp_norm": (width,)}
+        biased |= {f"{layer}.Wqkv": (3 * width, width), f"{layer}.attention_out": (width, width)}
+        biased[f"{layer}.wo"] = (width, mlp)
         expected[f"{layer}.gated_layers.weight"] = (2 * mlp, width)
-    return expected | layer_shapes(width, norms, linears)
+    return expected | layer_shapes(biased)

@@ -19,7 +19,7 @@ from virnucpro.models.language_models import Sample, Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
-from virnucpro.models.tensor_files import State, Unfilled, fill, to_device
+from virnucpro.models.tensor_files import State, Unfilled, fill, renamed, to_device
 from virnucpro.models.tokens import VOCABULARY
 from virnucpro.reading.proteins import MAX_RESIDUES
 
@@ -60,9 +60,9 @@ class Esm2(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, shape.width)
         self.layers = nn.ModuleList(Layer(shape.width, shape.heads) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
-        places = MAX_RESIDUES + 2
-        self.register_buffer("cos", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
-        self.register_buffer("sin", torch.empty(places, shape.width // shape.heads // 2), persistent=False)
+        for name in ("cos", "sin"):
+            table = torch.empty(MAX_RESIDUES + 2, shape.width // shape.heads // 2)
+            self.register_buffer(name, table, persistent=False)
 
     def forward(self, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
         """Representations after the final LayerNorm: (T, D)."""
@@ -125,12 +125,7 @@ def _joined(state: State, layers: int) -> State:
         for kind in ("weight", "bias"):
             parts = [state.pop(f"layers.{number}.self_attn.{name}_proj.{kind}") for name in "qkv"]
             state[f"layers.{number}.qkv.{kind}"] = torch.cat(parts)
-    renamed = {}
-    for name, tensor in state.items():
-        for theirs, ours in _NAMES.items():
-            name = name.replace(theirs, ours)
-        renamed[name] = tensor
-    return renamed
+    return {renamed(name, _NAMES): tensor for name, tensor in state.items()}
 
 
 # What `language_models.Code` asks for.
@@ -138,13 +133,13 @@ load, means = load_esm2, protein_means
 
 
 def size(path: Path, esm_model: str) -> Shape:
-    return Shape(*ESM2_SIZES[esm_model][1:])
+    return Shape(*ESM2_SIZES[esm_model])
 
 
 def check(path: Path, esm_model: str) -> Shape:
     shape, _ = read_esm2(path)
     check_size(shape, esm_model, path)
-    return Shape(shape.width, shape.heads, shape.synthetic)
+    return shape
 
 
 def sample(esm_model: str, layers: int) -> Sample:

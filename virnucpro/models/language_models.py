@@ -7,7 +7,7 @@ A new one touches four files beside its own: this (a row, its places in both ord
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from virnucpro.models.tokens import Tokenise
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Shape:
     """The size of a model."""
 
+    layers: int
     width: int
     heads: int
-    synthetic: bool = False  # random weights
+    synthetic: bool = field(default=False, kw_only=True)  # random weights
 
 
 class Sample(NamedTuple):

@@ -73,10 +73,8 @@ def find_weights(
 
     Args:
         directory: ``--weights-dir``; None if neither it nor VIRNUCPRO_WEIGHTS was given.
-        esm_model: A key of ESM2_SIZES.
         model_type: "300", "500" or "custom"; the first two name the classifier's file.
         model_path: The classifier, if given by path.
-        kind: Of the input; proteins need ESM-2 alone.
     Raises:
         BadWeights: Something is missing; the one message lists all that was looked for.
     """
@@ -95,38 +93,27 @@ def find_weights(
         if row.name is None:
             others += [f"{path} (--esm-model {size})" for size in ESM2_SIZES if (path := first_model(place, size))]
     classifier = None
-    if kind == InputKind.NUCLEOTIDE:
-        if model_path is not None:
-            classifier = model_path if model_path.is_file() else None
-            if not classifier:
-                looked_for.append(f"{model_path}, the classifier of --model-path")
-        else:
-            classifier = first_model(place, f"{model_type}_model")
-            if not classifier:
-                looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
-                others += [
-                    f"{path} (--model-type {size})"
-                    for size in CHUNK_SIZES
-                    if (path := first_model(place, f"{size}_model"))
-                ]
+    if kind == InputKind.NUCLEOTIDE and model_path is not None:
+        classifier = model_path if model_path.is_file() else None
+        looked_for += [] if classifier else [f"{model_path}, the classifier of --model-path"]
+    elif kind == InputKind.NUCLEOTIDE and (classifier := first_model(place, f"{model_type}_model")) is None:
+        looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
+        others += [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
     if looked_for:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
+        command = fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)
             + "".join(f"Another is there: {other}.\n" for other in others)
-            + _SOURCES.format(
-                esm_model=esm_model, command=fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
-            )
+            + _SOURCES.format(esm_model=esm_model, command=command)
         )
     return WeightPaths(models, classifier)
 
 
 def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:
     """The command that fetches (or verifies) models into a directory; None is where they are looked for by default."""
-    place = (
-        "" if directory is None or directory == default_directory() else f" --weights-dir {shlex.quote(str(directory))}"
-    )
+    place = "" if directory in (None, default_directory()) else f" --weights-dir {shlex.quote(str(directory))}"
     return f"virnucpro weights {verb} {names}{place}"
 
 
@@ -161,11 +148,10 @@ def first_model(directory: Path, name: str) -> Path | None:
 
 def missing_shards(model: Path) -> list[str]:
     """Files that the index of a folder names and that are not there; of a file, or a folder without index, none."""
-    if any((model / name).is_file() for name in HUGGING_FACE_FILES if not name.endswith(".index.json")):
+    files = [model / name for name in HUGGING_FACE_FILES if (model / name).is_file()]
+    if not files or any(file.suffix != ".json" for file in files):
         return []
-    index = next((model / name for name in HUGGING_FACE_FILES if (model / name).is_file()), None)
-    if index is None:
-        return []
+    index = files[0]
     try:
         named = {Path(name).name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):

@@ -53,12 +53,8 @@ class Pack:
     @cached_property
     def positions_T(self) -> Tensor:
         """Place of a token in its own sequence, from 0: int64 (T,)."""
-        return torch.arange(len(self.token_ids_T), device=self.token_ids_T.device) - self.starts_T
-
-    @cached_property
-    def starts_T(self) -> Tensor:
-        """Where the sequence of a token starts: int64 (T,)."""
-        return self.cu_seqlens_S1.long()[self.sequence_T]
+        starts_T = self.cu_seqlens_S1.long()[self.sequence_T]
+        return torch.arange(len(self.token_ids_T), device=self.token_ids_T.device) - starts_T
 
     def angles(self, tables: Tables) -> Tables:
         """The tables' rows for every token; every layer asks with the same tables."""

@@ -6,10 +6,10 @@ else is ever unpickled, and no code that lies beside weights is imported.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.catalog import Precision
+from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import torch_type
 from virnucpro.models.locate import HUGGING_FACE_FILES
 
@@ -73,25 +74,6 @@ def read_safetensors(path: Path) -> tuple[State, dict[str, str]]:
         raise BadWeights(
             f"{path}: damaged or not a safetensors file ({_first_line(error)}). Fetch it again."
         ) from error
-
-
-def read_fair_esm(path: Path) -> tuple[argparse.Namespace, State]:
-    """Read a fair-esm ``.pt`` file: the model's options and its tensors, prefixes removed.
-
-    Raises:
-        BadWeights: Not the layout {'cfg': {'model': Namespace}, 'model': {name: tensor}}.
-    """
-    content = read_pickled(path, [argparse.Namespace])
-    try:
-        options, state = content["cfg"]["model"], content["model"]
-        state = {name.removeprefix("encoder.").removeprefix("sentence_encoder."): state[name] for name in state}
-        vars(options)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BadWeights(
-            f"{path}: no ESM-2 checkpoint of fair-esm (expected 'cfg' with 'model', and 'model'). "
-            "Fetch the published .pt file."
-        ) from error
-    return options, state
 
 
 def read_hugging_face(folder: Path) -> tuple[dict[str, Any], State]:
@@ -160,19 +142,21 @@ class Unfilled(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def check_sizes(sizes: dict[str, Any], source: Path) -> None:
-    """Check the sizes a checkpoint states before a model is made of them.
+def check_sizes(shape: Shape, state: State, source: Path, path: Path) -> None:
+    """Check the sizes that a checkpoint states, before a model is made of them.
 
     Args:
-        sizes: Must hold "width" and "heads"; all values must be positive whole numbers.
+        source: The file that states them; `path` is the whole checkpoint.
     Raises:
-        BadWeights: They are not, or the heads do not divide the width.
+        BadWeights: One is no positive whole number, heads do not divide the width, or more layers than tensors.
     """
-    for name, size in sizes.items():
-        if type(size) is not int or size < 1:
+    for name in (field.name for field in fields(shape) if field.type in (int, "int")):
+        if type(size := getattr(shape, name)) is not int or size < 1:
             raise BadWeights(f"{source}: {name} is {size!r}, not a positive whole number. Fetch it again.")
-    if sizes["width"] % sizes["heads"]:
-        raise BadWeights(f"{source}: {sizes['heads']} heads do not divide a width of {sizes['width']}. Fetch it again.")
+    if shape.width % shape.heads:
+        raise BadWeights(f"{source}: {shape.heads} heads do not divide a width of {shape.width}. Fetch it again.")
+    if shape.layers > len(state):
+        raise BadWeights(f"{path}: {shape.layers} layers, but {len(state)} tensors are there. Fetch it again.")
 
 
 def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Path) -> None:
@@ -189,35 +173,27 @@ def check_shapes(expected: dict[str, tuple[int, ...]], state: State, source: Pat
             raise BadWeights(
                 f"{source}: {name} holds no floating-point numbers of 16 to 64 bits. Is it the right file?"
             )
-    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    wrong = sorted(name for name in expected.keys() & state.keys() if tuple(state[name].shape) != expected[name])
-    if missing or extra or wrong:
-        told = [
-            f"{len(names)} {what} (such as {names[0]})"
-            for what, names in (("missing", missing), ("unknown", extra), ("of another shape", wrong))
-            if names
-        ]
-        raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(told)}. Is it the right file?")
+    differences = {
+        "missing": expected.keys() - state.keys(),
+        "unknown": state.keys() - expected.keys(),
+        "of another shape": {name for name in expected.keys() & state.keys() if state[name].shape != expected[name]},
+    }
+    misfits = [f"{len(names)} {what} (such as {min(names)})" for what, names in differences.items() if names]
+    if misfits:
+        raise BadWeights(f"{source}: tensors do not fit the model: {', '.join(misfits)}. Is it the right file?")
 
 
-def check_layers(layers: int, state: State, source: Path) -> None:
-    """Check that a model can have so many layers, before anything is made for each.
-
-    Raises:
-        BadWeights: There are fewer tensors than that.
-    """
-    if layers > len(state):
-        raise BadWeights(f"{source}: {layers} layers, but {len(state)} tensors are there. Fetch it again.")
+def layer_shapes(weights: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of LayerNorms and linear layers with a bias, from the shapes of their weights."""
+    biases = {f"{name}.bias": shape[:1] for name, shape in weights.items()}
+    return {f"{name}.weight": shape for name, shape in weights.items()} | biases
 
 
-def layer_shapes(width: int, norms: list[str], linears: dict[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors of LayerNorms, and of linear layers (rows, columns) with a bias."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for norm in norms:
-        shapes |= {f"{norm}.weight": (width,), f"{norm}.bias": (width,)}
-    for linear, (rows, columns) in linears.items():
-        shapes |= {f"{linear}.weight": (rows, columns), f"{linear}.bias": (rows,)}
-    return shapes
+def renamed(name: str, names: dict[str, str]) -> str:
+    """A tensor's name with each part that is a key of `names` replaced, in their order."""
+    for theirs, ours in names.items():
+        name = name.replace(theirs, ours)
+    return name
 
 
 def to_device(state: State, device: torch.device, precision: Precision) -> State:
