@@ -62,8 +62,7 @@ def place(gpus: tuple[int, ...] | None, parallel: bool, workers_per_gpu: int | N
         log.warning("Running on the CPU: no CUDA GPU is visible. Workers: %d.", workers)
         return Placement(("cpu",) * workers)
     chosen = tuple(range(count)) if gpus is None else gpus
-    absent = [gpu for gpu in chosen if gpu >= count]
-    if absent:
+    if absent := [gpu for gpu in chosen if gpu >= count]:
         raise BadRequest(
             f"--gpus asks for GPU {absent[0]}, but {count} GPU{'s are' if count > 1 else ' is'} visible "
             f"(0{f' to {count - 1}' if count > 1 else ''}). Give indices of visible GPUs."

@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from virnucpro.errors import BadRequest
 from virnucpro.system.home import expanded
 
-_BOOLS = {"true": True, "false": False}
+# Fields of whole numbers that may not be 0
+_FROM_ONE = {"checkpoint_seq_threshold", "max_retries_poison", "prefetch_factor", "token_budget", "buffer_size"}
 
 
 class _Rule(NamedTuple):
@@ -52,25 +53,8 @@ class _Rule(NamedTuple):
         if not text:
             raise ValueError("empty")
         if self.kind is bool:
-            return _BOOLS[text.lower()]
+            return {"true": True, "false": False}[text.lower()]
         return Path(expanded(text)) if self.kind is Path else self.kind(text)
-
-
-_RULES = {
-    "enable_checkpointing": _Rule(bool),
-    "checkpoint_dir": _Rule(Path, optional=True),
-    "force_restart": _Rule(bool),
-    "checkpoint_seq_threshold": _Rule(int, least=1),
-    "checkpoint_time_threshold": _Rule(float),
-    "timeout_per_attempt": _Rule(float, optional=True),
-    "max_retries_transient": _Rule(int, least=0),
-    "max_retries_poison": _Rule(int, least=1),
-    "enable_elastic_redistribution": _Rule(bool),
-    "num_workers": _Rule(int, least=0, optional=True),
-    "prefetch_factor": _Rule(int, least=1),
-    "token_budget": _Rule(int, least=1, optional=True),
-    "buffer_size": _Rule(int, least=1, optional=True),
-}
 
 
 @dataclass(frozen=True)
@@ -129,3 +113,10 @@ class RuntimeConfig:
                     f"--set {pair} has the value '{text}', but {key} must be {rule.expected}: write one after '='."
                 ) from error
         return cls(**values)
+
+
+_RULES = {
+    name: _Rule(kind, int(name in _FROM_ONE), bool(optional))
+    for name, hint in get_type_hints(RuntimeConfig).items()
+    for kind, *optional in [get_args(hint) or [hint]]  # `Path | None`, or just `bool`
+}

@@ -5,7 +5,7 @@ Axes: S sequences, D width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,24 +38,16 @@ class Agreement:
 
     def summary(self) -> dict[str, Any]:
         """The figures that a decision rests on; a sequence that failed agrees with nothing."""
-        found: dict[str, Any] = {"sequences": len(self.names), "failed": len(self.failures)}
+        summary: dict[str, Any] = {"sequences": len(self.names), "failed": len(self.failures)}
         for model, values_S in self.cosines.items():
-            finite = values_S[np.isfinite(values_S)]
-            found[f"{model}_cosine"] = {
-                "least": float(finite.min()) if len(finite) else None,
-                "median": float(np.median(finite)) if len(finite) else None,
-            }
+            summary[f"{model}_cosine"] = _figures(values_S, least=np.min, median=np.median)
         if self.scores_S2 is not None:
-            differences_S = self.score_differences()
-            finite = differences_S[np.isfinite(differences_S)]
-            found["score_difference"] = {
-                "largest": float(finite.max()) if len(finite) else None,
-                "mean": float(finite.mean()) if len(finite) else None,
-            }
-            found["frame_labels_agree"] = share(self.frame_labels_agree())
-            found["chunks"] = int(self.chunks_S.max()) + 1 if len(self.chunks_S) else 0
-            found["chunk_labels_agree"] = share(self.chunk_labels_agree())
-        return found
+            summary["score_difference"] = _figures(self.score_differences(), largest=np.max, mean=np.mean)
+            summary["frame_labels_agree"] = share(self.frame_labels_agree())
+            chunk_labels_agree = self.chunk_labels_agree()
+            summary["chunks"] = len(chunk_labels_agree)
+            summary["chunk_labels_agree"] = share(chunk_labels_agree)
+        return summary
 
     def score_differences(self) -> np.ndarray:
         """|virus - virus of the reference|: (S,)."""
@@ -68,7 +60,7 @@ class Agreement:
 
     def chunk_labels_agree(self) -> np.ndarray:
         """Whether a chunk gets the same verdict, from the maxima over its frames: bool (C,)."""
-        count = int(self.chunks_S.max()) + 1 if len(self.chunks_S) else 0
+        count = int(self.chunks_S.max(initial=-1)) + 1
         best = []
         for scores_S2 in (self.scores_S2, self.reference_S2):
             best_C2 = np.full((count, 2), -np.inf)
@@ -79,6 +71,12 @@ class Agreement:
         return finite_C & (viral[0] == viral[1])
 
 
+def _figures(values_S: np.ndarray, **statistics: Callable[[np.ndarray], np.floating]) -> dict[str, float | None]:
+    """Statistics of the finite values; None where there are none."""
+    finite = values_S[np.isfinite(values_S)]
+    return {name: float(statistic(finite)) if len(finite) else None for name, statistic in statistics.items()}
+
+
 def share(which: np.ndarray) -> float:
-    """Of True; 1 of nothing."""
+    """Tell the share of True; 1 of nothing."""
     return float(which.mean()) if len(which) else 1.0

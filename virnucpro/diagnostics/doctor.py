@@ -96,23 +96,19 @@ def _gpus(torch: ModuleType | None) -> Iterator[Finding]:
     cuda = hardware["driver_cuda"]
     for number, gpu in enumerate(hardware["gpus"]):
         memory = "" if gpu["memory_bytes"] is None else f", {gpu['memory_bytes'] / GB:.0f} GB"
-        text = f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {cuda} or earlier)"
-        yield Finding(OK, f"GPU {number}", text)
+        yield Finding(OK, f"GPU {number}", f"{gpu['name']}{memory}, driver {gpu['driver']} (CUDA {cuda} or earlier)")
     if torch is None or torch.cuda.is_available():
         return
     if listed_gpus() == []:
         text = "CUDA_VISIBLE_DEVICES hides all of them, so the CPU is used"
         yield Finding(NOTE, "GPU", text, "Unset it to use a GPU.")
     elif torch.version.cuda is None:
-        yield Finding(
-            PROBLEM, "torch", f"{torch.__version__} is built for the CPU only",
-            f"Install a build for CUDA {cuda} or earlier: https://pytorch.org/get-started/locally",
-        )  # fmt: skip
+        advice = f"Install a build for CUDA {cuda} or earlier: https://pytorch.org/get-started/locally"
+        yield Finding(PROBLEM, "torch", f"{torch.__version__} is built for the CPU only", advice)
     else:
-        yield Finding(
-            PROBLEM, "torch", f"built for CUDA {torch.version.cuda}; the driver can do {cuda}: no GPU",
-            "Update the driver, or install a torch built for its CUDA: https://pytorch.org/get-started/locally",
-        )  # fmt: skip
+        advice = "Update the driver, or install a torch built for its CUDA: https://pytorch.org/get-started/locally"
+        text = f"built for CUDA {torch.version.cuda}; the driver can do {cuda}: no GPU"
+        yield Finding(PROBLEM, "torch", text, advice)
 
 
 def _devices(torch: ModuleType | None, settings: Settings, quick: bool) -> Iterator[Finding]:
@@ -192,21 +188,19 @@ def _self_test(device: torch.device, settings: Settings, precision: str) -> Iter
 def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
     directory = settings.weights_dir or default_directory()
     names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
-    if settings.model_path is None:
-        names.append(f"{settings.model_type}_model")
-    for name in names:
+    classifier = settings.model_path or f"{settings.model_type}_model"
+    for model in (*names, classifier):
         try:
-            yield from _model(name, directory, quick)
+            yield from _classifier(model) if isinstance(model, Path) else _model(model, directory, quick)
         except BadWeights as error:
             yield Finding(PROBLEM, "weights", str(error))
-    if settings.model_path is not None:
-        try:
-            if not settings.model_path.is_file():
-                raise BadWeights(f"{settings.model_path}: no such file. Check --model-path.")
-            check(BY_NAME["500_model"], settings.model_path)
-            yield Finding(OK, "weights", f"{settings.model_path} (no sha256 is known of it)")
-        except BadWeights as error:
-            yield Finding(PROBLEM, "weights", str(error))
+
+
+def _classifier(path: Path) -> Iterator[Finding]:
+    if not path.is_file():
+        raise BadWeights(f"{path}: no such file. Check --model-path.")
+    check(BY_NAME["500_model"], path)
+    yield Finding(OK, "weights", f"{path} (no sha256 is known of it)")
 
 
 def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
@@ -225,16 +219,12 @@ def _room(settings: Settings) -> Iterator[Finding]:
     """Disk for the weights that are missing."""
     directory = settings.weights_dir or default_directory()
     names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
-    names += ["300_model", "500_model"]
-    missing = [name for name in names if first_model(directory, name) is None]
-    needed = sum(BY_NAME[name].size or _size_as_published(name) for name in missing)
+    missing = [name for name in (*names, "300_model", "500_model") if first_model(directory, name) is None]
+    # one ESM-2 has no published size; classifiers have none either, but are small
+    estimates = {name: weight_bytes(name, PUBLISHED_PRECISION, InputKind.PROTEIN) for name in ESM2_SIZES}
+    needed = sum(BY_NAME[name].size or estimates.get(name, 0) for name in missing)
     place = next(folder for folder in (directory, *directory.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
     text = f"{free / GB:.1f} GB free in {place}" + (f", {needed / GB:.1f} needed for missing weights" if needed else "")
     advice = "Make room, or choose another --weights-dir."
     yield Finding(OK, "disk", text) if free > needed else Finding(PROBLEM, "disk", text, advice)
-
-
-def _size_as_published(name: str) -> int:
-    """Bytes of a model whose files' size nobody has published."""
-    return weight_bytes(name, PUBLISHED_PRECISION, InputKind.PROTEIN) if name in ESM2_SIZES else 0

@@ -19,12 +19,9 @@ class Finding:
     advice: str = ""  # what to do; empty where there is nothing to do
 
     def __str__(self) -> str:
-        lines = _wrapped(f"{self.verdict:<8} {self.subject:<12} ", self.text)
-        return f"{lines}\n{_wrapped(f'{INDENT[:-3]}-> ', self.advice)}" if self.advice else lines
-
-
-def _wrapped(first: str, text: str) -> str:
-    """Paths and addresses stay whole."""
-    return textwrap.fill(
-        text, WIDTH, initial_indent=first, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
-    )
+        # paths and addresses stay whole
+        wrap = textwrap.TextWrapper(WIDTH, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False)
+        wrap.initial_indent = f"{self.verdict:<8} {self.subject:<12} "
+        lines = wrap.wrap(self.text)
+        wrap.initial_indent = f"{INDENT[:-3]}-> "
+        return "\n".join(lines + wrap.wrap(self.advice))  # of no advice there are no lines

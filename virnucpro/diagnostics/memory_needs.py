@@ -57,12 +57,10 @@ def _left_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
             _, controllers, path = line.split(":", 2)
             if controllers and "memory" not in controllers.split(","):
                 continue
-            root = cgroups / "memory" if controllers else cgroups
-            names = (
-                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-                if controllers
-                else ("memory.max", "memory.current", "inactive_file")
-            )
+            root, names = cgroups, ("memory.max", "memory.current", "inactive_file")
+            if controllers:
+                root = cgroups / "memory"
+                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
             group = root / path.lstrip("/")
             for folder in (group, *group.parents):
                 if folder.is_relative_to(root):

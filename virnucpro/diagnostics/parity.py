@@ -29,7 +29,7 @@ from virnucpro.engine.startup import check_models
 from virnucpro.errors import BadInput
 from virnucpro.models.catalog import REFERENCE_PRECISION
 from virnucpro.models.language_models import LANGUAGE_MODELS
-from virnucpro.models.locate import WeightPaths, find_weights
+from virnucpro.models.locate import find_weights
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.reads import read_records
@@ -40,7 +40,6 @@ from virnucpro.weights.digests import WeightDigests
 
 log = logging.getLogger(__name__)
 ALONE = 64  # chunks or proteins computed one by one between two moves of the progress bar
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,6 @@ class Computed:
     def features(self, model: str) -> np.ndarray:
         """Of a language model, of all windows."""
         return np.concatenate([window.features[model] for window in self.windows if model in window.features])
-
-    def has(self, model: str) -> bool:
-        return any(model in window.features for window in self.windows)
-
-    def names(self, kind: InputKind) -> list[str]:
-        return [name for window in self.windows for name in window.sequence_names(kind)]
 
     def failures(self) -> dict[int, str]:
         """Why a sequence failed, by its place."""
@@ -96,55 +89,45 @@ def measure(
         BadInput, BadRequest: As a run. BadInput also where no sequence is left to compare.
     """
     files = InputFiles(settings.inputs, settings.input_type)
-    with files.spooled(Path(tempfile.gettempdir())):
-        weights = find_weights(
-            settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, files.kind
-        )
-        with WeightDigests(weights, settings.esm_model) as digests:
-            return _measured(settings, files, count, begin, weights, digests)
-
-
-def _measured(
-    settings: Settings,
-    files: InputFiles,
-    count: int,
-    begin: Callable[[], None],
-    weights: WeightPaths,
-    digests: WeightDigests,
-) -> tuple[Agreement, dict[str, Any]]:
-    """`measure`, of input that can be read once more."""
-    (path,), kind = settings.inputs, files.kind
-    placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
-    recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
-    if recipe.precision == REFERENCE_PRECISION:
-        log.warning("The precision is float32 already, so only packing and attention are compared. Give --precision.")
-    facts = check_models(recipe)
-    digests.check()
-    if facts.synthetic:
-        log.warning("These weights are synthetic (random): real ones may agree better or worse.")
-    pieces = sample(read_records(*files.paths, path, kind), kind, facts.chunk_size, count)
-    if not pieces:
-        raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
-    begin()
-    device = torch.device(placement.workers[0])
-    reference = replace(
-        recipe,
-        precision=REFERENCE_PRECISION,
-        attention="sdpa",
-        token_budget=1,
-        buffer_size=ALONE,
-        deterministic=True,
-        plain=True,
-    )
-    what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
-    with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
-        ours = compute(recipe, device, pieces, bar.update)
-        theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
-    digests.result()  # nothing is said of weights that turn out to be wrong
-    if not facts.synthetic:
-        digests.warn()
-    if not ours.names(kind):
+    asked = settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path
+    with (
+        files.spooled(Path(tempfile.gettempdir())),
+        WeightDigests(weights := find_weights(*asked, files.kind), settings.esm_model) as digests,
+    ):
+        (path,), kind = settings.inputs, files.kind
+        placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
+        recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
+        if recipe.precision == REFERENCE_PRECISION:
+            log.warning(
+                "The precision is float32 already, so only packing and attention are compared. Give --precision."
+            )
+        facts = check_models(recipe)
+        digests.check()
+        if facts.synthetic:
+            log.warning("These weights are synthetic (random): real ones may agree better or worse.")
+        pieces = sample(read_records(*files.paths, path, kind), kind, facts.chunk_size, count)
+        if not pieces:
+            raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
+        begin()
+        device = torch.device(placement.workers[0])
+        exact = {"precision": REFERENCE_PRECISION, "attention": "sdpa", "plain": True}
+        reference = replace(recipe, **exact, token_budget=1, buffer_size=ALONE, deterministic=True)
+        what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
+        with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
+            ours = compute(recipe, device, pieces, bar.update)
+            theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
+        digests.result()  # nothing is said of weights that turn out to be wrong
+        if not facts.synthetic:
+            digests.warn()
+    names = [name for window in ours.windows for name in window.sequence_names(kind)]
+    if not names:
         raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
+    models = {name for window in ours.windows for name in window.features}
+    alike = {name: cosines(ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if name in models}
+    scores = ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
+    agreement = Agreement(
+        names, alike, theirs.failures() | ours.failures(), *(scores if kind == InputKind.NUCLEOTIDE else ())
+    )
     about = {
         "input": path,
         "drawn": len(pieces),
@@ -153,7 +136,7 @@ def _measured(
         "esm_model": settings.esm_model,
         "synthetic_weights": facts.synthetic,
     }
-    return _compared(ours, theirs, kind), about
+    return agreement, about
 
 
 def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
@@ -166,15 +149,12 @@ def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
                 "The reference takes %.0f GB, and %s has %.0f GB free: it is computed on the CPU, which takes long.",
                 needed / 1e9, device, free / 1e9,
             )  # fmt: skip
-            return CPU
+            return torch.device("cpu")
     return device
 
 
 def compute(
-    recipe: ComputeConfig,
-    device: torch.device,
-    pieces: Sequence[Piece],
-    done: Callable[[int], None] = lambda count: None,
+    recipe: ComputeConfig, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None]
 ) -> Computed:
     """Compute pieces by one recipe on one device, which is free again afterwards.
 
@@ -197,13 +177,3 @@ def compute(
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return Computed(windows, how)
-
-
-def _compared(ours: Computed, theirs: Computed, kind: InputKind) -> Agreement:
-    found = {name: cosines(ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if ours.has(name)}
-    failures = theirs.failures() | ours.failures()
-    if kind == InputKind.PROTEIN:
-        return Agreement(ours.names(kind), found, failures)
-    return Agreement(
-        ours.names(kind), found, failures, ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
-    )

@@ -38,8 +38,7 @@ def shortfalls(summary: dict[str, Any], least_cosine: float, least_agreement: fl
 def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]) -> str:
     """For the terminal."""
     lines = [f"virnucpro {__version__} parity of {about['input']}"]
-    rows = [*_about(about), *_rows(summary)]
-    lines += [f"  {name:<22} {value}" for name, value in rows]
+    lines += [f"  {name:<22} {value}" for name, value in (*_about(about), *_rows(summary))]
     odd = [f"failed: {agreement.names[place]}: {reason}" for place, reason in agreement.failures.items()]
     if agreement.scores_S2 is not None:
         for place in np.flatnonzero(~agreement.frame_labels_agree()).tolist():
@@ -112,18 +111,12 @@ def _page(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], 
     drawn = [("Features", pictures.histogram(distances, EDGES, "1 - cosine to float32", allowed or None))]
     if agreement.scores_S2 is not None:
         finite_S = np.isfinite(agreement.scores_S2[:, 1]) & np.isfinite(agreement.reference_S2[:, 1])
+        ours_S, theirs_S = agreement.scores_S2[finite_S, 1], agreement.reference_S2[finite_S, 1]
         differences = {"virus": agreement.score_differences()[finite_S].tolist()}
         drawn.append(("Scores", pictures.histogram(differences, EDGES, "difference of the score from float32")))
         axes = ("score of virus, float32", "in the precision compared")
-        drawn.append(
-            (
-                "Labels",
-                pictures.against(
-                    agreement.reference_S2[finite_S, 1], agreement.scores_S2[finite_S, 1],
-                    ~agreement.frame_labels_agree()[finite_S], "Each frame", axes,
-                ),
-            )
-        )  # fmt: skip
+        changed_S = ~agreement.frame_labels_agree()[finite_S]
+        drawn.append(("Labels", pictures.against(theirs_S, ours_S, changed_S, "Each frame", axes)))
     return render(
         "parity_page.html",
         input=about["input"],

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from virnucpro.models import attention
 from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
-from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel, Sample
+from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
@@ -57,13 +57,11 @@ def self_test(esm_model: str, device: torch.device, precision: str, asked: str =
     Raises:
         BadRequest: The attention asked for cannot run here. RuntimeError: The device fails.
     """
-    run = device, PRECISIONS[precision], asked
-    return [_tested(row, row.code.sample(esm_model, LAYERS), *run) for row in LANGUAGE_MODELS.values()]
+    return [_tested(row, esm_model, device, PRECISIONS[precision], asked) for row in LANGUAGE_MODELS.values()]
 
 
-def _tested(row: LanguageModel, sample: Sample, device: torch.device, precision: Precision, asked: str) -> Result:
-    model, buffers, vocabulary = sample
-    means = row.code.means
+def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision: Precision, asked: str) -> Result:
+    model, buffers, vocabulary = row.code.sample(esm_model, LAYERS)
     begun = time.perf_counter()
     reference = PRECISIONS[REFERENCE_PRECISION] if precision.reduced else FLOAT64
     state = _random_state(model, device)
@@ -81,7 +79,7 @@ def _tested(row: LanguageModel, sample: Sample, device: torch.device, precision:
         for key, value in buffers.items():  # FP32 whatever the weights are, as in a run
             setattr(model, key, value.to(device))
         attend = attention.make(backend, ops)
-        return torch.cat([means(model(pack, attend, ops), pack) for pack in packs])
+        return torch.cat([row.code.means(model(pack, attend, ops), pack) for pack in packs])
 
     reference_SD = run(reference, alone, "sdpa", Plain())
     plainly_SD = run(precision, alone, "sdpa", Plain())
