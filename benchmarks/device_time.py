@@ -50,13 +50,13 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
     front_end, engine = FrontEnd(recipe), ModelRunner(recipe, torch.device("cuda:0"))
     prepared = [front_end[window] for window in islice(made, RAMP, RAMP + SKIPPED + COUNTED)]
     for each in prepared[:SKIPPED]:
-        engine.submit(each).outcome()
+        engine.submit(each).result()
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        outcomes = [pending.outcome() for pending in [engine.submit(each) for each in prepared[SKIPPED:]]]
+        results = [pending.result() for pending in [engine.submit(each) for each in prepared[SKIPPED:]]]
     seconds: dict[str, float] = defaultdict(float)
     for event in profiled.key_averages():
         seconds[kind_of(event.key)] += event.self_device_time_total / 1e6
-    return sum(outcome.sequences for outcome in outcomes), sum(outcome.seconds for outcome in outcomes), seconds
+    return sum(result.sequences for result in results), sum(result.seconds for result in results), seconds
 
 
 def main() -> None:

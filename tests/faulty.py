@@ -76,7 +76,7 @@ def faulty_work_for(pipe: Connection, config: ExecutorConfig, device: str, rank:
         if fault.where == "engine":
             queue = ModelRunner.queue
             ModelRunner.queue = lambda self, prepared: (
-                fault.strike(prepared.index, prepared.only) or queue(self, prepared)
+                fault.strike(prepared.blank.index, prepared.blank.only) or queue(self, prepared)
             )
         if fault.where == "front end":
             get = FrontEnd.__getitem__

@@ -79,7 +79,7 @@ def test_windows_come_back_in_order(store):
 def test_an_interrupted_run_is_taken_up(kept, store):
     _, entries = kept
     again = store()
-    again.take_up(entries)
+    again.resume(entries)
     assert again.done == {0, 1, 2, 4, 5}  # a window with a failure is tried again
     again.add(finished(3))
     again.flush()
@@ -91,7 +91,7 @@ def test_an_interrupted_run_is_taken_up(kept, store):
 def test_a_window_that_two_files_hold_counts_once(kept, store):
     _, entries = kept
     again = store()
-    again.take_up([*entries, entries[0]])
+    again.resume([*entries, entries[0]])
     assert again.entries == [
         entry | {"windows": [2], "failed": []} if 3 in entry["windows"] else entry for entry in entries
     ]
@@ -203,7 +203,7 @@ def test_a_damaged_file_does_not_count(kept, store, caplog, name):
     damage(folder / "000001.safetensors", entries[1])
     again = store()
     with caplog.at_level(logging.WARNING):
-        again.take_up(entries)
+        again.resume(entries)
     assert again.done == {0, 1, 4, 5}
     (record,) = caplog.records
     assert said in record.getMessage()
@@ -218,7 +218,7 @@ def test_a_damaged_file_does_not_count(kept, store, caplog, name):
 def test_an_entry_that_is_none(kept, store, caplog, entry):
     _, entries = kept
     again = store()
-    again.take_up([entries[0], entry])
+    again.resume([entries[0], entry])
     assert again.done == {0, 1}
     assert "cannot be read" in caplog.text
 
@@ -228,7 +228,7 @@ def test_only_own_files_that_no_entry_names_are_removed(kept, store):
     for name in ("000009.safetensors", "mine.safetensors", "000009.txt"):
         (folder / name).write_text("x")
     again = store()
-    again.take_up(entries[:2])
+    again.resume(entries[:2])
     assert (folder / "000009.safetensors").exists()  # the request may yet be refused
     again.remove_unlisted()
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -239,7 +239,7 @@ def test_only_own_files_that_no_entry_names_are_removed(kept, store):
 def test_forget(kept, store):
     folder, entries = kept
     again = store()
-    again.take_up(entries)
+    again.resume(entries)
     again.add(finished(3))
     again.forget()
     again.flush()

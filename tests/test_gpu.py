@@ -206,7 +206,7 @@ def numbers(engine, reads, buffer_size):
     """Features and scores of every frame by its name."""
     found = {}
     for window in packing.windows_of(reads, buffer_size=buffer_size):
-        done = finish(window, [engine.submit(FrontEnd(engine.recipe)[window]).outcome()])
+        done = finish(window, [engine.submit(FrontEnd(engine.config)[window]).result()])
         rows = zip(done.features["esm2"], done.features["dnabert_s"], done.scores_S2, strict=True)
         found |= dict(zip(done.sequence_names("nucleotide"), rows, strict=True))
     return found
@@ -231,23 +231,23 @@ def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind):
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS)}
     sequences = proteins if kind == "protein" else dict(workloads.reads(20))
     *_, last = packing.windows_of(sequences, kind)
-    prepared = FrontEnd(engine.recipe)[last]
-    first = engine.submit(prepared).outcome()  # compiles
+    prepared = FrontEnd(engine.config)[last]
+    first = engine.submit(prepared).result()  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
         pending = engine.submit(prepared)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert (pending.outcome().features["esm2"] == first.features["esm2"]).all()
+    assert (pending.result().features["esm2"] == first.features["esm2"]).all()
 
 
 def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
     engine = ModelRunner(packing.recipe(wide, "protein", token_budget=100_000), CUDA)
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS * 5)}
     first, *_ = packing.windows_of(proteins, "protein", buffer_size=10_000)
-    prepared = FrontEnd(engine.recipe)[first]  # one pack
+    prepared = FrontEnd(engine.config)[first]  # one pack
     torch.cuda.reset_peak_memory_stats()
-    whole = engine.submit(prepared).outcome()
+    whole = engine.submit(prepared).result()
     assert whole.packs == 1
     peak = torch.cuda.max_memory_allocated()
     assert "Out of GPU memory" not in caplog.text
@@ -256,7 +256,7 @@ def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
     with caplog.at_level(logging.WARNING):
         torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
         try:
-            halved = engine.submit(prepared).outcome()
+            halved = engine.submit(prepared).result()
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
     assert "Out of GPU memory on a pack of" in caplog.text

@@ -32,7 +32,6 @@ TORCH = {
     "diagnostics.parity",
     "diagnostics.self_test",
     "engine.model_runner",
-    "engine.pending",
     "engine.startup",
     "engine.window_loop",
     "executors.local",

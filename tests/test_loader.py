@@ -27,13 +27,16 @@ def plain(value):
     """Arrays as lists, so that whole windows can be compared."""
     if dataclasses.is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def test_a_window_of_dna(weights, window):
     made = FrontEnd(packing.recipe(weights, token_budget=8))[window]
-    assert (made.index, made.only, made.sequences, made.cut, made.unknown) == (0, None, 6, 0, 0)
-    assert made.open_C.tolist() == [0b111111, 0]  # the empty record has no chunk
+    blank = made.blank
+    assert (blank.index, blank.only, blank.sequences, blank.cut, blank.unknown) == (0, None, 6, 0, 0)
+    assert blank.open_C.tolist() == [0b111111, 0]  # the empty record has no chunk
     # <cls> 0, <eos> 2; A 5, G 6, P 14, M 20, H 21, W 22
     assert plain(made.packs["esm2"]) == {
         "token_ids_T": [0, 20, 5, 2, 0, 6, 21, 2, 0, 22, 2, 0, 6, 2, 0, 5, 2, 0, 14, 2],  # MA GH, W G, A P
@@ -67,18 +70,18 @@ def test_the_dna_of_a_window(weights, window):
 def test_a_part_of_a_window(weights, window):
     part = dataclasses.replace(window, only=(2, 4))
     made = FrontEnd(packing.recipe(weights))[part]
-    assert (made.only, made.sequences) == ((2, 4), 2)
+    assert (made.blank.only, made.blank.sequences) == ((2, 4), 2)
     assert made.packs["esm2"].token_ids_T.tolist() == [0, 6, 21, 2, 0, 6, 2]  # GH, G
     assert made.packs["esm2"].order_S.tolist() == [1, 0]
-    assert made.open_C.tolist() == [0b111111, 0]
+    assert made.blank.open_C.tolist() == [0b111111, 0]
 
 
 def test_a_window_of_proteins(weights):
     front_end = FrontEnd(packing.recipe(weights, "protein"))
     (window,) = packing.windows_of({"p": "mJ*", "empty": "*", "long": "A" * 1025}, "protein")
     made = front_end[window]
-    assert made.open_C.tolist() == [1, 0, 1]
-    assert (made.sequences, made.cut, made.unknown) == (2, 1, 1)
+    assert made.blank.open_C.tolist() == [1, 0, 1]
+    assert (made.blank.sequences, made.blank.cut, made.blank.unknown) == (2, 1, 1)
     assert made.packs["esm2"].token_ids_T.tolist() == [0, *[5] * 1024, 2, 0, 20, 24, 2]  # X 24
     assert set(made.packs) == {"esm2"}
 
@@ -86,5 +89,5 @@ def test_a_window_of_proteins(weights):
 def test_a_window_with_nothing_to_do(weights):
     (window,) = packing.windows_of({"none": READS["none"], "empty": ""})
     made = FrontEnd(packing.recipe(weights))[window]
-    assert (made.sequences, made.packs) == (0, {})
-    assert made.open_C.tolist() == [0]
+    assert (made.blank.sequences, made.packs) == (0, {})
+    assert made.blank.open_C.tolist() == [0]

@@ -12,8 +12,7 @@ from references import assert_equal_within_float32
 from benchmarks import workloads
 from virnucpro.engine.events import WindowCost
 from virnucpro.engine.loader import FrontEnd
-from virnucpro.engine.model_runner import ModelRunner
-from virnucpro.engine.pending import PendingResult
+from virnucpro.engine.model_runner import ModelRunner, PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, finish
 from virnucpro.engine.window_loop import WindowLoop
@@ -44,12 +43,12 @@ def expected(engine):
 
 
 def outcome_of(engine, window):
-    return engine.submit(FrontEnd(engine.recipe)[window]).outcome()
+    return engine.submit(FrontEnd(engine.config)[window]).result()
 
 
 def at_hand(engine):
     """Windows prepared by this process itself."""
-    return Prefetcher(FrontEnd(engine.recipe).__getitem__, 0, 2, retries=3)
+    return Prefetcher(FrontEnd(engine.config).__getitem__, 0, 2, retries=3)
 
 
 def numbers(engine, reads, buffer_size=64):
@@ -105,9 +104,9 @@ def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(weights)
 
 def test_an_outcome(engine):
     (window,) = packing.windows_of({"r": "ATGGCC", "none": "TAATTAGTTAACTAATTAACTAGTTAA", "empty": ""})
-    pending = engine.submit(FrontEnd(engine.recipe)[window])
+    pending = engine.submit(FrontEnd(engine.config)[window])
     assert pending.ready()
-    outcome = pending.outcome()
+    outcome = pending.result()
     assert outcome.open_C.tolist() == [0b111111, 0]
     assert (outcome.index, outcome.only, outcome.sequences, outcome.tokens, outcome.packs) == (0, None, 6, 20, 1)
     assert (outcome.cut, outcome.unknown, outcome.failures) == (0, 0, {})
@@ -141,7 +140,7 @@ def test_a_backend_that_cannot_run_here_is_refused(weights):
     [("fp32", "features are not finite"), ("fp16", "features are not finite in fp16 (try --precision bf16)")],
 )
 def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precision, reason):
-    monkeypatch.setattr(engine, "recipe", dataclasses.replace(engine.recipe, precision=precision))
+    monkeypatch.setattr(engine, "config", dataclasses.replace(engine.config, precision=precision))
 
     def spoilt(x_TD, pack: Pack):
         means_SD = protein_means(x_TD, pack)
@@ -281,15 +280,15 @@ def test_a_device_that_fails_is_found_out_where_its_numbers_are_taken(engine):
         synchronize = query
 
     (window,) = packing.windows_of({"r": "ATGGCC"})
-    pending = PendingResult(FrontEnd(engine.recipe)[window], engine.recipe, {}, {}, (None, None, Broken(), None))
+    pending = PendingResult(FrontEnd(engine.config)[window], engine.config, {}, {}, (None, None, Broken(), None))
     assert pending.ready()
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        pending.outcome()
+        pending.result()
 
 
 def test_what_could_not_be_computed_is_blank(engine):
     (window,) = packing.windows_of({"r": "ATGGCC"})
-    part = FrontEnd(engine.recipe)[dataclasses.replace(window, only=(4, 6))]
+    part = FrontEnd(engine.config)[dataclasses.replace(window, only=(4, 6))]
     outcome = engine.failed(part, "no reason")
     assert outcome.failures == {0: "no reason", 1: "no reason"}
     assert finish(window, [outcome]).failures == {4: "no reason", 5: "no reason"}

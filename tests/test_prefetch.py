@@ -18,7 +18,7 @@ from test_loader import plain
 from virnucpro.diagnostics import doctor
 from virnucpro.engine import prefetch
 from virnucpro.engine.loader import FrontEnd
-from virnucpro.engine.pending import PendingResult
+from virnucpro.engine.model_runner import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.errors import DeviceLost
@@ -284,10 +284,10 @@ class Echo:
     """An engine that computes nothing."""
 
     def __init__(self, recipe):
-        self.recipe, self.device = recipe, "none"
+        self.config, self.device = recipe, "none"
 
     def queue(self, prepared):
-        yield PendingResult(prepared, self.recipe, {}, {})
+        yield PendingResult(prepared, self.config, {}, {})
 
 
 def test_a_stream_whose_loader_process_hangs_ends_when_it_is_told_to(weights, several, front_end, tmp_path):

@@ -10,8 +10,7 @@ from conftest import ESM_8M
 from virnucpro.config.compute import WeightsInfo
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.events import Began, Computed, WindowCost
-from virnucpro.engine.halving import next_tries
-from virnucpro.engine.results import WindowResult
+from virnucpro.engine.results import WindowResult, next_tries
 from virnucpro.executors import retry_policy
 from virnucpro.executors.base import ExecutorConfig
 from virnucpro.executors.retry_policy import RetryPolicy, Task
@@ -141,7 +140,7 @@ def test_what_was_not_begun_is_put_back_in_front():
     tasks = policy([window(index, 1) for index in range(3)])
     zero, one = (tasks.next(0, False, {0}) for _ in range(2))
     for task in (one, zero):
-        tasks.put_back(task)
+        tasks._again.appendleft(task)
     assert [tasks.next(0, False, {0}).window.index for _ in range(3)] == [0, 1, 2]
     assert tasks.left  # nobody has asked for more yet
     assert tasks.next(0, False, {0}) is None

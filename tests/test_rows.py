@@ -40,7 +40,7 @@ READS = {name: sequence[:120] for name, sequence in workloads.reads(6)}
 def features_of(runner: ModelRunner) -> Tensor:
     """Features of both models and scores of READS, side by side: float32 (S, F + 2)."""
     (window,) = packing.windows_of(READS)
-    result = runner.submit(FrontEnd(runner.recipe)[window]).outcome()
+    result = runner.submit(FrontEnd(runner.config)[window]).result()
     assert not result.failures
     return torch.from_numpy(
         np.concatenate([result.features["esm2"], result.features["dnabert_s"], result.scores_S2], axis=1)

@@ -181,12 +181,12 @@ def test_doctor_says_that_it_is_made_anew(monkeypatch, tmp_path):
 def test_loaders_are_there_before_torch(tmp_path, weights):
     code = (
         "import sys, virnucpro.engine.prefetch as prefetch\n"
-        "of = prefetch.Prefetcher.of.__func__\n"
-        "def noted(cls, *given):\n"
+        "make = prefetch.Prefetcher.__init__\n"
+        "def noted(self, *given):\n"
         "    assert 'torch' not in sys.modules\n"
         "    print('loaders')\n"
-        "    return of(cls, *given)\n"
-        "prefetch.Prefetcher.of = classmethod(noted)\n"
+        "    make(self, *given)\n"
+        "prefetch.Prefetcher.__init__ = noted\n"
         "from virnucpro.cli import run\n"
         "run()"
     )

@@ -36,7 +36,7 @@ def predict(
         esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
         precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
         gpus: Indices; None for all. Without a GPU one process runs on the CPU.
-        resume: Go on with the run in `output_dir`.
+        resume: Resume the run in `output_dir`.
         force: Start the run in `output_dir` over.
         save_embeddings: Write the features, too.
         write_viral: FASTA for the records called Viral, compressed if its suffix says so.
@@ -87,18 +87,15 @@ def embed(
 
     Args:
         input: Protein FASTA, plain or compressed.
-        output_dir: For embeddings.h5; an unfinished run of the same input in it is gone on with.
-        weights_dir: As in `predict`.
-        esm_model: As in `predict`.
+        output_dir: For embeddings.h5; an unfinished run of the same input in it is resumed.
+        weights_dir, esm_model, runtime_config: As in `predict`.
         enable_fp16: None is FP16 on a GPU, FP32 on the CPU.
         world_size: GPUs; None for all.
-        runtime_config: As in `predict`.
     Returns:
         Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input. A sequence that
             could not be embedded is not in it; sequences.tsv, beside it, says why.
     Raises:
-        virnucpro.errors.BadInput: The sequences cannot be used; one sentence.
-        virnucpro.errors.BadRequest: The request cannot be met; one sentence.
+        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: As in `predict`.
     """
     from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 

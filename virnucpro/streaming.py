@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +81,7 @@ class Embedder:
         plain: bool = False,
     ) -> None:
         placement = Placement((device or ("cuda:0" if visible_gpus() else "cpu"),))
-        self._recipe = ComputeConfig(
+        self._compute = ComputeConfig(
             kind=InputKind.PROTEIN,
             weights=find_weights(named_directory(weights_dir), esm_model, "", None, InputKind.PROTEIN),
             esm_model=esm_model,
@@ -95,7 +94,7 @@ class Embedder:
             plain=plain,
         )
         processes = placement.loaders if loaders is None else loaders
-        config = ExecutorConfig(self._recipe, RuntimeConfig(), processes, threads, logging.getLogger().level)
+        config = ExecutorConfig(self._compute, RuntimeConfig(), processes, threads, logging.getLogger().level)
         self._executor: LocalExecutor = launch_local(config, placement.workers[0])
         self._under_way: Iterator[EmbeddedWindow] = iter(())
         self.backends: dict[str, str] = {}  # attention, steps, device and torch, once a model is loaded
@@ -115,13 +114,13 @@ class Embedder:
 
     def _embed(self, proteins: Iterable[tuple[str, str]]) -> Iterator[EmbeddedWindow]:
         reads = (Read(name, residues) for name, residues in proteins)
-        source = AtHand(windows(reads, InputKind.PROTEIN, 0, self._recipe.buffer_size, self._recipe.token_budget))
+        source = AtHand(windows(reads, InputKind.PROTEIN, 0, self._compute.buffer_size, self._compute.token_budget))
         self.backends = self._executor.load(source)
         for window, cost in self._executor.run():
             names = list(window.sequence_names(InputKind.PROTEIN))
             embeddings_SD = window.features.get("esm2")
             if embeddings_SD is None:  # none of them has residues
-                embeddings_SD = np.zeros((0, ESM2_SIZES[self._recipe.esm_model][1]), np.float32)
+                embeddings_SD = np.zeros((0, ESM2_SIZES[self._compute.esm_model][1]), np.float32)
             yield EmbeddedWindow(names, embeddings_SD, {names[i]: why for i, why in window.failures.items()}, cost)
 
     def close(self) -> None:
@@ -131,9 +130,7 @@ class Embedder:
     def __enter__(self) -> Embedder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -172,11 +169,11 @@ def prepare(
     files = InputFiles([path])
     kind = files.survey.kind
     surveyed = time.perf_counter()
-    made = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
+    every_window = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
     weights = WeightPaths({"dnabert_s": Path(tokenizer)} if tokenizer else {}, None)
     front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, buffer_size, False))
-    prepared = [front_end[window] for window in made]
-    packs = [lengths for each in prepared if each.packs for lengths in each.packs["esm2"].lengths]
+    packed = [front_end[window] for window in every_window]
+    packs = [lengths for each in packed if each.packs for lengths in each.packs["esm2"].lengths]
     seconds = {"survey": surveyed - begun, "reading, windows": cut - surveyed}
-    return Preparation(sum(each.sequences for each in prepared), packs, seconds, dict(front_end.seconds))
+    return Preparation(sum(each.blank.sequences for each in packed), packs, seconds, dict(front_end.seconds))

@@ -167,7 +167,7 @@ def compute(
     windows = []
     for index, first in enumerate(range(0, len(pieces), recipe.buffer_size)):
         window = Window(index, tuple(pieces[first : first + recipe.buffer_size]))
-        windows.append(finish(window, [engine.submit(front_end[window]).outcome()]))
+        windows.append(finish(window, [engine.submit(front_end[window]).result()]))
         done(len(window.pieces))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     packed = "every sequence by itself" if recipe.deterministic else f"packs of up to {recipe.token_budget:,} tokens"

@@ -34,10 +34,8 @@ class WindowCost:
     ) -> WindowCost:  # fmt: skip
         """Add up the results of one window. Of a wait, what the device had work for meanwhile does not count."""
         idle = _sum(result.idle_seconds for result in results)
-        sums = {
-            name: sum(getattr(result, name) for result in results)
-            for name in ("tokens", "packs", "sequences", "capacity")
-        }
+        names = ("tokens", "packs", "sequences", "capacity")
+        sums = {name: sum(getattr(result, name) for result in results) for name in names}
         return cls(
             rank, device, seconds=seconds, wait=wait if idle is None else min(wait, idle),
             device_seconds=sum(result.seconds for result in results), idle_seconds=idle,
@@ -52,14 +50,14 @@ class WindowCost:
 
 
 def _sum(seconds: Iterable[float | None]) -> float | None:
-    """Add up what is known; None if nothing is."""
-    known = [each for each in seconds if each is not None]
-    return sum(known) if known else None
+    """Add up what is not None; None if nothing is."""
+    numbers = [each for each in seconds if each is not None]
+    return sum(numbers) if numbers else None
 
 
 @dataclass(frozen=True)
 class Began:
-    """A window, or a part of one, is prepared and about to be queued on the device."""
+    """A window, or a part of one, is packed and about to be queued on the device."""
 
     key: Key
     blank: WindowResult  # its result as long as nothing is computed: how many sequences it has

@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from virnucpro.config.compute import ComputeConfig
-from virnucpro.engine.packing import PackPlan, pack
-from virnucpro.engine.results import WindowResult
+from virnucpro.engine.packing import pack
+from virnucpro.engine.results import WindowResult, blank_result
 from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
 from virnucpro.models.tokens import Tokenise
 from virnucpro.reading.input_kind import InputKind
@@ -30,17 +30,12 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class ModelPacks(Generic[Array]):
-    """A window's sequences for one model, pack after pack.
+    """A window's sequences for one model, pack after pack."""
 
-    token_ids_T: uint8 (ESM-2) or int16 (DNABERT-S). cu_seqlens: int32 (S + P), for each pack the S_p + 1 edges of
-    its sequences, from 0. order_S: int64, place in the window of each sequence. lengths: tokens of each, a tuple
-    a pack.
-    """
-
-    token_ids_T: Array
-    cu_seqlens: Array
-    order_S: Array
-    lengths: tuple[tuple[int, ...], ...]
+    token_ids_T: Array  # uint8 (ESM-2) or int16 (DNABERT-S)
+    cu_seqlens: Array  # int32 (S + P): for each pack the S_p + 1 edges of its sequences, from 0
+    order_S: Array  # int64, place in the window of each sequence
+    lengths: tuple[tuple[int, ...], ...]  # tokens of each sequence, a tuple a pack
 
     def mapped(self, function: Callable[[Array], Other]) -> ModelPacks[Other]:
         """The same, each array by a function: on a device."""
@@ -54,61 +49,45 @@ class ModelPacks(Generic[Array]):
 
 @dataclass(frozen=True)
 class PackedWindow:
-    """A window ready for the device: its packs, and what the host keeps of it; see `sequences.Sequences`."""
+    """A window ready for the device."""
 
-    index: int
-    only: tuple[int, int] | None
-    open_C: np.ndarray
-    sequences: int
-    cut: int
-    unknown: int
-    packs: dict[
-        str, ModelPacks[np.ndarray]
-    ]  # of each language model, in the order of the queue; none where nothing is to do
-
-    @property
-    def blank(self) -> WindowResult:
-        """Its result as long as nothing is computed."""
-        return WindowResult(self.index, self.only, self.open_C, self.sequences, self.cut, self.unknown)
+    blank: WindowResult  # its result as long as nothing is computed
+    # Of each language model, in the order of the queue; none where nothing is to do.
+    packs: dict[str, ModelPacks[np.ndarray]]
 
 
 class FrontEnd:
     """Chunks to frames to tokens to packs; indexed by the window itself. `seconds`: of each stage, up to now."""
 
-    def __init__(self, recipe: ComputeConfig) -> None:
-        self._recipe, self._models = recipe, models_for(recipe.kind)
+    def __init__(self, config: ComputeConfig) -> None:
+        self._config, self._models = config, models_for(config.kind)
         self._tokenisers: dict[str, Tokenise] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def __getitem__(self, window: Window) -> PackedWindow:
-        with self._stage("frames" if self._recipe.kind == InputKind.NUCLEOTIDE else "letters"):
-            texts = sequences_of(window, self._recipe.kind)
-        count = len(texts.proteins)
-        packs = {name: self._packed(name, texts) for name in self._models} if count else {}
-        return PackedWindow(window.index, window.only, texts.open_C, count, texts.cut, texts.unknown, packs)
+        with self._stage("frames" if self._config.kind == InputKind.NUCLEOTIDE else "letters"):
+            texts = sequences_of(window, self._config.kind)
+        packs = {name: self._packed(name, texts) for name in self._models} if texts.proteins else {}
+        return PackedWindow(blank_result(window, texts), packs)
 
     def _packed(self, name: str, texts: Sequences) -> ModelPacks[np.ndarray]:
         row = LANGUAGE_MODELS[name]
         if name not in self._tokenisers:
-            self._tokenisers[name] = row.tokeniser(self._recipe.weights.models.get(name))
+            self._tokenisers[name] = row.tokeniser(self._config.weights.models.get(name))
         with self._stage(f"{row.title} tokens"):
             tokens = self._tokenisers[name](getattr(texts, row.reads))
         with self._stage("packs"):
-            plan = pack(tokens.lengths_S, self._recipe.token_budget)
+            plan = pack(tokens.lengths_S, self._config.token_budget)
         with self._stage(f"{row.title} tokens"):
             token_ids_T = tokens.joined(plan.order_S)
         with self._stage("packs"):
-            return _packs(token_ids_T, plan)
+            ends = np.cumsum(plan.sizes_P)
+            lengths = tuple(tuple(plan.lengths_S[end - size : end].tolist()) for size, end in zip(plan.sizes_P, ends))
+            edges = [edge for pack_lengths in lengths for edge in accumulate(pack_lengths, initial=0)]
+            return ModelPacks(token_ids_T, np.array(edges, np.int32), plan.order_S, lengths)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         begun = time.perf_counter()
         yield
         self.seconds[name] += time.perf_counter() - begun
-
-
-def _packs(token_ids_T: np.ndarray, plan: PackPlan) -> ModelPacks[np.ndarray]:
-    ends = np.cumsum(plan.sizes_P)
-    lengths = tuple(tuple(plan.lengths_S[end - size : end].tolist()) for size, end in zip(plan.sizes_P, ends))
-    edges = [edge for pack_lengths in lengths for edge in accumulate(pack_lengths, initial=0)]
-    return ModelPacks(token_ids_T, np.array(edges, np.int32), plan.order_S, lengths)

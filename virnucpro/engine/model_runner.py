@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.loader import ModelPacks, PackedWindow
-from virnucpro.engine.pending import Event, PendingResult
 from virnucpro.engine.results import WindowResult
 from virnucpro.engine.startup import warm_up
 from virnucpro.models import attention
@@ -32,81 +31,122 @@ from virnucpro.models.pack import Pack
 
 log = logging.getLogger(__name__)
 Means = Callable[[Tensor, Pack], Tensor]
+Event = torch.cuda.Event
+
+
+@dataclass(eq=False)
+class PendingResult:
+    """A window under way on the device, whose numbers the host takes when it needs them."""
+
+    packed: PackedWindow
+    config: ComputeConfig
+    arrays: dict[str, Tensor]  # scores_S2, finite_S, and features by language model
+    failures: dict[int, str]
+    timing: tuple[Event | None, ...] = (
+        None,
+        None,
+        None,
+        None,
+    )  # events of its begin, its end, its arrival, and the end before
+
+    def ready(self) -> bool:
+        """Whether `result` would not have to wait."""
+        try:
+            return (arrived := self.timing[2]) is None or arrived.query()
+        except RuntimeError:  # of work queued earlier; `result` will raise it where it is dealt with
+            return True
+
+    def result(self) -> WindowResult:
+        """Wait for the device and take the numbers."""
+        begun, ended, arrived, earlier = self.timing
+        arrays: dict[str, Any] = {name: array.numpy() for name, array in self.arrays.items()}
+        result = replace(self.packed.blank, failures=self.failures)
+        if packs := self.packed.packs.get("esm2"):
+            result.tokens, result.packs = packs.tokens, len(packs.lengths)
+            # A sequence over the budget has a pack of its own size.
+            result.capacity = sum(max(self.config.token_budget, sum(lengths)) for lengths in packs.lengths)
+        if arrived is not None:
+            arrived.synchronize()
+            result.seconds = begun.elapsed_time(ended) / 1000
+            if earlier is not None:
+                result.idle_seconds = max(0.0, earlier.elapsed_time(begun) / 1000)
+        if (finite_S := arrays.pop("finite_S", None)) is not None:
+            wider = PRECISIONS[self.config.precision].wider
+            advice = f" in {self.config.precision} (try --precision {wider})" if wider else ""
+            for place in np.flatnonzero(~finite_S).tolist():
+                self.failures.setdefault(place, f"features are not finite{advice}")
+        result.scores_S2, result.features = arrays.pop("scores_S2", None), arrays
+        return result
 
 
 class ModelRunner:
     """Models on one device.
 
     Raises:
-        BadWeights: As their loaders. BadRequest: The device cannot do what the recipe says.
+        BadWeights: As their loaders. BadRequest: The device cannot do what the config asks for.
     """
 
-    def __init__(self, recipe: ComputeConfig, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        precision = PRECISIONS[recipe.precision]
+    def __init__(self, config: ComputeConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        precision = PRECISIONS[config.precision]
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
-            compiling = aside.submit(warm_up, recipe, device)
-            code = {name: LANGUAGE_MODELS[name].code for name in recipe.weights.models}
-            paths = recipe.weights.models
+            compiling = aside.submit(warm_up, config, device)
+            code = {name: LANGUAGE_MODELS[name].code for name in config.weights.models}
+            paths = config.weights.models
             self.models: dict[str, Any] = {name: code[name].load(paths[name], device, precision) for name in paths}
             self._means = {name: module.means for name, module in code.items()}
             self.classifier = None
-            if recipe.weights.classifier is not None:
-                self.classifier = load_classifier(recipe.weights.classifier).model.to(device)
+            if config.weights.classifier is not None:
+                self.classifier = load_classifier(config.weights.classifier).model.to(device)
             self.ops, self.fusion, failed = compiling.result()
         widths = [model.shape.width // model.shape.heads for model in self.models.values()]
-        self.attention = attention.choose(recipe.attention, device, precision, widths, failed)
+        self.attention = attention.choose(config.attention, device, precision, widths, failed)
         self._attend = attention.make(self.attention, self.ops)
         self._streams = None
         if device.type == "cuda":
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host
         self._ended: Event | None = None
 
-    def submit(self, prepared: PackedWindow) -> PendingResult:
+    def submit(self, packed: PackedWindow) -> PendingResult:
         """Queue a window on the device."""
-        *_, pending = self.queue(prepared)
+        *_, pending = self.queue(packed)
         assert pending is not None, "the last of `queue` is the window"
         return pending
 
     @torch.inference_mode()
-    def queue(self, prepared: PackedWindow) -> Iterator[PendingResult | None]:
+    def queue(self, packed: PackedWindow) -> Iterator[PendingResult | None]:
         """Queue a window pack by pack: yields None after each, when the host has a moment, and at last the window."""
         failures: dict[int, str] = {}
-        if prepared.sequences == 0:
-            yield PendingResult(prepared, self.recipe, {}, failures)
+        if packed.blank.sequences == 0:
+            yield PendingResult(packed, self.config, {}, failures)
             return
         with torch.cuda.device(self.device) if self._streams else nullcontext():
-            packs = self._copied(prepared)
+            model_packs = self._copied(packed)
             begun = self._event()
-            features = {name: self._blank(name, prepared.sequences) for name in packs}
-            for name in packs:
-                yield from self._features(name, packs[name], features[name], failures)
+            features = {
+                name: torch.empty(packed.blank.sequences, self.models[name].shape.width, device=self.device)
+                for name in model_packs
+            }
+            for name, packs in model_packs.items():
+                yield from self._features(name, packs, features[name], failures)
             features_SF = torch.cat([features[name] for name in FEATURE_ORDER if name in features], dim=1)
             arrays = {"finite_S": features_SF.isfinite().all(dim=1)}
             if self.classifier is not None:
-                arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.recipe.deterministic else None)
-            if self.recipe.keep_features:
+                arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.config.deterministic else None)
+            if self.config.keep_features:
                 arrays |= features
-            yield self._returned(prepared, arrays, failures, begun)
+            yield self._returned(packed, arrays, failures, begun)
 
-    def failed(self, prepared: PackedWindow, reason: str) -> WindowResult:
-        """The outcome of a window of which nothing could be computed."""
-        count, kept = prepared.sequences, self.models if self.recipe.keep_features else {}
-
-        def blank(width: int) -> np.ndarray:
-            return np.full((count, width), np.nan, np.float32)
-
+    def failed(self, packed: PackedWindow, reason: str) -> WindowResult:
+        """Return the result of a window of which nothing could be computed."""
+        count, kept = packed.blank.sequences, self.models if self.config.keep_features else {}
         return replace(
-            prepared.blank,
+            packed.blank,
             failures=dict.fromkeys(range(count), reason),
-            scores_S2=None if self.classifier is None else blank(2),
-            features={name: blank(model.shape.width) for name, model in kept.items()},
+            scores_S2=None if self.classifier is None else np.full((count, 2), np.nan, np.float32),
+            features={name: np.full((count, model.shape.width), np.nan, np.float32) for name, model in kept.items()},
         )
-
-    def _blank(self, name: str, sequences: int) -> Tensor:
-        """Room for the features of so many sequences: float32 (S, width)."""
-        return torch.empty(sequences, self.models[name].shape.width, device=self.device)
 
     def _features(
         self, name: str, packs: ModelPacks[Tensor], features_SD: Tensor, failures: dict[int, str]
@@ -115,13 +155,10 @@ class ModelRunner:
         model, means = self.models[name], self._means[name]
         token = sequence = edge = 0
         for lengths in packs.lengths:
-            pack = Pack(
-                packs.token_ids_T[token : token + sum(lengths)],
-                packs.cu_seqlens[edge : edge + len(lengths) + 1],
-                lengths,
-            )
-            self._run(model, means, pack, packs.order_S[sequence : sequence + len(lengths)], features_SD, failures)
-            token, sequence, edge = token + sum(lengths), sequence + len(lengths), edge + len(lengths) + 1
+            tokens, count = sum(lengths), len(lengths)
+            pack = Pack(packs.token_ids_T[token : token + tokens], packs.cu_seqlens[edge : edge + count + 1], lengths)
+            self._run(model, means, pack, packs.order_S[sequence : sequence + count], features_SD, failures)
+            token, sequence, edge = token + tokens, sequence + count, edge + count + 1
             yield
 
     def _run(
@@ -143,43 +180,43 @@ class ModelRunner:
         for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
             self._run(model, means, part, order, features_SD, failures)
 
-    def _copied(self, prepared: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
+    def _copied(self, packed: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
         """The packs on the device; copied while it still computes the window before."""
         if self._streams is None:
-            return {name: packs.mapped(torch.from_numpy) for name, packs in prepared.packs.items()}
+            return {name: packs.mapped(torch.from_numpy) for name, packs in packed.packs.items()}
         compute, copy = torch.cuda.current_stream(), self._streams[0]
 
         def to_device(array: np.ndarray) -> Tensor:
             # From page-locked memory, or the copy would wait.
-            there = torch.from_numpy(array).pin_memory().to(self.device, non_blocking=True)
-            there.record_stream(compute)
-            return there
+            tensor = torch.from_numpy(array).pin_memory().to(self.device, non_blocking=True)
+            tensor.record_stream(compute)
+            return tensor
 
         with torch.cuda.stream(copy):
-            there = {name: packs.mapped(to_device) for name, packs in prepared.packs.items()}
+            copies = {name: packs.mapped(to_device) for name, packs in packed.packs.items()}
         compute.wait_stream(copy)
-        return there
+        return copies
 
     def _returned(
-        self, prepared: PackedWindow, arrays: dict[str, Tensor], failures: dict[int, str], begun: Event | None
+        self, packed: PackedWindow, arrays: dict[str, Tensor], failures: dict[int, str], begun: Event | None
     ) -> PendingResult:
         """Start the copies to the host, which the next window's packs need not wait for."""
         if self._streams is None:
-            return PendingResult(prepared, self.recipe, arrays, failures)
+            return PendingResult(packed, self.config, arrays, failures)
         compute, copy = torch.cuda.current_stream(), self._streams[1]
         ended = self._event()
         copy.wait_stream(compute)
         with torch.cuda.stream(copy):
-            there = {
+            copies = {
                 name: torch.empty(array.shape, dtype=array.dtype, pin_memory=True) for name, array in arrays.items()
             }
             for name, array in arrays.items():
-                there[name].copy_(array, non_blocking=True)
+                copies[name].copy_(array, non_blocking=True)
                 array.record_stream(copy)
         arrived = torch.cuda.Event()
         arrived.record(copy)
         timing, self._ended = (begun, ended, arrived, self._ended), ended
-        return PendingResult(prepared, self.recipe, there, failures, timing)
+        return PendingResult(packed, self.config, copies, failures, timing)
 
     def _event(self) -> Event | None:
         """A point in the device's work, with its time."""

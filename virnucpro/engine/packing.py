@@ -16,20 +16,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class PackPlan:
-    """Which sequences of a window go into which pack.
+    """Which sequences of a window go into which pack."""
 
-    order_S: place in the window of each packed sequence, pack after pack, the longest of a pack first.
-    lengths_S: tokens of each, in that order.
-    sizes_P: sequences in each pack.
-    """
-
-    order_S: np.ndarray
-    lengths_S: np.ndarray
-    sizes_P: np.ndarray
-
-    @property
-    def tokens(self) -> int:
-        return int(self.lengths_S.sum())
+    order_S: np.ndarray  # place in the window of each packed sequence, pack after pack, the longest of a pack first
+    lengths_S: np.ndarray  # tokens of each, in that order
+    sizes_P: np.ndarray  # sequences in each pack
 
 
 def pack(lengths_S: np.ndarray, token_budget: int) -> PackPlan:
@@ -52,6 +43,5 @@ def pack(lengths_S: np.ndarray, token_budget: int) -> PackPlan:
         packs[number].append(i)
         insort(room, (left - length, number))
     order_S = np.array([i for members in packs for i in members], dtype=np.int64)
-    return PackPlan(
-        order_S, lengths_S[order_S].astype(np.int32), np.array([len(members) for members in packs], np.int32)
-    )
+    sizes_P = np.array([len(members) for members in packs], np.int32)
+    return PackPlan(order_S, lengths_S[order_S].astype(np.int32), sizes_P)

@@ -1,4 +1,4 @@
-"""Prefetch: windows are prepared ahead of their turn by processes of their own. No torch here."""
+"""Prefetch: windows are packed ahead of their turn by processes of their own. No torch here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet  # the built-in one since Python 3.11
 from typing import Any, NamedTuple
 
-from virnucpro.config.compute import ComputeConfig
-from virnucpro.config.runtime import RuntimeConfig
-from virnucpro.engine.loader import FrontEnd, PackedWindow
+from virnucpro.engine.loader import PackedWindow
 from virnucpro.engine.loader_process import Failed, LoaderDied, LoaderProcess, Prepare, answer
 from virnucpro.errors import DeviceLost, one_line
 from virnucpro.reading.windows import Window
@@ -31,7 +29,7 @@ class _Order(NamedTuple):
 
 
 class Prefetcher:
-    """Gives prepared windows back in the order in which they were put in.
+    """Gives packed windows back in the order in which they were put in.
 
     Where a process cannot be started, or hangs, windows are prepared by this process: slower, and never not at all.
 
@@ -50,14 +48,8 @@ class Prefetcher:
         self._deaths = self._silence = 0
         self._start()
 
-    @classmethod
-    def of(cls, recipe: ComputeConfig, config: RuntimeConfig, processes: int, expendable: bool = False) -> Prefetcher:
-        """Make the loaders that a run asks for."""
-        prepare = FrontEnd(recipe).__getitem__
-        return cls(prepare, processes, config.prefetch_factor, config.max_retries_transient, expendable)
-
     def __len__(self) -> int:
-        """Count the windows in hand, prepared or not."""
+        """Count the windows in hand, packed or not."""
         return len(self._in_hand)
 
     @property
@@ -102,7 +94,9 @@ class Prefetcher:
     def close(self) -> None:
         """End the processes; what is in hand is forgotten."""
         self._in_hand.clear()
-        self._end_loaders()
+        for loader in self._loaders:
+            loader.end()
+        self._loaders = []
 
     def restart(self) -> None:
         """Forget what is in hand, and have new processes."""
@@ -120,7 +114,7 @@ class Prefetcher:
                     self._go_on_without(f"none can be started ({one_line(error)})")
                 break
             except BaseException:
-                self._end_loaders()
+                self.close()
                 raise
 
     def _go_on_without(self, reason: str) -> None:
@@ -147,15 +141,9 @@ class Prefetcher:
     def _begin_again(self) -> None:
         """Hand out once more what is in hand."""
         windows = [order.window for order in self._in_hand]
-        self.close()
-        self._start()
+        self.restart()
         for window in windows:
             self.put(window)
-
-    def _end_loaders(self) -> None:
-        for loader in self._loaders:
-            loader.end()
-        self._loaders = []
 
 
 def why_none() -> str | None:

@@ -6,54 +6,50 @@ Axes: R pieces of reads, C chunks, S sequences, D width of ESM-2, E of DNABERT-S
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from virnucpro.reading.frames import FRAME_SUFFIXES
 from virnucpro.reading.input_kind import InputKind
+from virnucpro.reading.window_sequences import Sequences
 from virnucpro.reading.windows import Window
 
 
 @dataclass
 class WindowResult:
-    """What the device made of a window, or of the part of it that `only` names.
-
-    open_C, cut, unknown: as in `sequences.Sequences`. scores_S2: float32, for nucleotides. esm2_SD, dnabert_SE:
-    float32, where features are asked for. capacity: tokens that the packs could have held. failures: why, by place in
-    the window. seconds: on the device;
-    idle_seconds: that it had nothing to do since the window before; None for the first, and on the CPU.
-    """
+    """What the device made of a window, or of the part of it that `only` names."""
 
     index: int
     only: tuple[int, int] | None
-    open_C: np.ndarray
+    open_C: np.ndarray  # this, cut and unknown are as in `window_sequences.Sequences`
     sequences: int
     cut: int = 0
     unknown: int = 0
     tokens: int = 0
     packs: int = 0
-    capacity: int = 0
-    scores_S2: np.ndarray | None = None
-    features: dict[str, np.ndarray] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    idle_seconds: float | None = None
+    capacity: int = 0  # tokens that the packs could have held
+    scores_S2: np.ndarray | None = None  # float32, for nucleotides
+    features: dict[str, np.ndarray] = field(default_factory=dict)  # float32 (S, width) by model, where asked for
+    failures: dict[int, str] = field(default_factory=dict)  # why, by place in the window or its part
+    seconds: float = 0.0  # on the device
+    idle_seconds: float | None = None  # of the device, since the window before; None for the first, and on the CPU
+
+
+def blank_result(window: Window, texts: Sequences) -> WindowResult:
+    """Return the result of a window as long as nothing is computed."""
+    return WindowResult(*window.key, texts.open_C, len(texts.proteins), texts.cut, texts.unknown)
 
 
 @dataclass
 class FinishedWindow:
-    """A window with nothing left to do.
-
-    names, lengths_R: of the read of each piece (bp or residues of the whole read). firsts_R: number of the read's first
-    chunk here, from 0. chunks_R: how many are here (1 for a protein). The rest as in WindowResult.
-    """
+    """A window with nothing left to do; what has no comment is as in `WindowResult`."""
 
     index: int
-    names: list[str]
-    lengths_R: np.ndarray
-    firsts_R: np.ndarray
-    chunks_R: np.ndarray
+    names: list[str]  # of the read of each piece
+    lengths_R: np.ndarray  # of the whole read: bp or residues
+    firsts_R: np.ndarray  # number of the read's first chunk here, from 0
+    chunks_R: np.ndarray  # how many are here; 1 for a protein
     open_C: np.ndarray
     cut: int
     unknown: int
@@ -86,16 +82,34 @@ class FinishedWindow:
         return sequences_R.astype(np.int64)
 
 
-def finish(window: Window, outcomes: Sequence[WindowResult]) -> FinishedWindow:
-    """Put together a window from its outcomes: one, or those of its parts in order."""
-    first = outcomes[0]
+def next_tries(window: Window, sequences: int, failures: int, patience: int) -> tuple[Window, ...]:
+    """Choose what to try after a failure, so that in the end the one sequence is found that a window fails by.
+
+    Args:
+        sequences: How many the window, or the part of it that `only` names, has.
+        failures: Of exactly this window or part, up to now.
+        patience: Failures after which it is halved.
+    Returns:
+        The window itself, its halves, or nothing: it is one sequence, which is to be left out.
+    """
+    if failures < patience:
+        return (window,)
+    if sequences <= 1:
+        return ()
+    first = window.only[0] if window.only else 0
+    middle, end = first + sequences // 2, first + sequences
+    return replace(window, only=(first, middle)), replace(window, only=(middle, end))
+
+
+def finish(window: Window, results: Sequence[WindowResult]) -> FinishedWindow:
+    """Put together a window from its results: one, or those of its parts in order."""
+    first, pieces = results[0], window.pieces
     failures: dict[int, str] = {}
-    for outcome in outcomes:
-        offset = outcome.only[0] if outcome.only else 0
-        failures |= {place + offset: reason for place, reason in outcome.failures.items()}
-    names = dict.fromkeys(name for result in outcomes for name in result.features)
-    joined = {name: _joined(outcomes, [result.features.get(name) for result in outcomes]) for name in names}
-    pieces = window.pieces
+    for result in results:
+        offset = result.only[0] if result.only else 0
+        failures |= {place + offset: reason for place, reason in result.failures.items()}
+    names = dict.fromkeys(name for result in results for name in result.features)
+    features = {name: _joined(results, [result.features.get(name) for result in results]) for name in names}
     return FinishedWindow(
         index=window.index,
         names=[piece.name for piece in pieces],
@@ -106,8 +120,8 @@ def finish(window: Window, outcomes: Sequence[WindowResult]) -> FinishedWindow:
         cut=first.cut,
         unknown=first.unknown,
         failures=failures,
-        scores_S2=_joined(outcomes, [result.scores_S2 for result in outcomes]),
-        features={name: array for name, array in joined.items() if array is not None},
+        scores_S2=_joined(results, [result.scores_S2 for result in results]),
+        features={name: array for name, array in features.items() if array is not None},
     )
 
 
@@ -116,9 +130,8 @@ def _joined(results: Sequence[WindowResult], arrays: Sequence[np.ndarray | None]
     widths = [array.shape[1] for array in arrays if array is not None]
     if not widths:
         return None
-    return np.concatenate(
-        [
-            np.full((result.sequences, widths[0]), np.nan, np.float32) if array is None else array
-            for result, array in zip(results, arrays, strict=True)
-        ]
-    )
+    rows = [
+        np.full((result.sequences, widths[0]), np.nan, np.float32) if array is None else array
+        for result, array in zip(results, arrays, strict=True)
+    ]
+    return np.concatenate(rows)

@@ -25,38 +25,37 @@ THREADS = 4  # that compile
 TOKENS = 80  # more than a tile of the attention kernel, as nearly all packs have
 
 
-def check_models(recipe: ComputeConfig) -> WeightsInfo:
+def check_models(config: ComputeConfig) -> WeightsInfo:
     """Check that the weights fit each other, without loading the large ones.
 
     Raises:
         BadRequest: Broken or unfitting weights.
     """
-    weights, shapes = recipe.weights, {}
-    for name, path in weights.models.items():
-        shapes[name] = LANGUAGE_MODELS[name].code.check(path, recipe.esm_model)
+    weights, rows = config.weights, LANGUAGE_MODELS
+    shapes = {name: rows[name].code.check(path, config.esm_model) for name, path in weights.models.items()}
     synthetic = any(shape.synthetic for shape in shapes.values())
-    if recipe.kind == InputKind.PROTEIN:
+    if config.kind == InputKind.PROTEIN:
         return WeightsInfo(0, synthetic)
     assert weights.classifier is not None, "a run of DNA without its models"
     classifier = load_classifier(weights.classifier)
-    widths = {LANGUAGE_MODELS[name].weights_name(recipe.esm_model): shape.width for name, shape in shapes.items()}
-    chunk_size = check_fit(classifier, weights.classifier, recipe.chunk_size, widths)
+    widths = {rows[name].weights_name(config.esm_model): shape.width for name, shape in shapes.items()}
+    chunk_size = check_fit(classifier, weights.classifier, config.chunk_size, widths)
     return WeightsInfo(chunk_size, synthetic or classifier.synthetic)
 
 
-def warm_up(recipe: ComputeConfig, device: torch.device) -> tuple[Ops, str, tuple[str, ...]]:
+def warm_up(config: ComputeConfig, device: torch.device) -> tuple[Ops, str, tuple[str, ...]]:
     """Choose the steps of a layer and compile them, and the attention that may be used, for the models' widths.
 
     Returns:
         The steps, what to tell the user about them, and the attention backends that turned out not to compile.
     """
-    ops, description = (Plain(), "PyTorch's own steps") if recipe.plain else choose_ops(device)
-    precision = PRECISIONS[recipe.precision]
+    ops, description = (Plain(), "PyTorch's own steps") if config.plain else choose_ops(device)
+    precision = PRECISIONS[config.precision]
     if isinstance(ops, Plain) or not precision.reduced:
         return ops, description, ()
-    rows = [(LANGUAGE_MODELS[name], path) for name, path in recipe.weights.models.items()]
-    models = [(row.code.size(path, recipe.esm_model), row.rotary) for row, path in rows]
-    backends = [row.name for row in BACKENDS.values() if row.compiles and recipe.attention in (AUTO, row.name)]
+    rows = [(LANGUAGE_MODELS[name], path) for name, path in config.weights.models.items()]
+    models = [(row.code.size(path, config.esm_model), row.rotary) for row, path in rows]
+    backends = [row.name for row in BACKENDS.values() if row.compiles and config.attention in (AUTO, row.name)]
     failed: list[str] = []
 
     def attend(name: str, x_TD: Tensor, heads: int, rotary: bool) -> None:

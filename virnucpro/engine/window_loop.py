@@ -15,12 +15,10 @@ import torch
 
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.events import Began, Computed, WindowCost
-from virnucpro.engine.halving import next_tries
 from virnucpro.engine.loader import PackedWindow
-from virnucpro.engine.model_runner import ModelRunner
-from virnucpro.engine.pending import PendingResult
+from virnucpro.engine.model_runner import ModelRunner, PendingResult
 from virnucpro.engine.prefetch import Prefetcher
-from virnucpro.engine.results import WindowResult
+from virnucpro.engine.results import WindowResult, next_tries
 from virnucpro.errors import DeviceLost, one_line
 from virnucpro.reading.window_source import Source
 from virnucpro.reading.windows import Window
@@ -28,18 +26,14 @@ from virnucpro.reading.windows import Window
 log = logging.getLogger(__name__)
 
 
-def _unknown() -> None:
-    """The utilization of a device that is not watched."""
-
-
 class WindowLoop:
     """Runs windows on one device. The loaders have the first ones in hand as soon as it is made."""
 
     def __init__(self, source: Source, loaders: Prefetcher, config: RuntimeConfig) -> None:
         self._source, self._loaders, self._config = source, loaders, config
-        self._engine: ModelRunner | None = None
+        self._runner: ModelRunner | None = None
         self._rank = 0
-        self._utilization: Callable[[], float | None] = _unknown
+        self._utilization: Callable[[], float | None] = lambda: None
         self._last = time.perf_counter()
         self._stopped = False
         self._fill()
@@ -50,7 +44,7 @@ class WindowLoop:
             self._loaders.put(window)
 
     def run(
-        self, engine: ModelRunner, rank: int = 0, utilization: Callable[[], float | None] = _unknown
+        self, runner: ModelRunner, rank: int = 0, utilization: Callable[[], float | None] = lambda: None
     ) -> Iterator[tuple[Window, Began | Computed]]:
         """Run all windows, in order; `stop` may be called meanwhile.
 
@@ -62,7 +56,7 @@ class WindowLoop:
         Raises:
             DeviceLost: The device or the loaders cannot go on in this process.
         """
-        self._engine, self._rank, self._utilization = engine, rank, utilization
+        self._runner, self._rank, self._utilization = runner, rank, utilization
         self._last = since = time.perf_counter()  # since when this process waits for a window
         pending: _Queued | None = None
         while not self._stopped:
@@ -97,7 +91,7 @@ class WindowLoop:
     def _queue(self, window: Window, packed: PackedWindow, wait: float) -> Iterator[_Queued | None]:
         """Queue a window, as `ModelRunner.queue` does; the last of all is None."""
         try:
-            for pending in self._engine.queue(packed):
+            for pending in self._runner.queue(packed):
                 yield None if pending is None else _Queued(window, wait, pending)
         except DeviceLost:
             raise
@@ -108,36 +102,36 @@ class WindowLoop:
     def _computed(self, queued: _Queued) -> tuple[Window, Computed]:
         """Wait for a window's numbers."""
         try:
-            results = queued.results or [queued.pending.outcome()]
+            results = queued.results or [queued.pending.result()]
         except Exception as error:
             results = self._tried_again(queued.window, error)
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         cost = WindowCost.of(
-            results, self._rank, str(self._engine.device), seconds, queued.wait, self._utilization(), len(self._loaders)
+            results, self._rank, str(self._runner.device), seconds, queued.wait, self._utilization(), len(self._loaders)
         )
         return queued.window, Computed(queued.window.key, results, cost)
 
     def _tried_again(self, window: Window, error: Exception, failures: int = 1) -> list[WindowResult]:
         """Try a window that failed again, then its halves, until what fails is one sequence."""
-        if self._engine.device.type == "cuda":
+        if self._runner.device.type == "cuda":
             try:
-                torch.cuda.synchronize(self._engine.device)
+                torch.cuda.synchronize(self._runner.device)
             except RuntimeError as lost:
-                raise DeviceLost(f"{self._engine.device}: {one_line(lost)}") from error
+                raise DeviceLost(f"{self._runner.device}: {one_line(lost)}") from error
         packed = self._loaders.prepare(window)
-        tries = next_tries(window, packed.sequences, failures, self._config.max_retries_poison)
+        tries = next_tries(window, packed.blank.sequences, failures, self._config.max_retries_poison)
         if window in tries:
             log.warning("Window %d failed (%s); trying again.", window.index, one_line(error))
         else:
             log.debug("Window %d", window.index, exc_info=error)
         if not tries:
             log.error("Left out one sequence of window %d: %s", window.index, one_line(error))
-            return [self._engine.failed(packed, one_line(error))]
+            return [self._runner.failed(packed, one_line(error))]
         results: list[WindowResult] = []
         for part in tries:
             try:
-                results.append(self._engine.submit(packed if part is window else self._loaders.prepare(part)).outcome())
+                results.append(self._runner.submit(packed if part is window else self._loaders.prepare(part)).result())
             except Exception as again:
                 results += self._tried_again(part, again, failures + 1 if part is window else 1)
         return results
@@ -145,7 +139,7 @@ class WindowLoop:
 
 @dataclass
 class _Queued:
-    """A window given to the engine; one that failed at first has its results already."""
+    """A window given to the runner; one that failed at first has its results already."""
 
     window: Window
     wait: float  # seconds that this process waited for it

@@ -19,7 +19,7 @@ from typing import Literal
 from virnucpro.engine.events import Began, Computed
 from virnucpro.executors.base import ExecutorConfig
 from virnucpro.executors.retry_policy import Task
-from virnucpro.executors.worker import STOP, Loaded, LogRecord, Lost, Message, Refused
+from virnucpro.executors.worker import STOP, Loaded, Lost, Message, Refused
 from virnucpro.reading.windows import Key, Window
 
 log = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ class Agent:
         except (EOFError, OSError):
             return None
         match message:
-            case LogRecord(record):
-                logging.getLogger(record.name).handle(record)
+            case logging.LogRecord():
+                logging.getLogger(message.name).handle(message)
             case Loaded():
                 self.ready = True
             case Began() | Computed():
@@ -154,7 +154,7 @@ class Agent:
         return f"worker on {self.device} {self._reason or how}"
 
 
-def heard(agents: Iterable[Agent]) -> list[Agent]:
-    """Wait for a tick at most; those from which there is something to receive."""
+def readable(agents: Iterable[Agent]) -> list[Agent]:
+    """Wait for a tick at most; return those from which there is something to receive."""
     by_pipe = {agent.pipe: agent for agent in agents}
     return [by_pipe[pipe] for pipe in wait(list(by_pipe), timeout=TICK)]

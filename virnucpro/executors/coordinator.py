@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from virnucpro.config.compute import WeightsInfo
 from virnucpro.engine.events import Began, Computed
 from virnucpro.errors import BadRequest, Interrupted, one_line
-from virnucpro.executors.agent import PATIENCE, Agent, Clock, heard
+from virnucpro.executors.agent import PATIENCE, Agent, Clock, readable
 from virnucpro.executors.base import DECISIVE, ExecutorConfig, WindowAndCost
 from virnucpro.executors.retry_policy import RetryPolicy
 from virnucpro.executors.worker import Loaded, Lost, Message, Ready, Refused, work_for
@@ -33,7 +33,7 @@ class Coordinator:
         self._config, self._devices, self._body = config, devices, body
         self._agents: list[Agent] = []
         self._clock = Clock()
-        self._stopping = False
+        self._stopping = self._finishing = False
         self._reason = ""  # why the last one that was lost ended
         self._backends: dict[str, str] = {}  # of the first that has loaded
         self._policy = RetryPolicy(AtHand(()), config)  # until `load`
@@ -46,7 +46,7 @@ class Coordinator:
         while self._agents:
             if self._stopping:
                 raise Interrupted
-            for agent in heard(self._agents):
+            for agent in readable(self._agents):
                 message = self._receive(agent)
                 if isinstance(message, Ready):
                     return message.info
@@ -62,7 +62,7 @@ class Coordinator:
         """Wait for the first worker that has its models; nothing is handed out to those that have not."""
         self._policy = RetryPolicy(source, self._config)
         while self._agents and not self._backends and not self._stopping:
-            for agent in heard(self._agents):
+            for agent in readable(self._agents):
                 list(self._attend(agent))  # nobody has a window in hand: none is finished
             self._watch()
         if not self._agents and not self._stopping:
@@ -75,7 +75,7 @@ class Coordinator:
     def run(self) -> Iterator[WindowAndCost]:
         try:
             while not self._stopping and self._policy.hand_out(self._agents):
-                for agent in heard(self._agents):
+                for agent in readable(self._agents):
                     yield from self._attend(agent)
                 self._watch()
             yield from self._finish_in_hand()
@@ -136,14 +136,11 @@ class Coordinator:
 
     def _attend(self, agent: Agent) -> Iterator[WindowAndCost]:
         """Take in a message of a worker, or its end; yields what is finished with it."""
-        message = self._receive(agent)
-        if message is None or isinstance(message, Lost | Refused):
-            yield from self._replace(agent)
-        else:
-            yield from self._act(agent, message)
-
-    def _act(self, agent: Agent, message: Message) -> Iterator[WindowAndCost]:
-        match message:
+        match message := self._receive(agent):
+            case None | Lost() | Refused() if not self._finishing:
+                yield from self._replace(agent)
+            case None:
+                self._end(agent)
             case Began():
                 self._policy.began(agent, message)
             case Computed():
@@ -164,14 +161,11 @@ class Coordinator:
 
     def _finish_in_hand(self) -> Iterator[WindowAndCost]:
         """Tell the workers to stop, and take in what they were computing."""
+        self._finishing = True
         for agent in self._agents:
             agent.finish()
         deadline = self._clock.now + PATIENCE
         while self._agents and (any(agent.begun for agent in self._agents) or self._clock.now < deadline):
-            for agent in heard(self._agents):
-                message = self._receive(agent)
-                if message is None:
-                    self._end(agent)
-                else:
-                    yield from self._act(agent, message)
+            for agent in readable(self._agents):
+                yield from self._attend(agent)
             self._watch()

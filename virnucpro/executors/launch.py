@@ -1,5 +1,4 @@
-"""Launch: how a local executor starts, and what is under way while torch is imported, which takes longer than loading
-the models. No torch here."""
+"""Launch: how a local executor starts, with much under way while torch is imported, which takes long. No torch here."""
 
 from __future__ import annotations
 
@@ -18,16 +17,17 @@ log = logging.getLogger(__name__)
 
 
 def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
-    """Fork the loader processes, import torch, and make a `LocalExecutor`.
-
-    Its loader processes are there before: small ones that know nothing of a GPU.
+    """Fork the loader processes, small ones that know nothing of a GPU; import torch, and make a `LocalExecutor`.
 
     Args:
         expendable: This process may die of what kills its loader processes: another will be started.
     """
-    from virnucpro.engine.prefetch import Prefetcher  # imports tokenizers, which a coordinator does without
+    from virnucpro.engine.loader import FrontEnd  # imports tokenizers, which a coordinator does without
+    from virnucpro.engine.prefetch import Prefetcher
 
-    loaders = Prefetcher.of(config.compute, config.runtime, config.num_workers, expendable)
+    prepare, runtime = FrontEnd(config.compute).__getitem__, config.runtime
+    ahead, retries = runtime.prefetch_factor, runtime.max_retries_transient
+    loaders = Prefetcher(prepare, config.num_workers, ahead, retries, expendable)
     try:
         threading.Thread(target=_wake, args=(device,), daemon=True).start()
         with uncollected():

@@ -27,16 +27,14 @@ class LocalExecutor:
     """A `base.Executor` of one. `load` and `run` may follow each other again: models and loader processes stay.
 
     Args:
-        loaders: Begun before torch was imported; None to have them begun now.
+        loaders: Begun before torch was imported.
     """
 
-    def __init__(self, config: ExecutorConfig, device: str, rank: int = 0, loaders: Prefetcher | None = None) -> None:
-        self._config, self._device, self._rank = config, torch.device(device), rank
-        if loaders is None:
-            loaders = Prefetcher.of(config.compute, config.runtime, config.num_workers)
-        self._loaders = loaders
+    def __init__(self, config: ExecutorConfig, device: str, rank: int, loaders: Prefetcher) -> None:
+        self._config, self._device = config, torch.device(device)
+        self._rank, self._loaders = rank, loaders
         self._loop: WindowLoop | None = None
-        self._engine: ModelRunner | None = None
+        self._runner: ModelRunner | None = None
         self._stopped = False
         self.failed_ranks: list[int] = []
         if config.threads is not None and device == "cpu":
@@ -51,15 +49,15 @@ class LocalExecutor:
         self._loop = WindowLoop(source, self._loaders, self._config.runtime)
         if self._stopped:
             self._loop.stop()
-        engine = self._engine = self._engine or self._loaded()
+        runner = self._runner = self._runner or self._load_models()
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
         log.info(
             "%s (%s): %s, attention %s, %s.",
-            self._device, name, self._config.compute.precision.upper(), engine.attention, engine.fusion,
+            self._device, name, self._config.compute.precision.upper(), runner.attention, runner.fusion,
         )  # fmt: skip
         return {
-            "attention": engine.attention,
-            "steps": type(engine.ops).__name__.lower(),
+            "attention": runner.attention,
+            "steps": type(runner.ops).__name__.lower(),
             "device": name,
             "torch": str(torch.__version__),
         }
@@ -71,15 +69,14 @@ class LocalExecutor:
 
     def events(self) -> Iterator[tuple[Window, Began | Computed]]:
         """`run`, with the beginnings of windows, and with parts of windows as they are; see `WindowLoop.run`."""
-        assert self._loop is not None and self._engine is not None, "not loaded"
+        assert self._loop is not None and self._runner is not None, "not loaded"
         on_gpu = self._device.type == "cuda"
         uuid = str(torch.cuda.get_device_properties(self._device).uuid) if on_gpu else None
         with GpuUtilization(uuid) as utilization:
-            yield from self._loop.run(self._engine, self._rank, utilization.read)
+            yield from self._loop.run(self._runner, self._rank, utilization.read)
         if on_gpu:
-            log.info(
-                "Peak GPU memory on %s: %.1f GB.", self._device, torch.cuda.max_memory_allocated(self._device) / 1e9
-            )
+            peak = torch.cuda.max_memory_allocated(self._device) / 1e9
+            log.info("Peak GPU memory on %s: %.1f GB.", self._device, peak)
 
     def stop(self) -> None:
         self._stopped = True
@@ -89,9 +86,9 @@ class LocalExecutor:
     def close(self) -> None:
         """End the loader's processes, and let go of the models; nothing can be run any more."""
         self._loaders.close()
-        self._engine = self._loop = None
+        self._runner = self._loop = None
 
-    def _loaded(self) -> ModelRunner:
+    def _load_models(self) -> ModelRunner:
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise BadRequest(
                 f"The driver lists {self._device}, but torch {torch.__version__} cannot use it. Install a torch that "

@@ -15,8 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from virnucpro.engine.events import Began, Computed, WindowCost
-from virnucpro.engine.halving import next_tries
-from virnucpro.engine.results import WindowResult, finish
+from virnucpro.engine.results import WindowResult, blank_result, finish, next_tries
 from virnucpro.executors.base import ExecutorConfig, WindowAndCost
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import sequences_of
@@ -129,7 +128,7 @@ class RetryPolicy:
         return Task(window)
 
     def began(self, member: Member, event: Began) -> None:
-        """Note that a worker has prepared a task, and computes it."""
+        """Note that a worker has packed a task, and computes it."""
         member.begun.add(event.key)
         member.in_hand[event.key].blank = event.blank
 
@@ -157,7 +156,7 @@ class RetryPolicy:
             elif key in candidates:
                 finished += self.failed(task, reason, member)
             else:
-                self.put_back(task)
+                self._again.appendleft(task)  # its worker had not begun it
         return finished
 
     def give_up_the_rest(self, failed_ranks: list[int]) -> Iterator[WindowAndCost]:
@@ -165,10 +164,6 @@ class RetryPolicy:
         reason = f"no worker is left ({', '.join(f'worker {rank} failed' for rank in failed_ranks)})"
         while (task := self.next(-1, alone=True, ranks=set())) is not None:
             yield from self.give_up(task, reason, WindowCost(failed_ranks[-1], "none"))
-
-    def put_back(self, task: Task) -> None:
-        """Return a task that its worker had not begun."""
-        self._again.appendleft(task)
 
     def done(self, task: Task, results: list[WindowResult], cost: WindowCost) -> list[WindowAndCost]:
         """Take in a task's results; returns the window, if nothing of it is left to do."""
@@ -207,13 +202,12 @@ class RetryPolicy:
         return self.done(task, [replace(blank, failures=failures, scores_S2=scores_S2)], cost)
 
     def _blank(self, task: Task) -> WindowResult:
-        """The result of a task of which nothing is computed; translated here only if no worker ever prepared it."""
+        """Return the blank result of a task; translated here only if no worker ever packed it."""
         index, only = task.window.key
         if task.blank is None and only is not None:
             task.blank = replace(self._blank(self._splits[index].whole), only=only, sequences=only[1] - only[0])
         elif task.blank is None:
-            each = sequences_of(task.window, self._kind)
-            task.blank = WindowResult(index, only, each.open_C, len(each.proteins), each.cut, each.unknown)
+            task.blank = blank_result(task.window, sequences_of(task.window, self._kind))
         return task.blank
 
 

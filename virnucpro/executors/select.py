@@ -16,11 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def make_executor(
-    compute: ComputeConfig,
-    runtime: RuntimeConfig,
-    placement: Placement,
-    num_workers: int | None = None,
-    apart: bool = False,
+    compute: ComputeConfig, runtime: RuntimeConfig, placement: Placement, num_workers: int | None, apart: bool
 ) -> Executor:
     """Choose the executor for these devices.
 

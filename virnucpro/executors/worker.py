@@ -42,13 +42,6 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class LogRecord:
-    """A line for the log: the parent owns the terminal."""
-
-    record: logging.LogRecord
-
-
-@dataclass(frozen=True)
 class Refused:
     """The models cannot be used, here or in any other worker; the process ends."""
 
@@ -62,7 +55,7 @@ class Lost:
     reason: str
 
 
-Message = Ready | Loaded | Began | Computed | LogRecord | Refused | Lost
+Message = Ready | Loaded | Began | Computed | logging.LogRecord | Refused | Lost
 
 
 def work_for(pipe: Connection, config: ExecutorConfig, device: str, rank: int) -> None:
@@ -148,4 +141,4 @@ class _PipeHandler(logging.handlers.QueueHandler):
     """Sends log records to the parent, which owns the terminal."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send(LogRecord(record))  # type: ignore[attr-defined]
+        self.queue.send(record)  # type: ignore[attr-defined]

@@ -30,6 +30,7 @@ from virnucpro.system.files import sha256_of, whole_file
 log = logging.getLogger(__name__)
 _NAMES = "[0-9]" * 6 + ".safetensors"  # of our files, for glob
 _TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C", "scores_S2")
+_FACTS = ("names", "cut", "unknown", "failures")
 
 
 class CheckpointStore:
@@ -51,23 +52,22 @@ class CheckpointStore:
         self.entries: list[dict[str, Any]] = []
         self._waiting: list[FinishedWindow] = []
         self._under_way: list[FinishedWindow] = []
-        self._writer: ThreadPoolExecutor | None = None
+        self._writer = ThreadPoolExecutor(1)
         self._future: Future[float] | None = None
-        self._took: float | None = None
+        self._write_seconds: float | None = None
         self._since = time.monotonic()
-        self._held = 0  # sequences waiting
+        self._unwritten = 0  # sequences waiting
         self._file_of: dict[int, str] = {}
         self._files = 0  # numbered so far
 
-    def take_up(self, entries: list[dict[str, Any]]) -> None:
-        """Go on from the files of an interrupted run, as far as they are what its manifest says. Touches no file.
+    def resume(self, entries: list[dict[str, Any]]) -> None:
+        """Resume from the files of an interrupted run, as far as they are what its manifest says. Touches no file.
 
         Args:
             entries: The manifest's list. Windows with failures are left out, so that they are tried again.
         """
         for entry in entries:
-            reason = self._damage(entry)
-            if reason:
+            if reason := self._damage(entry):
                 name = entry.get("file") if isinstance(entry, dict) else entry
                 log.warning("Checkpoint %s %s: its windows are computed again.", name, reason)
                 continue
@@ -79,9 +79,9 @@ class CheckpointStore:
 
     def remove_unlisted(self) -> None:
         """Remove files that no entry names: written, but not listed before the end came, or damaged."""
-        known = {entry["file"] for entry in self.entries}
+        listed = {entry["file"] for entry in self.entries}
         for path in self.folder.glob(_NAMES):
-            if path.name not in known:
+            if path.name not in listed:
                 path.unlink()
 
     def _damage(self, entry: dict[str, Any]) -> str | None:
@@ -95,10 +95,10 @@ class CheckpointStore:
             if sha256_of(path) != entry["sha256"]:
                 return "is damaged or of another run"
             with safe_open(path, framework="numpy") as file:
-                held = {key.split("/")[0] for key in file.keys()}  # noqa: SIM118
+                stored = {key.split("/")[0] for key in file.keys()}  # noqa: SIM118
             if not all(type(index) is int for index in (*entry["windows"], *entry["failed"])):
                 return "has windows without a number"
-            return None if held >= {str(index) for index in entry["windows"]} else "lacks windows"
+            return None if stored >= {str(index) for index in entry["windows"]} else "lacks windows"
         except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
             return f"cannot be read ({error})"
 
@@ -123,15 +123,13 @@ class CheckpointStore:
         """
         self._waiting.append(window)
         # Reads without an open frame take memory, and room for their names, too.
-        self._held += max(window.sequences, len(window.names))
+        self._unwritten += max(window.sequences, len(window.names))
         if self._future is not None and self._future.done():
             self._join()
-        due = self._held >= self._sequences
-        if due or time.monotonic() - self._since >= self._seconds:
+        if self._unwritten >= self._sequences or time.monotonic() - self._since >= self._seconds:
             self._join()
-            self._since, self._held = time.monotonic(), 0
+            self._since, self._unwritten = time.monotonic(), 0
             self._under_way, self._waiting = self._waiting, []
-            self._writer = self._writer or ThreadPoolExecutor(1)
             self._future = self._writer.submit(self._write, self._under_way)
         return self._taken()
 
@@ -139,12 +137,12 @@ class CheckpointStore:
         """Write what is waiting, and return when all is written: the seconds of files that `add` has not told of."""
         self._join()
         if self._waiting:
-            self._took = (self._took or 0.0) + self._write(self._waiting)
+            self._write_seconds = (self._write_seconds or 0.0) + self._write(self._waiting)
             self._waiting = []
         return self._taken()
 
     def _taken(self) -> float | None:
-        seconds, self._took = self._took, None
+        seconds, self._write_seconds = self._write_seconds, None
         return seconds
 
     def _join(self) -> None:
@@ -154,7 +152,7 @@ class CheckpointStore:
             future, self._future = self._future, None
             under_way, self._under_way = self._under_way, []
             try:
-                self._took = (self._took or 0.0) + future.result()
+                self._write_seconds = (self._write_seconds or 0.0) + future.result()
             except BaseException:
                 self._waiting = under_way + self._waiting
                 raise
@@ -168,17 +166,13 @@ class CheckpointStore:
         windows = sorted(windows, key=lambda window: window.index)
         name = f"{self._files:06d}.safetensors"
         self._files += 1
-        arrays = {
-            f"{window.index}/{name}": np.ascontiguousarray(array)
-            for window in windows
-            for name, array in _arrays(window)
-            if array is not None
-        }
-        facts = {
-            str(window.index): {
-                "names": window.names, "cut": window.cut, "unknown": window.unknown, "failures": window.failures,
-            } for window in windows
-        }  # fmt: skip
+        arrays: dict[str, np.ndarray] = {}
+        for window in windows:
+            features = {row.array: window.features.get(model) for model, row in LANGUAGE_MODELS.items()}
+            for key, array in ({table: getattr(window, table) for table in _TABLES} | features).items():
+                if array is not None:
+                    arrays[f"{window.index}/{key}"] = np.ascontiguousarray(array)
+        facts = {str(window.index): {fact: getattr(window, fact) for fact in _FACTS} for window in windows}
         content = save(arrays, {"windows": json.dumps(facts)})
         with whole_file(self.folder / name, "wb", durable=self._durable) as file:
             file.write(content)
@@ -216,12 +210,6 @@ class CheckpointStore:
             keys = [key for key in opened.keys() if key.startswith(f"{index}/")]  # noqa: SIM118
             arrays = {key.split("/")[1]: opened.get_tensor(key) for key in keys}
             features = {name: arrays.pop(row.array) for name, row in LANGUAGE_MODELS.items() if row.array in arrays}
-            told = dict(facts[str(index)])
-            failures = {int(place): reason for place, reason in told.pop("failures").items()}
-            yield FinishedWindow(index=index, failures=failures, features=features, **told, **arrays)
-
-
-def _arrays(window: FinishedWindow) -> Iterator[tuple[str, np.ndarray | None]]:
-    """All of a window, by their names in a file."""
-    yield from ((name, getattr(window, name)) for name in _TABLES)
-    yield from ((row.array, window.features.get(name)) for name, row in LANGUAGE_MODELS.items())
+            rest = dict(facts[str(index)])
+            failures = {int(place): reason for place, reason in rest.pop("failures").items()}
+            yield FinishedWindow(index=index, failures=failures, features=features, **rest, **arrays)

@@ -58,15 +58,15 @@ class Run:
         )  # fmt: skip
         self.fingerprint = Fingerprint(dict(zip(self.files.shown, map(Path, self.files.paths), strict=True)))
 
-    def take_up(self) -> None:
-        """Go on from the finished windows of the resumed run.
+    def resume(self) -> None:
+        """Take over the finished windows of the resumed run.
 
         Raises:
             BadRequest: They were made with other weights.
         """
         if self.manifest.weights_count:
             self.manifest.settle({"weights": self.digests.result()})
-        self.store.take_up(self.manifest.checkpoints)
+        self.store.resume(self.manifest.checkpoints)
         self.windows_before = len(self.store.done)
         if self.windows_before:
             log.info("Resuming: %d windows are done.", self.windows_before)
@@ -182,10 +182,9 @@ def _finished(run: Run, chunk_size: int) -> Generator[WindowAndCost]:
 def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
     assert run.executor is not None
     unfinished = _unfinished(run, chunk_size)
+    source = _OnceBegun(unfinished, lambda: run.manifest.begun or not run.settings.keep_intermediate)
     try:
-        backends = run.executor.load(
-            _OnceBegun(unfinished, lambda: run.manifest.begun or not run.settings.keep_intermediate)
-        )
+        backends = run.executor.load(source)
         run.end_if_stopped()
         run.manifest.settle_backends(backends)
         run.digests.check()
@@ -220,10 +219,10 @@ def _unfinished(run: Run, chunk_size: int) -> Generator[Window]:
 
 
 class _OnceBegun(AtHand):
-    """Windows that are made once the run has begun.
+    """Windows that are cut once the run has begun.
 
-    Loader processes ask for windows while the models are loaded; after a few of them intermediate files might be whole
-    and take their names, in a directory that is not this run's yet.
+    Loader processes ask for them while the models are loaded: intermediate files might be whole after a few, and take
+    their names in a directory that is not this run's yet.
     """
 
     def __init__(self, windows: Iterator[Window], begun: Callable[[], bool]) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import platform
+import shlex
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from virnucpro._version import __version__
@@ -11,12 +16,13 @@ from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
 from virnucpro.executors.base import DECISIVE
 from virnucpro.models.catalog import AUTO
-from virnucpro.pipeline.provenance import now, session
 from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.survey import Survey
+from virnucpro.system.packages import version_of
 
 log = logging.getLogger(__name__)
+PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "xopen", "h5py")
 
 
 class Manifest:
@@ -32,20 +38,20 @@ class Manifest:
         self._directory = directory
         self._resumed = earlier if resume and earlier is not None else {}
         self._replaced = None if resume else earlier
-        self._entries: dict[str, Any] = {"weights": {}, "sessions": [*self._resumed.get("sessions", []), session()]}
+        self._entries: dict[str, Any] = {"weights": {}, "sessions": [*self._resumed.get("sessions", []), _session()]}
         if "viral" in self._resumed:
             self._entries["viral"] = self._resumed["viral"]
         self.begun = False  # the directory is this run's
 
-    def settle(self, known: dict[str, Any]) -> None:
+    def settle(self, entries: dict[str, Any]) -> None:
         """Record what decides the results.
 
         Raises:
             BadRequest: The resumed run has it otherwise; names what differs.
         """
         if self._resumed:
-            _check_same(self._resumed, known, self._directory.root)
-        for group, values in known.items():
+            _check_same(self._resumed, entries, self._directory.root)
+        for group, values in entries.items():
             self._entries[group] = self._entries.get(group, {}) | values if isinstance(values, dict) else values
 
     def settle_backends(self, backends: dict[str, str]) -> None:
@@ -71,8 +77,7 @@ class Manifest:
     @property
     def checkpoints(self) -> list[dict[str, Any]]:
         """Of the resumed run."""
-        checkpoints: list[dict[str, Any]] = self._resumed.get("checkpoints", [])
-        return checkpoints
+        return list(self._resumed.get("checkpoints", []))
 
     @property
     def weights_count(self) -> bool:
@@ -110,7 +115,7 @@ class Manifest:
         self._directory.write_manifest(self._resumed | {name: self._entries[name]})
 
     def end_session(self, stage_seconds: dict[str, float]) -> None:
-        self._entries["sessions"][-1] |= {"finished": now(), "stage_seconds": stage_seconds}
+        self._entries["sessions"][-1] |= {"finished": _now(), "stage_seconds": stage_seconds}
 
     def __getitem__(self, name: str) -> Any:
         """An entry; None if it is not there yet."""
@@ -118,10 +123,10 @@ class Manifest:
 
 
 def describe(settings: Settings, config: ComputeConfig, survey: Survey) -> dict[str, Any]:
-    """What decides the results, as far as it is known before the models are loaded."""
-    asked: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
+    """List what decides the results, as far as it is certain before the models are loaded."""
+    requested: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
     if config.kind == InputKind.NUCLEOTIDE and settings.chunk_size is not None:
-        asked["chunk_size"] = settings.chunk_size
+        requested["chunk_size"] = settings.chunk_size
     return {
         "virnucpro": __version__,
         "settings": {
@@ -133,7 +138,7 @@ def describe(settings: Settings, config: ComputeConfig, survey: Survey) -> dict[
             "deterministic": config.deterministic,
             "save_embeddings": config.keep_features,
             "rename_duplicates": settings.rename_duplicates,
-            **asked,
+            **requested,
         },
         "input": {"records": survey.records, "sha256": survey.sha256},
     }
@@ -143,12 +148,12 @@ def _check_same(earlier: dict[str, Any], now: dict[str, Any], place: object) -> 
     """Refuse to resume a run of other weights, settings or input; `now` is all or part of what this run records."""
     for group, values in now.items():
         was = earlier.get(group)
-        if not isinstance(was, dict) or not isinstance(values, dict):
+        if isinstance(was, dict) and isinstance(values, dict):
+            # Of weights also a file that is gone: without it, another may be read.
+            for name in {**values, **was} if group == "weights" else values:
+                _check(f"{group}: {name}", was.get(name), values.get(name), place)
+        else:
             _check(group, was, values, place)
-            continue
-        # Of weights also a file that is gone: without it, another may be read.
-        for name in {**values, **was} if group == "weights" else values:
-            _check(f"{group}: {name}", was.get(name), values.get(name), place)
 
 
 def _check(what: str, was: object, now: object, place: object) -> None:
@@ -162,3 +167,27 @@ def _check(what: str, was: object, now: object, place: object) -> None:
             f"{place} holds a run with other {what} ({was} then, {now} now). "
             "Repeat that run's options to resume it, or start over with --force."
         )
+
+
+def _session() -> dict[str, Any]:
+    """Describe this process: command line, start (UTC), and the versions of what computes and reads."""
+    return {
+        "command": _command(),
+        "started": _now(),
+        "virnucpro": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := version_of(name)) is not None},
+    }
+
+
+def _command() -> str:
+    """Our own command line; that of another program may hold what is none of our business."""
+    program = Path(sys.argv[0])
+    ours = program.name == "virnucpro" or program.parts[-2:] == ("virnucpro", "__main__.py")
+    return shlex.join(["virnucpro", *sys.argv[1:]]) if ours else "from Python"
+
+
+def _now() -> str:
+    """Return the time to the second, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

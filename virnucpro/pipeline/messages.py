@@ -21,29 +21,16 @@ def say_what_was_read(survey: Survey) -> None:
         log.warning("The input is protein: features are written, no verdicts.")
     if survey.records == 0:
         log.warning("The input holds no records: the result files have headers only.")
-    if survey.empty:
-        log.warning("%d of %d records are empty; they are listed in sequences.tsv.", survey.empty, survey.records)
-    if survey.glued:
-        log.warning(
-            "%d of %d ids have '>' in them. Make sure that no headers were joined when files were.",
-            survey.glued, survey.records,
-        )  # fmt: skip
-    if survey.rna:
-        log.warning(
-            "%d of %d records have the letter U: codons with U are left out. Convert U to T to have RNA read as DNA.",
-            survey.rna, survey.records,
-        )  # fmt: skip
-    if survey.gapped:
-        log.warning(
-            "%d of %d records have gaps (one of %s): they are counted as letters, and codons with them are left out. "
-            "Take them out if the sequences come from an alignment.",
-            survey.gapped, survey.records, GAPS,
-        )  # fmt: skip
-    if survey.dna:
-        log.warning(
-            "%d of %d records are DNA by their letters. They are read as proteins, as was asked for.",
-            survey.dna, survey.records,
-        )  # fmt: skip
+    for count, message in (
+        (survey.empty, "records are empty; they are listed in sequences.tsv."),
+        (survey.glued, "ids have '>' in them. Make sure that no headers were joined when files were."),
+        (survey.rna, "records have the letter U: codons with U are left out. Convert U to T to have RNA read as DNA."),
+        (survey.gapped, f"records have gaps (one of {GAPS}): they are counted as letters, and codons with them are "
+         "left out. Take them out if the sequences come from an alignment."),
+        (survey.dna, "records are DNA by their letters. They are read as proteins, as was asked for."),
+    ):  # fmt: skip
+        if count:
+            log.warning("%d of %d %s", count, survey.records, message)
     unit = "bp" if survey.kind == InputKind.NUCLEOTIDE else "residues"
     log.info("Read %d records: %d %s.", survey.records, survey.letters, unit)
 

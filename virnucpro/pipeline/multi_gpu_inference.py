@@ -35,7 +35,7 @@ def run_multi_gpu_inference(
     Writes to `output_dir`, with the name of the first file as {stem}: `{stem}_merged/embeddings.h5` (`ids`,
     `embeddings` float32 (n, width), in the order of the input; see `virnucpro.output.embeddings_file`),
     `{stem}_merged/sequences.tsv` and `telemetry_{stem}.json`. A directory with an unfinished run of the same input,
-    weights and settings is gone on with, unless `force_restart` is set.
+    weights and settings is resumed, unless `force_restart` is set.
 
     Args:
         fasta_files: One, or several that are read in this order; ids must be unique over all of them.
@@ -53,9 +53,9 @@ def run_multi_gpu_inference(
         BadInput: The sequences cannot be used.
         BadRequest: The request cannot be met.
     """
-    config = runtime_config or RuntimeConfig()
+    runtime = runtime_config or RuntimeConfig()
     if timeout is not None:
-        config = replace(config, timeout_per_attempt=timeout)
+        runtime = replace(runtime, timeout_per_attempt=timeout)
     output_dir = Path(output_dir)
     files = (fasta_files,) if isinstance(fasta_files, (str, Path)) else fasta_files
     settings = Settings(
@@ -63,10 +63,10 @@ def run_multi_gpu_inference(
         output_dir=output_dir,
         input_type=InputKind.PROTEIN,
         save_embeddings=True,
-        resume=not config.force_restart,
-        force=config.force_restart,
+        resume=not runtime.force_restart,
+        force=runtime.force_restart,
         show_progress=False,
-        runtime=config,
+        runtime=runtime,
         **_model(model_config),
         **_devices(world_size),
     )
@@ -100,9 +100,9 @@ def _devices(world_size: int | None) -> dict[str, Any]:
     """Settings of the devices."""
     if world_size is not None and (type(world_size) is not int or world_size < 1):
         raise BadRequest(f"world_size is {world_size!r}. Give 1 or more, or None for all GPUs.")
-    gpus = visible_gpus()
+    gpus, several = visible_gpus(), (world_size or 1) > 1
     if gpus == 0:
-        return {"parallel": (world_size or 1) > 1, "workers_per_gpu": world_size if (world_size or 1) > 1 else None}
+        return {"parallel": several, "workers_per_gpu": world_size if several else None}
     if world_size is not None and world_size > gpus:
         raise BadRequest(f"world_size is {world_size}, but {gpus} GPUs are visible. Give {gpus} or less.")
     return {"gpus": tuple(range(world_size or gpus)), "parallel": True}

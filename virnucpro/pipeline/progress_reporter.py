@@ -2,6 +2,4 @@
 
 from virnucpro.reporting.progress import InferenceProgressReporter
 
-__all__ = [
-    "InferenceProgressReporter",
-]
+__all__ = ["InferenceProgressReporter"]

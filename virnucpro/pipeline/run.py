@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a run came to.
-
-    A key "failed" in `fates` means a partial result.
-    """
+    """What a run came to; a key "failed" in `fates` means a partial result."""
 
     results: Path  # the folder with the tables
     embeddings: Path | None  # the HDF5 file, if one was asked for
@@ -92,7 +89,7 @@ def run(
         this_run = Run(settings, directory, files, config, placement, manifest, telemetry, digests)
         manifest.settle(describe(settings, config, files.survey))
         if settings.resume and earlier is not None:
-            this_run.take_up()
+            this_run.resume()
             if manifest.fates is not None and has_results(directory.results, config.kind, config.keep_features):
                 directory.remove_windows()  # left if the end came just before
                 log.info("Nothing to do: the run in %s is complete.", directory.root)
@@ -134,7 +131,7 @@ def _report(run: Run) -> Summary:
     say_what_came_out(fates, counts, warnings, bool(manifest["synthetic_weights"]))
     log.info("Results: %s", directory.results)
     failed_ranks = run.executor.failed_ranks if run.executor else []
-    return replace(_summary(run, fates), counts=counts, failed_ranks=failed_ranks, performance=performance)
+    return _summary(run, fates, counts=counts, failed_ranks=failed_ranks, performance=performance)
 
 
 def _write_embeddings(run: Run) -> None:
@@ -184,6 +181,6 @@ def _finalized(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _summary(run: Run, fates: dict[str, int]) -> Summary:
+def _summary(run: Run, fates: dict[str, int], **more: Any) -> Summary:
     embeddings = run.directory.results / EMBEDDINGS_FILE if run.config.keep_features else None
-    return Summary(run.directory.results, embeddings, fates)
+    return Summary(run.directory.results, embeddings, fates, **more)

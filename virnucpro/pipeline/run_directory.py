@@ -45,11 +45,12 @@ class RunDirectory:
 
     def __init__(self, root: Path, stem: str, checkpoints: Path | None = None) -> None:
         self.root, self.stem = root, stem
-        self.nucleotide_fasta = root / f"{stem}_nucleotide.fa"
-        self.protein_fasta = root / f"{stem}_protein.faa"
+        self.nucleotide_fasta, self.protein_fasta = root / f"{stem}_nucleotide.fa", root / f"{stem}_protein.faa"
+        self._fastas = [self.nucleotide_fasta, self.protein_fasta]
         self.manifest_file = root / f"{stem}_run.json"
         self.telemetry_file = root / f"telemetry_{stem}.json"
-        self.report_files = [root / f"performance_report_{stem}{suffix}" for suffix in (".txt", ".html")]
+        reports = [root / f"performance_report_{stem}{suffix}" for suffix in (".txt", ".html")]
+        self._telemetry_files = [self.telemetry_file, *reports]
         self.windows = root / f"{stem}_windows"
         self.checkpoints = checkpoints
         if checkpoints is not None:
@@ -57,16 +58,17 @@ class RunDirectory:
             own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
             self.windows = checkpoints / f"{stem}_{own}_windows"
         self.results = root / f"{stem}_merged"
+        self._folders = [self.windows, self.results]
         self.copy_prefix = f".{shortened(stem)}-input-"  # see `survey.spooled`
 
     def owns(self, path: Path) -> bool:
         """Whether a run writes, or may write, its own file or folder there."""
         path, root = path.resolve(), self.root.resolve()
-        if any(path.is_relative_to(folder.resolve()) for folder in self._folders()):
-            return True
-        own = [self.manifest_file, self.telemetry_file, *self.report_files, self.nucleotide_fasta, self.protein_fasta]
-        return path in [file.resolve() for file in own] or (
-            path.parent == root and path.name.startswith((f"{self.stem}_chunked", "."))
+        own = [self.manifest_file, *self._telemetry_files, *self._fastas]
+        return (
+            any(path.is_relative_to(folder.resolve()) for folder in self._folders)
+            or path in [file.resolve() for file in own]
+            or (path.parent == root and path.name.startswith((f"{self.stem}_chunked", ".")))
         )
 
     def chunk_fasta(self, chunk_size: int) -> Path:
@@ -75,7 +77,7 @@ class RunDirectory:
 
     @contextmanager
     def opened(self, resume: bool, force: bool) -> Iterator[dict[str, Any] | None]:
-        """Make the directory, or take up the one that is there, and keep other runs out meanwhile.
+        """Make the directory, or resume the one that is there, and keep other runs out meanwhile.
 
         Nothing but temporary files is removed; a new directory that stays empty goes again.
 
@@ -92,7 +94,7 @@ class RunDirectory:
         )
         if self.root.exists() and not self.root.is_dir():
             raise BadRequest(f"{self.root} is a file, not a directory. Choose another --output-dir.")
-        made = not self.root.exists()
+        new = not self.root.exists()
         if self.checkpoints is not None and self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise BadRequest(f"Cannot make the checkpoint directory {self.checkpoints}: it is a file. Choose another.")
         try:
@@ -105,7 +107,7 @@ class RunDirectory:
                 self._remove_temporary()
                 yield manifest
         finally:
-            if made:
+            if new:
                 with suppress(OSError):  # not empty, as a rule
                     self.root.rmdir()
 
@@ -113,18 +115,8 @@ class RunDirectory:
     def _lock(self) -> Iterator[None]:
         """Hold the run's lock file; the system lets go of it however this process ends."""
         path = self.root / f".{shortened(self.stem)}.lock"
-        with self._locked(path) as file:
-            _locks.add(file)
-            try:
-                yield
-            finally:
-                _locks.remove(file)
-                with suppress(OSError):  # one that stays locks nobody out
-                    path.unlink()
-
-    def _locked(self, path: Path) -> IO[str]:
         try:
-            return locked(path, "w")
+            file = locked(path, "w")
         except BlockingIOError:
             raise BadRequest(
                 f"Another process is at work on this run in {self.root}. Wait for it, or choose another --output-dir."
@@ -133,6 +125,14 @@ class RunDirectory:
             raise BadRequest(
                 f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
             ) from error
+        with file:
+            _locks.add(file)
+            try:
+                yield
+            finally:
+                _locks.remove(file)
+                with suppress(OSError):  # one that stays locks nobody out
+                    path.unlink()
 
     def _find_run(self, may_be: bool) -> dict[str, Any] | None:
         """The manifest of the run that is there, if one may be; None if none of the run's files is."""
@@ -144,7 +144,8 @@ class RunDirectory:
                 "or choose another --output-dir."
             )
         # An empty folder is nobody's: Snakemake makes those of a rule's outputs beforehand.
-        own = (*self._stage_files(), self.telemetry_file, *self._folders())
+        chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked[0-9]*.fa"))
+        own = (*chunked, *self._fastas, self.telemetry_file, *self._folders)
         foreign = [path for path in own if os.path.lexists(path) and not is_empty(path)]
         if foreign:
             raise BadRequest(
@@ -172,39 +173,28 @@ class RunDirectory:
             json.dump(manifest, file, indent=2)
             file.write("\n")
 
-    def _stage_files(self) -> list[Path]:
-        chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked[0-9]*.fa"))
-        return [*chunked, self.nucleotide_fasta, self.protein_fasta]
-
-    def _folders(self) -> list[Path]:
-        return [self.windows, self.results]
-
     def remove_run(self, manifest: dict[str, Any]) -> None:
         """Remove what the run of `manifest` wrote, the manifest last."""
         if manifest.get("telemetry"):
-            for path in (self.telemetry_file, *self.report_files):
+            for path in self._telemetry_files:
                 path.unlink(missing_ok=True)
-        for folder in self._folders():
+        for folder in self._folders:
             remove(folder)
         if manifest.get("kept"):
-            chunked = self.chunk_fasta(manifest["settings"].get("chunk_size"))
-            for path in (chunked, self.nucleotide_fasta, self.protein_fasta):
+            for path in (self.chunk_fasta(manifest["settings"].get("chunk_size")), *self._fastas):
                 path.unlink(missing_ok=True)
         self.manifest_file.unlink(missing_ok=True)
 
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
-        stem = glob.escape(self.stem)
-        files = [self.nucleotide_fasta, self.protein_fasta, self.manifest_file, self.telemetry_file]
+        files = [*self._fastas, self.manifest_file, self.telemetry_file]
         files += [self.chunk_fasta(chunk_size) for chunk_size in (300, 500)]  # long names stand for no other
-        names = [f"{stem}_chunked[0-9]*.fa", *(glob.escape(shortened(file.name)) for file in files)]
-        for name in names:
-            for temporary in self.root.glob(f".{name}.*.tmp"):
-                temporary.unlink(missing_ok=True)
-        for copy in self.root.glob(f"{glob.escape(self.copy_prefix)}????????.tmp"):
-            copy.unlink(missing_ok=True)
-        for folder in self._folders():
-            for temporary in folder.glob(".*.tmp"):
+        names = [f"{glob.escape(self.stem)}_chunked[0-9]*.fa", *(glob.escape(shortened(file.name)) for file in files)]
+        patterns = [(self.root, f".{name}.*.tmp") for name in names]
+        patterns.append((self.root, f"{glob.escape(self.copy_prefix)}????????.tmp"))
+        patterns += [(folder, ".*.tmp") for folder in self._folders]
+        for folder, pattern in patterns:
+            for temporary in folder.glob(pattern):
                 temporary.unlink(missing_ok=True)
 
     def remove_windows(self) -> None:

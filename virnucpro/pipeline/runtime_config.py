@@ -2,6 +2,4 @@
 
 from virnucpro.config.runtime import RuntimeConfig
 
-__all__ = [
-    "RuntimeConfig",
-]
+__all__ = ["RuntimeConfig"]

@@ -2,10 +2,4 @@
 
 from virnucpro.telemetry.totals import RankTotals, Totals, percentile_95, ratio, summarise
 
-__all__ = [
-    "RankTotals",
-    "Totals",
-    "percentile_95",
-    "ratio",
-    "summarise",
-]
+__all__ = ["RankTotals", "Totals", "percentile_95", "ratio", "summarise"]
