@@ -100,5 +100,4 @@ def embed(
     from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
 
     model = {"model_type": "esm2", "model_name": esm_model, "enable_fp16": enable_fp16, "weights_dir": weights_dir}
-    path, _ = run_multi_gpu_inference([os.fspath(input)], output_dir, model, world_size, runtime_config=runtime_config)
-    return path
+    return run_multi_gpu_inference([os.fspath(input)], output_dir, model, world_size, runtime_config=runtime_config)[0]

@@ -38,7 +38,7 @@ class ModelPacks(Generic[Array]):
     lengths: tuple[tuple[int, ...], ...]  # tokens of each sequence, a tuple a pack
 
     def mapped(self, function: Callable[[Array], Other]) -> ModelPacks[Other]:
-        """The same, each array by a function: on a device."""
+        """Put each array through a function: onto a device."""
         arrays = (function(array) for array in (self.token_ids_T, self.cu_seqlens, self.order_S))
         return ModelPacks(*arrays, self.lengths)
 

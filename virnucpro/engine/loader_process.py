@@ -1,4 +1,4 @@
-"""Loader process: a process that prepares windows, and the thread that feeds it. No torch here.
+"""Loader process: a process that packs windows, and the thread that feeds it. No torch here.
 
 It has a pipe to itself, and windows and answers pass through it as bytes. So nothing is asked of the host but processes
 and pipes (no shared memory, no socket with a path, no descriptors passed on), and whatever becomes of a process ends in
@@ -63,7 +63,7 @@ class LoaderProcess:
             child_end.close()  # so that the end of the process is the end of the pipe
 
     def prepare(self, window: Window) -> Future[Any]:
-        """The future's result is the prepared window or `Failed`, its exception LoaderDied."""
+        """Return a future: its result is the packed window or `Failed`, its exception LoaderDied."""
         future: Future[Any] = Future()
         self._inbox.put((window, future))
         return future

@@ -42,15 +42,10 @@ class PendingResult:
     config: ComputeConfig
     arrays: dict[str, Tensor]  # scores_S2, finite_S, and features by language model
     failures: dict[int, str]
-    timing: tuple[Event | None, ...] = (
-        None,
-        None,
-        None,
-        None,
-    )  # events of its begin, its end, its arrival, and the end before
+    timing: tuple[Event | None, ...] = (None, None, None, None)  # of its begin, end and arrival, and of the end before
 
     def ready(self) -> bool:
-        """Whether `result` would not have to wait."""
+        """Tell whether `result` would not have to wait."""
         try:
             return (arrived := self.timing[2]) is None or arrived.query()
         except RuntimeError:  # of work queued earlier; `result` will raise it where it is dealt with
@@ -181,7 +176,7 @@ class ModelRunner:
             self._run(model, means, part, order, features_SD, failures)
 
     def _copied(self, packed: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
-        """The packs on the device; copied while it still computes the window before."""
+        """Copy the packs to the device, while it still computes the window before."""
         if self._streams is None:
             return {name: packs.mapped(torch.from_numpy) for name, packs in packed.packs.items()}
         compute, copy = torch.cuda.current_stream(), self._streams[0]
@@ -219,7 +214,7 @@ class ModelRunner:
         return PendingResult(packed, self.config, copies, failures, timing)
 
     def _event(self) -> Event | None:
-        """A point in the device's work, with its time."""
+        """Mark a point in the device's work, with its time."""
         if self._streams is None:
             return None
         event = torch.cuda.Event(enable_timing=True)

@@ -31,7 +31,7 @@ class _Order(NamedTuple):
 class Prefetcher:
     """Gives packed windows back in the order in which they were put in.
 
-    Where a process cannot be started, or hangs, windows are prepared by this process: slower, and never not at all.
+    Where a process cannot be started, or hangs, windows are packed by this process: slower, and never not at all.
 
     Args:
         processes: 0 to have this process prepare every window when its turn comes.
@@ -54,11 +54,11 @@ class Prefetcher:
 
     @property
     def room(self) -> bool:
-        """Whether a window may be put in."""
+        """Tell whether a window may be put in."""
         return len(self._in_hand) < max(1, len(self._loaders) * self._ahead)
 
     def put(self, window: Window) -> None:
-        """Have a window prepared."""
+        """Have a window packed."""
         loader = future = None
         if self._loaders:
             busy = [order.loader for order in self._in_hand]

@@ -62,9 +62,9 @@ class FinishedWindow:
         return int(np.unpackbits(self.open_C).sum())
 
     def sequence_names(self, kind: InputKind) -> Iterator[str]:
-        """The name of every sequence, in order: open frames, or proteins that are not empty."""
+        """Name every sequence, in order: open frames, or proteins that are not empty."""
         if kind == InputKind.PROTEIN:
-            yield from (name for name, there in zip(self.names, self.open_C, strict=True) if there)
+            yield from (name for name, is_open in zip(self.names, self.open_C, strict=True) if is_open)
             return
         masks = iter(self.open_C.tolist())
         for name, first, count in zip(self.names, self.firsts_R.tolist(), self.chunks_R.tolist(), strict=True):
@@ -75,7 +75,7 @@ class FinishedWindow:
                         yield f"{name}_chunk_{number}{suffix}"
 
     def frames_R(self) -> np.ndarray:
-        """Sequences of each piece: int64 (R,)."""
+        """Count the sequences of each piece: int64 (R,)."""
         ends = np.cumsum(self.chunks_R)
         counted = np.concatenate([[0], np.cumsum(np.unpackbits(self.open_C[:, None], axis=1).sum(axis=1))])
         sequences_R: np.ndarray = counted[ends] - counted[ends - self.chunks_R]
@@ -126,7 +126,7 @@ def finish(window: Window, results: Sequence[WindowResult]) -> FinishedWindow:
 
 
 def _joined(results: Sequence[WindowResult], arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """One array of all parts; a part that was given up has none, and takes its rows as NaN all the same."""
+    """Join the arrays of all parts; a part that was given up has none, and gets rows of NaN."""
     widths = [array.shape[1] for array in arrays if array is not None]
     if not widths:
         return None

@@ -40,7 +40,7 @@ class Clock:
         self._looked = time.monotonic()
 
     def look(self) -> None:
-        """Let it go on."""
+        """Add the time since the last look."""
         now = time.monotonic()
         self.now, self._looked = self.now + min(now - self._looked, 2 * TICK), now
 

@@ -21,7 +21,7 @@ class ExecutorConfig:
     """What every worker of a run is told; the same for all."""
 
     compute: ComputeConfig  # what decides the numbers
-    runtime: RuntimeConfig  # retries, limits, how far ahead windows are prepared
+    runtime: RuntimeConfig  # retries, limits, how far ahead windows are packed
     num_workers: int  # loader processes of each worker
     threads: int | None  # of a worker on the CPU; None: torch's choice
     log_level: int  # as of `logging`
@@ -36,7 +36,7 @@ class Executor(Protocol):
         """Check the weights, before anything is written or loaded."""
 
     def load(self, source: Source) -> dict[str, str]:
-        """Load the models, while the first windows are being prepared.
+        """Load the models, while the first windows are being packed.
 
         Returns:
             The backends: what decides about the last digits of what is computed.

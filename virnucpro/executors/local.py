@@ -31,8 +31,8 @@ class LocalExecutor:
     """
 
     def __init__(self, config: ExecutorConfig, device: str, rank: int, loaders: Prefetcher) -> None:
-        self._config, self._device = config, torch.device(device)
-        self._rank, self._loaders = rank, loaders
+        self._config, self._device, self._rank = config, torch.device(device), rank
+        self._loaders = loaders
         self._loop: WindowLoop | None = None
         self._runner: ModelRunner | None = None
         self._stopped = False

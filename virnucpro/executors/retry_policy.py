@@ -30,7 +30,7 @@ class Task:
     window: Window
     failures: int = 0
     ranks: set[int] = field(default_factory=set)  # of the workers on which it failed
-    blank: WindowResult | None = None  # how many sequences it has, once it was prepared somewhere
+    blank: WindowResult | None = None  # how many sequences it has, once it was packed somewhere
 
 
 class Member(Protocol):
@@ -72,12 +72,12 @@ class RetryPolicy:
 
     @property
     def left(self) -> bool:
-        """Whether there may be tasks that nobody has in hand."""
+        """Tell whether there may be tasks that nobody has in hand."""
         return bool(self._again) or not self._source.ended
 
     @property
     def needs_workers(self) -> bool:
-        """Whether it matters that a worker is lost."""
+        """Tell whether it matters that a worker is lost."""
         return self.left or not self._elastic
 
     def hand_out(self, members: Collection[Member]) -> bool:
@@ -139,7 +139,7 @@ class RetryPolicy:
         return self.done(member.in_hand.pop(event.key), event.results, event.cost)
 
     def replaceable(self, member: Member) -> bool:
-        """Whether another worker may take the place of one that is about to be `lost`."""
+        """Tell whether another worker may take the place of one that is about to be `lost`."""
         limit = self._runtime.max_retries_transient
         if any(member.in_hand[key].failures for key in _candidates(member)):
             limit += self._patience + 1  # it is the window rather than the machine
@@ -212,5 +212,5 @@ class RetryPolicy:
 
 
 def _candidates(member: Member) -> set[Key]:
-    """Of a worker that died: what it was computing, or else what it was preparing, may have been the death of it."""
+    """Name what a worker may have died of: what it was computing, or else what it was packing."""
     return member.begun or set(list(member.in_hand)[:1])

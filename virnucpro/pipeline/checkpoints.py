@@ -71,10 +71,10 @@ class CheckpointStore:
                 name = entry.get("file") if isinstance(entry, dict) else entry
                 log.warning("Checkpoint %s %s: its windows are computed again.", name, reason)
                 continue
-            kept = [i for i in entry["windows"] if i not in entry["failed"] and i not in self._file_of]
-            if kept:
-                self.entries.append(entry | {"windows": kept, "failed": []})
-                self._file_of |= dict.fromkeys(kept, entry["file"])
+            windows = [i for i in entry["windows"] if i not in entry["failed"] and i not in self._file_of]
+            if windows:
+                self.entries.append(entry | {"windows": windows, "failed": []})
+                self._file_of |= dict.fromkeys(windows, entry["file"])
         self._files = max((int(Path(entry["file"]).stem) + 1 for entry in self.entries), default=0)
 
     def remove_unlisted(self) -> None:
@@ -85,7 +85,7 @@ class CheckpointStore:
                 path.unlink()
 
     def _damage(self, entry: dict[str, Any]) -> str | None:
-        """What is wrong with a checkpoint; None if nothing is."""
+        """Tell what is wrong with a checkpoint; None if nothing is."""
         try:
             path = self.folder / entry["file"]
             if not path.match(_NAMES) or path.parent != self.folder:
@@ -104,13 +104,13 @@ class CheckpointStore:
 
     @property
     def done(self) -> set[int]:
-        """Indices of the finished windows."""
+        """Return the indices of the finished windows."""
         self._join()
         return self._file_of.keys() | {window.index for window in self._waiting}
 
     @property
     def records(self) -> int:
-        """Records of the input that begin in the files' windows, for a progress bar."""
+        """Count the records that begin in the files' windows, for a progress bar."""
         return sum(entry.get("records", 0) for entry in self.entries)
 
     def add(self, window: FinishedWindow) -> float | None:
@@ -158,7 +158,7 @@ class CheckpointStore:
                 raise
 
     def _write(self, windows: list[FinishedWindow]) -> float:
-        """Write one file; the seconds that it took."""
+        """Write one file; return the seconds that it took."""
         begun = time.monotonic()
         if not self.folder.is_dir():
             self._record()
@@ -198,7 +198,7 @@ class CheckpointStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def finished(self) -> Iterator[FinishedWindow]:
-        """All windows in order of the input, read back one by one."""
+        """Read back all windows one by one, in order of the input."""
 
         @lru_cache(maxsize=8)  # several workers' windows lie mixed in neighbouring files
         def opened_file(name: str) -> tuple[safe_open, dict[str, Any]]:

@@ -152,7 +152,7 @@ def _finish_all(run: Run) -> None:
 
 
 def _opened(run: Run, apart: bool) -> WeightsInfo:
-    """Give the run an executor; what its weights say of themselves."""
+    """Give the run an executor; return what its weights say of themselves."""
     settings = run.settings
     run.executor = make_executor(run.config, settings.runtime, run.placement, settings.num_workers, apart)
     run.end_if_stopped()  # a signal may have come while torch was imported
@@ -162,7 +162,7 @@ def _opened(run: Run, apart: bool) -> WeightsInfo:
 
 
 def _finished(run: Run, chunk_size: int) -> Generator[WindowAndCost]:
-    """Every window that is not finished yet, finished; where a device is lost, the rest in a new process."""
+    """Finish every window that is not yet; where a device is lost, the rest in a new process."""
     if not run.files.survey.records:
         return
     try:
@@ -203,7 +203,7 @@ def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
 
 
 def _unfinished(run: Run, chunk_size: int) -> Generator[Window]:
-    """The windows that are not finished, in order."""
+    """Cut the windows that are not finished, in order."""
     config, directory = run.config, run.directory
     reads = run.files.reads()
     if run.settings.keep_intermediate:

@@ -76,22 +76,22 @@ class Manifest:
 
     @property
     def checkpoints(self) -> list[dict[str, Any]]:
-        """Of the resumed run."""
+        """List the checkpoints of the resumed run."""
         return list(self._resumed.get("checkpoints", []))
 
     @property
     def weights_count(self) -> bool:
-        """Whether the resumed run has results, so that it must have been made with the same weights."""
+        """Tell whether the resumed run has results, so that it must have been made with the same weights."""
         return bool(self._resumed and (self.checkpoints or self._resumed["status"] != "running"))
 
     @property
     def fates(self) -> dict[str, int] | None:
-        """Of the resumed run's records, if it is complete."""
+        """Count the resumed run's records by fate, if it is complete."""
         return self._resumed["fates"] if self._resumed.get("status") == "complete" else None
 
     @property
     def kept(self) -> bool:
-        """Whether the run that is there has written intermediate files, which may be replaced then."""
+        """Tell whether the run that is there has written intermediate files, which may be replaced then."""
         return bool((self._resumed or self._replaced or {}).get("kept"))
 
     def begin(self, keep_intermediate: bool) -> None:
@@ -118,7 +118,7 @@ class Manifest:
         self._entries["sessions"][-1] |= {"finished": _now(), "stage_seconds": stage_seconds}
 
     def __getitem__(self, name: str) -> Any:
-        """An entry; None if it is not there yet."""
+        """Return an entry; None if it is not there yet."""
         return self._entries.get(name)
 
 
@@ -182,7 +182,7 @@ def _session() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """Our own command line; that of another program may hold what is none of our business."""
+    """Return our own command line; that of another program may hold what is none of our business."""
     program = Path(sys.argv[0])
     ours = program.name == "virnucpro" or program.parts[-2:] == ("virnucpro", "__main__.py")
     return shlex.join(["virnucpro", *sys.argv[1:]]) if ours else "from Python"

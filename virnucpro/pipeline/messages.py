@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def say_what_was_read(survey: Survey) -> None:
-    """Before any model is loaded."""
+    """Tell of the input, before any model is loaded."""
     if survey.kind == InputKind.PROTEIN:
         log.warning("The input is protein: features are written, no verdicts.")
     if survey.records == 0:
@@ -58,7 +58,7 @@ class InputWarnings:
 
 
 def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: InputWarnings, synthetic: bool) -> None:
-    """When the result files are written."""
+    """Tell of the results, when their files are written."""
     if odd.cut:
         log.warning("%d proteins are longer than 1,024 residues: only their first 1,024 count.", odd.cut)
     if odd.unknown:

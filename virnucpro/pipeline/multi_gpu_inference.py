@@ -78,7 +78,7 @@ def run_multi_gpu_inference(
 
 
 def _model(model_config: Mapping[str, object]) -> dict[str, Any]:
-    """Settings of the model; the name is checked with them."""
+    """Return the settings of the model; the name is checked with them."""
     unknown = sorted(model_config.keys() - set(MODEL_CONFIG_KEYS))
     if unknown:
         raise BadRequest(f"model_config has {unknown[0]!r}. Known keys: {', '.join(MODEL_CONFIG_KEYS)}.")
@@ -97,7 +97,7 @@ def _model(model_config: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _devices(world_size: int | None) -> dict[str, Any]:
-    """Settings of the devices."""
+    """Return the settings of the devices."""
     if world_size is not None and (type(world_size) is not int or world_size < 1):
         raise BadRequest(f"world_size is {world_size!r}. Give 1 or more, or None for all GPUs.")
     gpus, several = visible_gpus(), (world_size or 1) > 1

@@ -144,8 +144,7 @@ def _write_embeddings(run: Run) -> None:
         "precision": run.config.precision,
         "attention": run.manifest["settings"].get("attention", ""),
         "weights_sha256": json.dumps(run.digests.result()),
-        "torch": backends.get("torch", ""),
-        "device": backends.get("device", ""),
+        **{name: backends.get(name, "") for name in ("torch", "device")},
     }
     write_embeddings(run.directory.results / EMBEDDINGS_FILE, run.store.finished(), run.config.kind, attributes)
 
@@ -163,13 +162,13 @@ WRITERS: tuple[Callable[[Run], None], ...] = (_write_embeddings, _write_viral)
 
 
 def _finalized(run: Run) -> dict[str, Any]:
-    """The summary of the telemetry, whose file is written too; no run fails for that."""
+    """Return the summary of the telemetry, and write its file; no run fails for that."""
     telemetry, manifest = run.telemetry, run.manifest
-    known = {"settings": manifest["settings"], "backends": manifest["backends"] or {}}
-    known["synthetic_weights"] = manifest["synthetic_weights"]
+    entries = {"settings": manifest["settings"], "backends": manifest["backends"] or {}}
+    entries["synthetic_weights"] = manifest["synthetic_weights"]
     if run.windows_before:
-        known["windows_done_before"] = run.windows_before  # of an earlier run; nothing here is about them
-    telemetry.set_run_metadata(virnucpro=__version__, **known, hardware=capture_hardware_info())
+        entries["windows_done_before"] = run.windows_before  # of an earlier run; nothing here is about them
+    telemetry.set_run_metadata(virnucpro=__version__, **entries, hardware=capture_hardware_info())
     summary = telemetry.get_summary()
     if summary["batches"] or not telemetry.path.exists():  # else what the earlier run left tells more
         try:

@@ -62,7 +62,7 @@ class RunDirectory:
         self.copy_prefix = f".{shortened(stem)}-input-"  # see `survey.spooled`
 
     def owns(self, path: Path) -> bool:
-        """Whether a run writes, or may write, its own file or folder there."""
+        """Tell whether a run writes, or may write, its own file or folder there."""
         path, root = path.resolve(), self.root.resolve()
         own = [self.manifest_file, *self._telemetry_files, *self._fastas]
         return (
@@ -72,7 +72,7 @@ class RunDirectory:
         )
 
     def chunk_fasta(self, chunk_size: int) -> Path:
-        """Where chunks of so many bp are kept."""
+        """Return the file of chunks of so many bp."""
         return self.root / f"{self.stem}_chunked{chunk_size}.fa"
 
     @contextmanager
@@ -135,7 +135,7 @@ class RunDirectory:
                     path.unlink()
 
     def _find_run(self, may_be: bool) -> dict[str, Any] | None:
-        """The manifest of the run that is there, if one may be; None if none of the run's files is."""
+        """Read the manifest of the run that is there, if one may be; None if none of the run's files is."""
         if self.manifest_file.exists():
             if may_be:
                 return self._read_manifest()
