@@ -370,7 +370,7 @@ def on_window(monkeypatch, name, index, act):
     plain, struck = getattr(owner, method), []
 
     def wrapped(self, window, *rest):
-        if window.index == index and not struck:
+        if getattr(window, "blank", window).index == index and not struck:  # packed, or not
             struck.append(True)
             act()
         return plain(self, window, *rest)
