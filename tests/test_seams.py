@@ -33,7 +33,7 @@ READS = {"a": "ATGGCCAAAGTTCTGGAC", "b": "ATGTGGTGGTGG"}
 class Composition(torch.nn.Module):
     """A language model that tells A, C, G and T apart and nothing else."""
 
-    shape = Shape(1, len(LETTERS), 1)
+    shape = Shape(1, len(LETTERS), 0)
 
     def forward(self, pack, attend, ops):
         return torch.nn.functional.one_hot(pack.token_ids_T.long(), len(LETTERS))

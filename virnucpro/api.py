@@ -88,9 +88,11 @@ def embed(
     Args:
         input: Protein FASTA, plain or compressed.
         output_dir: For embeddings.h5; an unfinished run of the same input in it is resumed.
-        weights_dir, esm_model, runtime_config: As in `predict`.
+        weights_dir: As in `predict`.
+        esm_model: As in `predict`.
         enable_fp16: None is FP16 on a GPU, FP32 on the CPU.
         world_size: GPUs; None for all.
+        runtime_config: As in `predict`.
     Returns:
         Path: HDF5 with `ids` (text) and `embeddings`, float32 (n, width), in the order of the input. A sequence that
             could not be embedded is not in it; sequences.tsv, beside it, says why.

@@ -69,8 +69,7 @@ def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision:
     lengths = LENGTHS[device.type]
     ids = [torch.tensor([rng.randrange(vocabulary) for _ in range(length)], device=device) for length in lengths]
     alone = [_pack([one]) for one in ids]
-    head_width = model.shape.width // model.shape.heads
-    chosen = attention.choose(asked, device, precision, [head_width])
+    chosen = attention.choose(asked, device, precision, model.shape.head_widths)
     fused, _ = choose_ops(device)
 
     def run(numbers: Precision, packs: list[Pack], backend: str, ops: Ops) -> Tensor:

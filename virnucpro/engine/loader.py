@@ -19,7 +19,7 @@ from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.packing import pack
 from virnucpro.engine.results import WindowResult, blank_result
 from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
-from virnucpro.models.tokens import Tokenise
+from virnucpro.models.tokens import TOKENISERS, Tokenise
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import Sequences, sequences_of
 from virnucpro.reading.windows import Window
@@ -32,7 +32,7 @@ Other = TypeVar("Other")
 class ModelPacks(Generic[Array]):
     """A window's sequences for one model, pack after pack."""
 
-    token_ids_T: Array  # uint8 (ESM-2) or int16 (DNABERT-S)
+    token_ids_T: Array  # of the tokeniser's integers
     cu_seqlens: Array  # int32 (S + P): for each pack the S_p + 1 edges of its sequences, from 0
     order_S: Array  # int64, place in the window of each sequence
     lengths: tuple[tuple[int, ...], ...]  # tokens of each sequence, a tuple a pack
@@ -61,6 +61,7 @@ class FrontEnd:
 
     def __init__(self, config: ComputeConfig) -> None:
         self._config, self._models = config, models_for(config.kind)
+        assert TOKENISERS.keys() >= {*self._models}, "models/tokens.py lacks a tokeniser"
         self._tokenisers: dict[str, Tokenise] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -73,7 +74,7 @@ class FrontEnd:
     def _packed(self, name: str, texts: Sequences) -> ModelPacks[np.ndarray]:
         row = LANGUAGE_MODELS[name]
         if name not in self._tokenisers:
-            self._tokenisers[name] = row.tokeniser(self._config.weights.models.get(name))
+            self._tokenisers[name] = TOKENISERS[name](self._config.weights.models.get(name))
         with self._stage(f"{row.title} tokens"):
             tokens = self._tokenisers[name](getattr(texts, row.reads))
         with self._stage("packs"):

@@ -1,9 +1,9 @@
-"""Model runner: both language models and the classifier on one device; packs in, features and scores out.
+"""Model runner: the language models and the classifier on one device; packs in, features and scores out.
 
 Work is queued on the device and never waited for pack by pack: copies to it, packs, and copies back run in three
 streams, and the host meets the device once a window, when that window's numbers are needed.
 
-Axes: S sequences of a window, D width of ESM-2, E of DNABERT-S, F = E + D.
+Axes: S sequences of a window, D width of a language model, F of all together.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ModelRunner:
             if config.weights.classifier is not None:
                 self.classifier = load_classifier(config.weights.classifier).model.to(device)
             self.ops, self.fusion, failed = compiling.result()
-        widths = [model.shape.width // model.shape.heads for model in self.models.values()]
+        widths = [width for model in self.models.values() for width in model.shape.head_widths]
         self.attention = attention.choose(config.attention, device, precision, widths, failed)
         self._attend = attention.make(self.attention, self.ops)
         self._streams = None

@@ -1,6 +1,6 @@
 """Results: what became of a window. No torch here; it is what crosses from a worker to the parent and to disk.
 
-Axes: R pieces of reads, C chunks, S sequences, D width of ESM-2, E of DNABERT-S.
+Axes: R pieces of reads, C chunks, S sequences, D width of a language model.
 """
 
 from __future__ import annotations

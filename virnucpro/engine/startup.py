@@ -75,7 +75,7 @@ def warm_up(config: ComputeConfig, device: torch.device) -> tuple[Ops, str, tupl
     for shape, rotary in models:
         x_TD = torch.zeros(TOKENS, shape.width, device=device, dtype=dtype)
         norm = nn.LayerNorm(shape.width, device=device, dtype=dtype)
-        steps += [partial(attend, name, x_TD.clone(), shape.heads, rotary) for name in backends]
+        steps += [partial(attend, name, x_TD.clone(), shape.heads, rotary) for name in backends if shape.heads]
         steps += [partial(ops.add_norm, x_TD.clone(), delta_TD, norm) for delta_TD in (None, x_TD.clone())]
         steps.append(partial(ops.gelu if rotary else ops.gated_gelu, x_TD.clone()))
         steps.append(partial(_multiply, x_TD))

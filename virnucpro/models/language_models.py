@@ -1,7 +1,7 @@
 """Language models: each gives a sequence features, and is a row here. No torch until one is loaded.
 
-A new one touches four files beside its own: this (a row, its places in both orders), `tokens.py` (its tokeniser),
-`weights/sources.py` (where it is published) and docs/method.md. A classifier has to be trained on its features, too.
+docs/architecture.md lists what a new one touches. Every run of DNA needs all of them: a classifier has to be trained on
+the features of a new one, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from virnucpro.models.pack import Pack
-    from virnucpro.models.tokens import Tokenise
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,13 @@ class Shape:
 
     layers: int
     width: int
-    heads: int
+    heads: int  # 0 where nothing attends
     synthetic: bool = field(default=False, kw_only=True)  # random weights
+
+    @property
+    def head_widths(self) -> list[int]:
+        """The width of its heads; none where nothing attends."""
+        return [self.width // self.heads] if self.heads else []
 
 
 class Sample(NamedTuple):
@@ -79,12 +83,6 @@ class LanguageModel:
     def weights_name(self, esm_model: str) -> str:
         return self.name or esm_model
 
-    def tokeniser(self, path: Path | None) -> Tokenise:
-        """What makes tokens of its sequences; takes the path of the weights. Imports tokenizers."""
-        from virnucpro.models.tokens import TOKENISERS
-
-        return TOKENISERS[self.module](path)
-
     @property
     def code(self) -> Code:
         return cast(Code, import_module(f"virnucpro.models.{self.module}"))
@@ -117,3 +115,9 @@ assert set(FEATURE_ORDER) == set(QUEUE_ORDER) == set(LANGUAGE_MODELS), "an order
 def models_for(kind: InputKind) -> list[str]:
     """The models of an input, in the order in which they are queued."""
     return [name for name in QUEUE_ORDER if kind in LANGUAGE_MODELS[name].kinds]
+
+
+def row_of(weights_name: str) -> LanguageModel | None:
+    """The model whose files in a weights directory have that name; None for a classifier."""
+    rows = {row.name: row for row in LANGUAGE_MODELS.values() if row.name}
+    return LANGUAGE_MODELS["esm2"] if weights_name in ESM2_SIZES else rows.get(weights_name)

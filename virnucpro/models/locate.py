@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import BadWeights
-from virnucpro.models.catalog import CHUNK_SIZES, DNABERT_S, ESM2_SIZES
+from virnucpro.models.catalog import CHUNK_SIZES, ESM2_SIZES
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.home import cache_folder, expanded
@@ -101,7 +101,9 @@ def find_weights(
         others += [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
     if looked_for:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
-        command = fetch_command(directory, f"{esm_model} {DNABERT_S} 500_model 300_model")
+        needed = [row.weights_name(esm_model) for row in LANGUAGE_MODELS.values() if kind in row.kinds]
+        needed += ["500_model", "300_model"] if kind == InputKind.NUCLEOTIDE else []
+        command = fetch_command(directory, " ".join(needed))
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)

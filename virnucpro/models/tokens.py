@@ -1,4 +1,4 @@
-"""Tokens: the integers that the two language models read."""
+"""Tokens: the integers that the language models read."""
 
 from __future__ import annotations
 
@@ -101,4 +101,5 @@ def dnabert_tokeniser(path: Path | None) -> Tokenise:
     return tokenise
 
 
+# Of each row of `language_models`; takes the path of its weights
 TOKENISERS: dict[str, Callable[[Path | None], Tokenise]] = {"esm2": esm2_tokeniser, "dnabert_s": dnabert_tokeniser}

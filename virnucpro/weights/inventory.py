@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.models.catalog import DNABERT_S, ESM2_SIZES
+from virnucpro.models.language_models import row_of
 from virnucpro.models.locate import candidates, fetch_command, first_model, missing_shards, weight_files
 from virnucpro.system.files import unfinished
 from virnucpro.system.hashing import Progress, digest_of
@@ -43,8 +43,8 @@ def holding(directory: Path, model: Model) -> Holding:
     there = [path for path in ([used] if used else candidates(directory, model.name)) if path.exists()]
     files = [file.relative_to(directory).as_posix() for path in there for file in weight_files(path)]
     whole = used is not None and not missing_shards(used)
-    if model.name == DNABERT_S:
-        whole &= f"{DNABERT_S}/tokenizer.json" in files
+    if (row := row_of(model.name)) is not None:
+        whole &= all(f"{model.name}/{file}" in files for file in row.required)
     parts = (unfinished(directory / file.path) for file in model.files)
     return Holding(tuple(files), whole, sum(part.stat().st_size for part in parts if part.exists()))
 
@@ -121,16 +121,9 @@ def check(model: Model, path: Path) -> None:
         BadWeights: Damaged, of another kind or size, or holding more than weights.
     """
     from virnucpro.models.classifier import load_classifier  # imports torch
-    from virnucpro.models.dnabert_s_checkpoint import read_dnabert
-    from virnucpro.models.esm2_checkpoint import check_size, read_esm2
-    from virnucpro.models.tokens import load_tokenizer
 
-    if model.name in ESM2_SIZES:
-        shape, _ = read_esm2(path)
-        check_size(shape, model.name, path)
-    elif model.name == DNABERT_S:
-        read_dnabert(path)
-        load_tokenizer(path)
+    if (row := row_of(model.name)) is not None:
+        row.code.check(path, model.name)
     else:
         load_classifier(path)
 
