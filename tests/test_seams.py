@@ -20,7 +20,7 @@ from conftest import ESM_8M, ROOT
 from benchmarks import synthetic_weights
 from virnucpro.config.settings import Settings
 from virnucpro.models import language_models, tokens
-from virnucpro.models.language_models import LanguageModel, Sample, Shape
+from virnucpro.models.language_models import LanguageModel, Shape
 from virnucpro.pipeline import run as pipeline
 from virnucpro.reading.chunks import Chunk
 from virnucpro.reading.frames import open_frames
@@ -58,7 +58,7 @@ def composition(monkeypatch):
     code.size = code.check = lambda path, esm_model: Composition.shape
     code.load = lambda path, device, precision: Composition()
     code.means = composition_means
-    code.sample = lambda esm_model, layers: Sample(Composition(), {}, len(LETTERS))
+    code.sample = lambda esm_model, layers: (Composition(), {}, len(LETTERS))
     row = LanguageModel(
         "Composition", "composition", "composition_S4", "composition", "dna", (InputKind.NUCLEOTIDE,), False,
         lambda _: 0, "Composition", described="{place}/ with config.json and model.safetensors",

@@ -44,8 +44,7 @@ def predict(
     Returns:
         Summary: where the results are, and how many records met each fate.
     Raises:
-        virnucpro.errors.BadInput: The sequences cannot be used; one sentence.
-        virnucpro.errors.BadRequest: The request cannot be met; one sentence.
+        virnucpro.errors.BadInput, virnucpro.errors.BadRequest: The sequences, or the request; one sentence.
     """
     from virnucpro.config.runtime import RuntimeConfig
     from virnucpro.config.settings import Settings

@@ -1,9 +1,5 @@
 """Streaming: embed proteins with a model that stays loaded, and see what each window of them took.
 
-    with Embedder("weights") as embedder:
-        for window in embedder.embed(records):
-            keep(window.names, window.embeddings)
-
 No file is written and none is checked: `virnucpro.embed` resumes, retries in other processes and uses all GPUs; this
 is for scripts and benchmarks that have their own way with all that.
 """
@@ -14,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +45,7 @@ class EmbeddedWindow:
     cost: WindowCost  # tokens, seconds, waiting
 
 
-class Embedder:
+class Embedder(AbstractContextManager["Embedder"]):
     """ESM-2 on one device, with its loader processes.
 
     Args:
@@ -126,9 +123,6 @@ class Embedder:
     def close(self) -> None:
         """End the loader processes, and let go of the model."""
         self._executor.close()
-
-    def __enter__(self) -> Embedder:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -17,7 +17,7 @@ from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.dnabert_s_checkpoint import HEADS, NORM_EPS, WIDTH, DnabertShape, read_dnabert
-from virnucpro.models.language_models import Sample, Shape
+from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack
@@ -121,8 +121,8 @@ def check(path: Path, esm_model: str) -> Shape:
     return shape
 
 
-def sample(esm_model: str, layers: int) -> Sample:
+def sample(esm_model: str, layers: int) -> tuple[nn.Module, dict[str, Tensor], int]:
     shape = DnabertShape(layers, WIDTH, HEADS, 4 * WIDTH, 4096, NORM_EPS)
     with Unfilled():
         model = Dnabert(shape)
-    return Sample(model, {"slopes_H": torch.tensor(alibi_slopes(HEADS))}, shape.vocabulary)
+    return model, {"slopes_H": torch.tensor(alibi_slopes(HEADS))}, shape.vocabulary

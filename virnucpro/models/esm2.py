@@ -15,7 +15,7 @@ from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, read_esm2
-from virnucpro.models.language_models import Sample, Shape
+from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
@@ -142,10 +142,10 @@ def check(path: Path, esm_model: str) -> Shape:
     return shape
 
 
-def sample(esm_model: str, layers: int) -> Sample:
+def sample(esm_model: str, layers: int) -> tuple[nn.Module, dict[str, Tensor], int]:
     most, width, heads = ESM2_SIZES[esm_model]
     with Unfilled():
         model = Esm2(Esm2Shape(min(layers, most), width, heads))
     head_width = width // heads
     cos, sin = rotary_tables(10000 ** -(torch.arange(0, head_width, 2).float() / head_width))
-    return Sample(model, {"cos": cos, "sin": sin}, VOCABULARY)
+    return model, {"cos": cos, "sin": sin}, VOCABULARY

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from virnucpro.models.catalog import DNABERT_S, ESM2_SIZES, Precision
 from virnucpro.reading.input_kind import InputKind
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from virnucpro.models.pack import Pack
+
+    Sample = tuple[nn.Module, dict[str, Tensor], int]
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,6 @@ class Shape:
     def head_widths(self) -> list[int]:
         """The width of its heads; none where nothing attends."""
         return [self.width // self.heads] if self.heads else []
-
-
-class Sample(NamedTuple):
-    """A model of a few layers without weights, for the self-test."""
-
-    model: nn.Module
-    buffers: dict[str, Tensor]  # which no weights are for; float32 whatever those are
-    vocabulary: int
 
 
 class Code(Protocol):
@@ -61,7 +55,7 @@ class Code(Protocol):
         """Pool (T, width) to one row a sequence: float32 (S, width)."""
 
     def sample(self, esm_model: str, layers: int) -> Sample:
-        """Make one of so many layers."""
+        """Make one of so many layers, without weights; its buffers, and the size of its vocabulary."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,7 +182,9 @@ def _finished(run: Run, chunk_size: int) -> Generator[WindowAndCost]:
 def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
     assert run.executor is not None
     unfinished = _unfinished(run, chunk_size)
-    source = _OnceBegun(unfinished, lambda: run.manifest.begun or not run.settings.keep_intermediate)
+    # Loader processes ask for windows while the models are loaded: intermediate files might be whole after a few, and
+    # take their names in a directory that is not this run's yet.
+    source = AtHand(unfinished, lambda: run.manifest.begun or not run.settings.keep_intermediate)
     try:
         backends = run.executor.load(source)
         run.end_if_stopped()
@@ -216,18 +218,3 @@ def _unfinished(run: Run, chunk_size: int) -> Generator[Window]:
     for window in windows(reads, config.kind, chunk_size, config.buffer_size, config.token_budget):
         if window.index not in done:
             yield window
-
-
-class _OnceBegun(AtHand):
-    """Windows that are cut once the run has begun.
-
-    Loader processes ask for them while the models are loaded: intermediate files might be whole after a few, and take
-    their names in a directory that is not this run's yet.
-    """
-
-    def __init__(self, windows: Iterator[Window], begun: Callable[[], bool]) -> None:
-        super().__init__(windows)
-        self._begun = begun
-
-    def take(self) -> Window | None:
-        return super().take() if self._begun() else None

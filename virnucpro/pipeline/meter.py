@@ -9,6 +9,8 @@ from virnucpro.executors.base import WindowCost
 from virnucpro.reporting.progress import InferenceProgressReporter
 from virnucpro.telemetry.recorder import TelemetryLogger
 
+_SAME = ("sequences", "tokens", "seconds", "packs", "queue_depth", "rank", "device")  # names there and here
+
 
 class Meter:
     """Counts windows as they are finished; the time runs from its making."""
@@ -25,21 +27,14 @@ class Meter:
     def count(self, window: FinishedWindow, cost: WindowCost, write_seconds: float | None) -> None:
         """Take in one window; write_seconds: of a checkpoint that was completed meanwhile."""
         now = time.perf_counter()
-        records = int((window.firsts_R == 0).sum())
         packing = cost.tokens / cost.capacity if cost.packs else None
-        self._bar.update(records, cost.tokens, now - self._last, cost.utilization, packing)
+        self._bar.update(int((window.firsts_R == 0).sum()), cost.tokens, now - self._last, cost.utilization, packing)
         self._last = now
         self._telemetry.record_batch(
-            sequences=cost.sequences,
-            tokens=cost.tokens,
-            seconds=cost.seconds,
-            packs=cost.packs,
             pack_capacity=cost.capacity,
             loader_wait_ms=1000 * cost.wait,
-            queue_depth=cost.queue_depth,
             gpu_utilization=cost.utilization,
             gpu_idle_ms=None if cost.idle_seconds is None else 1000 * cost.idle_seconds,
             checkpoint_write_ms=None if write_seconds is None else 1000 * write_seconds,
-            rank=cost.rank,
-            device=cost.device,
+            **{name: getattr(cost, name) for name in _SAME},
         )

@@ -49,9 +49,7 @@ class Summary:
 
 
 def run(
-    settings: Settings,
-    telemetry: TelemetryLogger | None = None,
-    started: Callable[[Run], None] = lambda run: None,
+    settings: Settings, telemetry: TelemetryLogger | None = None, started: Callable[[Run], None] = lambda run: None
 ) -> Summary:
     """Run the pipeline and write its result files.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from virnucpro.reading.windows import Window
@@ -21,12 +21,14 @@ class Source(Protocol):
 
 
 class AtHand:
-    """A `Source` of windows that are all there, or made when they are asked for."""
+    """A `Source` of windows that are all there, or made when they are asked for; none before it is `ready`."""
 
-    def __init__(self, windows: Iterable[Window]) -> None:
-        self._windows, self.ended = iter(windows), False
+    def __init__(self, windows: Iterable[Window], ready: Callable[[], bool] = lambda: True) -> None:
+        self._windows, self._ready, self.ended = iter(windows), ready, False
 
     def take(self) -> Window | None:
+        if not self._ready():
+            return None
         window = next(self._windows, None)
         self.ended = window is None
         return window

@@ -6,10 +6,6 @@ from virnucpro.telemetry.documents import aggregate_telemetry_shards
 from virnucpro.telemetry.recorder import TelemetryLogger, calculate_scaling_efficiency
 
 __all__ = [
-    "GpuUtilization",
-    "TelemetryLogger",
-    "aggregate_telemetry_shards",
-    "calculate_scaling_efficiency",
-    "capture_hardware_info",
-    "generate_performance_report",
-]
+    "GpuUtilization", "TelemetryLogger", "aggregate_telemetry_shards", "calculate_scaling_efficiency",
+    "capture_hardware_info", "generate_performance_report",
+]  # fmt: skip
