@@ -26,7 +26,7 @@ from surroundings import HANG
 from benchmarks import check_speedup
 from benchmarks.releases import commit_of
 from benchmarks.support import evidence
-from benchmarks.support.git import GitFailed, NoGit
+from benchmarks.support.git import GitFailed, NoGit, holds
 from benchmarks.support.sides import MEMORY
 
 MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
@@ -119,6 +119,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     toy_suite.git(repo, "checkout", "--quiet", "--detach", candidate)
     shutil.rmtree(repo / "results", ignore_errors=True)
     shutil.copytree(ROOT / "results", repo / "results")
+    for path in (repo / "results" / MACHINE).rglob("*-*.json*"):
+        if not holds(repo, "merge-base", "--is-ancestor", path.name.split("-")[0], candidate):
+            path.unlink()  # of a later commit, by a suite that is not in this history
     return Clone(repo, baseline, candidate)
 
 
