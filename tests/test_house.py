@@ -58,10 +58,11 @@ class House:
     """
 
     def __init__(self, root: Path) -> None:
-        self.trees = {}
+        self.paths = {}
         for path in sorted((root / "virnucpro").rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            self.trees[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text())
+            self.paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+        self.trees = {name: ast.parse(path.read_text()) for name, path in self.paths.items()}
         self.anywhere = {name: set(self._imports(name, deep=True)) for name in self.trees}
         self.at_once = {name: set(self._imports(name, deep=False)) for name in self.trees}
 
@@ -152,6 +153,12 @@ def test_every_module_has_its_place(house: House) -> None:
 
 def test_torch_is_loaded_by_what_computes_alone(house: House) -> None:
     assert house.reaches("torch") == {f"virnucpro.{name}" for name in TORCH}
+
+
+def test_no_module_is_long(house: House) -> None:
+    lines = {name: len(house.paths[name].read_text().splitlines()) for name in house.paths}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
+    assert len(lines) > 100
 
 
 @pytest.mark.parametrize(

@@ -65,13 +65,13 @@ class RuntimeConfig:
         BadRequest: A field of the wrong type or out of range.
     """
 
-    enable_checkpointing: bool = True  # save finished sequences, so that a run can be gone on with
+    enable_checkpointing: bool = True  # save finished sequences, so that a run can be resumed
     checkpoint_dir: Path | None = None  # None: beside the results
     force_restart: bool = False  # start over, whatever checkpoints there are
     checkpoint_seq_threshold: int = 10_000  # finished sequences after which a checkpoint is written ...
     checkpoint_time_threshold: float = 300.0  # ... or seconds since the last one, whichever comes first
     timeout_per_attempt: float | None = None  # seconds a worker may take for one window; None: no limit
-    max_retries_transient: int = 3  # times a worker or loader that died is replaced in vain
+    max_retries_transient: int = 3  # times a worker or loader that died is replaced without success
     max_retries_poison: int = 2  # failures of one window before it is halved to find the sequence behind them
     enable_elastic_redistribution: bool = True  # a lost worker's window goes to another worker
     num_workers: int | None = None  # loader processes for each GPU; None: chosen by device; 0: none

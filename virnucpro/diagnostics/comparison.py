@@ -23,7 +23,7 @@ def cosines(one_SD: np.ndarray, other_SD: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of S sequences in the precision in question and in the reference's, which comes second.
+    """Two computations of S sequences, in the precision in question and in the reference's, which comes second.
 
     cosines: of the features of each model, float64 (S,). scores_S2, reference_S2: others and virus; None for proteins.
     chunks_S: to which chunk a frame belongs, consecutive numbers from 0. failures: why a sequence has no features.

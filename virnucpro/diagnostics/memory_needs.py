@@ -20,7 +20,7 @@ PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on t
 
 
 def weight_bytes(esm_model: str, precision: str, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
-    """Of all language models that an input of this kind has."""
+    """Add up all language models that an input of this kind has."""
     numbers = sum(LANGUAGE_MODELS[name].parameters(esm_model) for name in models_for(kind))
     return PRECISIONS[precision].weight_bytes * numbers
 
@@ -51,7 +51,7 @@ def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
 
 
 def _left_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Of every group that this process is in, up to the root; of version 2 (0::/job) and 1 (7:memory:/job)."""
+    """Yield what is left in each group of this process, up to the root; version 2 (0::/job) and 1 (7:memory:/job)."""
     with suppress(OSError):
         for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)

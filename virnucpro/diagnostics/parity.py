@@ -55,7 +55,7 @@ class Computed:
         return np.concatenate(arrays) if arrays else np.empty((0, 2), np.float32)
 
     def features(self, model: str) -> np.ndarray:
-        """Of a language model, of all windows."""
+        """Join the features of a language model, of all windows."""
         return np.concatenate([window.features[model] for window in self.windows if model in window.features])
 
     def failures(self) -> dict[int, str]:
@@ -96,28 +96,28 @@ def measure(
     ):
         (path,), kind = settings.inputs, files.kind
         placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
-        recipe = replace(compute_config(settings, kind, weights, placement), keep_features=True)
-        if recipe.precision == REFERENCE_PRECISION:
+        config = replace(compute_config(settings, kind, weights, placement), keep_features=True)
+        if config.precision == REFERENCE_PRECISION:
             log.warning(
                 "The precision is float32 already, so only packing and attention are compared. Give --precision."
             )
-        facts = check_models(recipe)
+        info = check_models(config)
         digests.check()
-        if facts.synthetic:
+        if info.synthetic:
             log.warning("These weights are synthetic (random): real ones may agree better or worse.")
-        pieces = sample(read_records(*files.paths, path, kind), kind, facts.chunk_size, count)
+        pieces = sample(read_records(*files.paths, path, kind), kind, info.chunk_size, count)
         if not pieces:
             raise BadInput(f"{path}: no record has a sequence, so there is nothing to compare.")
         begin()
         device = torch.device(placement.workers[0])
         exact = {"precision": REFERENCE_PRECISION, "attention": "sdpa", "plain": True}
-        reference = replace(recipe, **exact, token_budget=1, buffer_size=ALONE, deterministic=True)
+        reference = replace(config, **exact, token_budget=1, buffer_size=ALONE, deterministic=True)
         what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
         with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
-            ours = compute(recipe, device, pieces, bar.update)
+            ours = compute(config, device, pieces, bar.update)
             theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
         digests.result()  # nothing is said of weights that turn out to be wrong
-        if not facts.synthetic:
+        if not info.synthetic:
             digests.warn()
     names = [name for window in ours.windows for name in window.sequence_names(kind)]
     if not names:
@@ -134,15 +134,15 @@ def measure(
         "compared": ours.how,
         "reference": theirs.how,
         "esm_model": settings.esm_model,
-        "synthetic_weights": facts.synthetic,
+        "synthetic_weights": info.synthetic,
     }
     return agreement, about
 
 
-def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
+def _device_for(config: ComputeConfig, device: torch.device) -> torch.device:
     """The same, if it has room for float32."""
     if device.type == "cuda":
-        needed = device_bytes(recipe.esm_model, REFERENCE_PRECISION, 1, recipe.kind)
+        needed = device_bytes(config.esm_model, REFERENCE_PRECISION, 1, config.kind)
         free, _ = torch.cuda.mem_get_info(device)
         if needed > free:
             log.warning(
@@ -154,25 +154,25 @@ def _device_for(recipe: ComputeConfig, device: torch.device) -> torch.device:
 
 
 def compute(
-    recipe: ComputeConfig, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None]
+    config: ComputeConfig, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None]
 ) -> Computed:
-    """Compute pieces by one recipe on one device, which is free again afterwards.
+    """Compute pieces by one config on one device, which is free again afterwards.
 
     Args:
         done: Told how many pieces were finished.
     Raises:
         BadWeights, BadRequest: As `ModelRunner`.
     """
-    engine, front_end = ModelRunner(recipe, device), FrontEnd(recipe)
+    runner, front_end = ModelRunner(config, device), FrontEnd(config)
     windows = []
-    for index, first in enumerate(range(0, len(pieces), recipe.buffer_size)):
-        window = Window(index, tuple(pieces[first : first + recipe.buffer_size]))
-        windows.append(finish(window, [engine.submit(front_end[window]).result()]))
+    for index, first in enumerate(range(0, len(pieces), config.buffer_size)):
+        window = Window(index, tuple(pieces[first : first + config.buffer_size]))
+        windows.append(finish(window, [runner.submit(front_end[window]).result()]))
         done(len(window.pieces))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    packed = "every sequence by itself" if recipe.deterministic else f"packs of up to {recipe.token_budget:,} tokens"
-    how = f"{recipe.precision} on {name}, attention {engine.attention}, {engine.fusion}, {packed}"
-    del engine
+    packed = "every sequence by itself" if config.deterministic else f"packs of up to {config.token_budget:,} tokens"
+    how = f"{config.precision} on {name}, attention {runner.attention}, {runner.fusion}, {packed}"
+    del runner
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

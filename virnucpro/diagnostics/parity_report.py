@@ -21,18 +21,18 @@ FOUND_NEXT = "Scores near 0.5 are turned by any rounding; if others are, choose 
 
 
 def shortfalls(summary: dict[str, Any], least_cosine: float, least_agreement: float) -> list[str]:
-    """What is below its threshold, in words; nothing if all is well."""
-    found = []
+    """List what is below its threshold, in words; nothing if all is well."""
+    lines = []
     if summary["failed"]:
-        found.append(f"{summary['failed']} of {summary['sequences']} sequences could not be computed")
+        lines.append(f"{summary['failed']} of {summary['sequences']} sequences could not be computed")
     for key, model in MODELS.items():
         least = summary.get(f"{key}_cosine", {}).get("least")
         if least is not None and least < least_cosine:
-            found.append(f"least cosine of {model} {least:.6f}, allowed {least_cosine}")
+            lines.append(f"least cosine of {model} {least:.6f}, allowed {least_cosine}")
     for key, what in (("frame_labels_agree", "frames"), ("chunk_labels_agree", "chunks")):
         if summary.get(key, 1.0) < least_agreement:
-            found.append(f"{100 * summary[key]:.2f} % of {what} keep their label, required {100 * least_agreement:g} %")
-    return found
+            lines.append(f"{100 * summary[key]:.2f} % of {what} keep their label, required {100 * least_agreement:g} %")
+    return lines
 
 
 def text(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], short: list[str]) -> str:
@@ -61,10 +61,10 @@ def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     unit = f"frames of {summary['chunks']:,} chunks" if "chunks" in summary else "proteins"
     yield "sequences", f"{summary['sequences']:,} {unit}, {summary['failed']} failed"
     for key, model in MODELS.items():
-        if (found := summary.get(f"{key}_cosine", {})).get("least") is not None:
-            yield f"1 - cosine, {model}", f"largest {1 - found['least']:.1e}, median {1 - found['median']:.1e}"
-    if (found := summary.get("score_difference", {})).get("largest") is not None:
-        yield "difference of scores", f"largest {found['largest']:.1e}, mean {found['mean']:.1e}"
+        if (figures := summary.get(f"{key}_cosine", {})).get("least") is not None:
+            yield f"1 - cosine, {model}", f"largest {1 - figures['least']:.1e}, median {1 - figures['median']:.1e}"
+    if (figures := summary.get("score_difference", {})).get("largest") is not None:
+        yield "difference of scores", f"largest {figures['largest']:.1e}, mean {figures['mean']:.1e}"
     if "frame_labels_agree" in summary:
         kept = (summary["frame_labels_agree"], summary["chunk_labels_agree"])
         yield "same label", "{:.2f} % of frames, {:.2f} % of chunks".format(*(100 * part for part in kept))

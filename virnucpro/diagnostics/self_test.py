@@ -34,7 +34,7 @@ FLOOR = 1e-6  # of what is allowed: rounding of the means themselves
 
 @dataclass(frozen=True)
 class Result:
-    """Of one model. error: largest difference to the reference, in units of the features' standard deviation."""
+    """How a model passed. error: largest difference to the reference, in units of the features' standard deviation."""
 
     model: str
     attention: str

@@ -69,7 +69,7 @@ def packed_attention(
 
 
 def _tiles(pack: Pack) -> Tensor:
-    """Of each tile: first token of its sequence, length of it, first query in it; int32 (P, 3)."""
+    """List of each tile: first token of its sequence, length of it, first query in it; int32 (P, 3)."""
     kept = vars(pack)  # every layer asks again; kept where the pack keeps its cached properties, and gone with it
     if "tiles_P3" not in kept:
         begins_S, lengths_S = pack.cu_seqlens_S1[:-1], pack.cu_seqlens_S1.diff()

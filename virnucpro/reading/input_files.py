@@ -61,7 +61,7 @@ class InputFiles:
 
     @property
     def kind(self) -> InputKind:
-        """Of the first records, of the first file that has any.
+        """Tell the kind by the first records of the first file that has any.
 
         Raises:
             BadInput: They cannot be used. BadRequest: A file is not there, or letters do not tell what they are.
