@@ -263,3 +263,12 @@ def test_the_tests_that_security_names_are_there():
     named = set(re.findall(r"\w+\.py", table))
     assert len(named) > 20
     assert not [name for name in named if not (ROOT / "tests" / name).exists()]
+
+
+def test_the_pictures_text_has_the_pictures_figures_wherever_it_is_shown():
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/index.md")]
+    texts = [re.search(r"!\[(Wall seconds[^\]]*)\]", page)[1] for page in pages]
+    assert texts[0].split() == texts[1].split()
+    figures = re.findall(r"v\d\.\d ([\d.]+) s", texts[0])
+    picture = (ROOT / "docs" / "pictures" / "speedup.svg").read_text()
+    assert len(figures) == 6 and [figure for figure in figures if figure not in picture] == []
