@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import wait
 
 # A batch system's SIGTERM and a lost terminal end a run as tidily as Ctrl-C does.
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,6 +32,8 @@ def interrupts_held() -> Iterator[None]:
 
 def why_no_children() -> str | None:
     """Say why this process may start no others at all; None if it may try."""
+    import multiprocessing  # which --help does without
+
     daemonic = multiprocessing.current_process().daemon
     return "this is a daemonic process (of a pool, say), which may start none" if daemonic else None
 
@@ -44,12 +44,14 @@ def follow_the_parent() -> None:
     A terminal sends Ctrl-C and its own end to every process, some batch systems SIGTERM too; the windows in hand
     are to be finished all the same.
     """
+    import multiprocessing.connection
+
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
     def watch(sentinel: int) -> None:
-        wait([sentinel])
+        multiprocessing.connection.wait([sentinel])
         os._exit(1)
 
     parent = multiprocessing.parent_process()
