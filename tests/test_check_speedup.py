@@ -252,6 +252,18 @@ def test_the_nearest_measured_commit(toy):
     assert verdict.nearest(question) is None
 
 
+@pytest.mark.parametrize("seconds, beside, claimed", [(53.0, False, False), (53.4, False, True), (53.0, True, True)])
+def test_of_a_commit_that_ran_without_the_baseline_nothing_is_claimed(toy, seconds, beside, claimed):
+    """Unless it is too slow against the baseline's fastest run, of 240 s, wherever that was."""
+    (toy.repo / "setup.py").write_text("# another\n")
+    toy_suite.git(toy.repo, "commit", "--quiet", "--all", "--message", "Build otherwise")
+    head = toy_suite.git(toy.repo, "rev-parse", "HEAD")
+    runs = [(head, "default", seconds), *[(toy.first, "one", 242.0)] * beside]
+    toy_suite.turns(toy.repo, MACHINE, runs, begun=toy_suite.BEGUN + 100_000)
+    question = verdict.Question(toy.repo, toy.repo / "results", MACHINE)
+    assert verdict.nearest(question) == ("HEAD" if claimed else toy.fast)
+
+
 def test_a_release_that_was_not_measured_is_no_candidate(toy, check):
     assert check("--candidate", "v2.0", "--machine", MACHINE)[:2] == (77, "")
 
