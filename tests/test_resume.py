@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DATA, ESM_8M
+from conftest import DATA, ESM_8M, assert_one_message
 from runs import files_of, finished, options, times
 
 from benchmarks.synthetic_weights import write_classifier
@@ -52,6 +52,19 @@ def test_a_complete_run_of_another_chunk_size_is_not_passed_off(main, weights, t
     code, said = main(*run, "--model-path", unnamed, "--attention", "varlen", "--resume")
     assert (code, "other settings: attention (sdpa then, varlen now)" in said) == (2, True)
     assert "Nothing to do" in main(*run, "--model-path", unnamed, "--attention", "sdpa", "--resume")[1]
+
+
+@pytest.mark.parametrize("workers", [(), ("--parallel", "--workers-per-gpu", 2)])
+def test_a_file_of_the_users_is_not_written_over(main, tmp_path, workers):
+    run = ("predict", DATA / "small.fa", "--output-dir", tmp_path / "out", "--esm-model", ESM_8M, *workers)
+    assert main(*run)[0] == 0
+    mine = tmp_path / "out" / "small_protein.faa"
+    mine.write_text("mine\n")
+    before = files_of(tmp_path / "out")
+    code, said = main(*run, "--force", "--keep-intermediate")
+    assert code == 2
+    assert_one_message(said, f"{mine} exists, and this run did not write it. Move it away.")
+    assert files_of(tmp_path / "out") == before
 
 
 @pytest.mark.parametrize("state", ["undisturbed", "killed"])

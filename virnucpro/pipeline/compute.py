@@ -181,7 +181,8 @@ def _finished(run: Run, chunk_size: int) -> Generator[WindowAndCost]:
 
 def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
     assert run.executor is not None
-    unfinished = _unfinished(run, chunk_size)
+    kept = _intermediate_files(run, chunk_size)
+    unfinished = _unfinished(run, chunk_size, kept)
     # Loader processes ask for windows while the models are loaded: intermediate files might be whole after a few, and
     # take their names in a directory that is not this run's yet.
     source = AtHand(unfinished, lambda: run.manifest.begun or not run.settings.keep_intermediate)
@@ -204,16 +205,27 @@ def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
         unfinished.close()  # which removes intermediate files that are not whole
 
 
-def _unfinished(run: Run, chunk_size: int) -> Generator[Window]:
-    """Cut the windows that are not finished, in order."""
-    config, directory = run.config, run.directory
-    reads = run.files.reads()
-    if run.settings.keep_intermediate:
-        files = directory.chunk_fasta(chunk_size), directory.nucleotide_fasta, directory.protein_fasta
-        foreign = [path for path in files if path.exists() and not run.manifest.kept]
-        if foreign and not run.manifest.begun:  # else they are from before a device was lost
-            raise BadRequest(f"{foreign[0]} exists, and this run did not write it. Move it away.")
-        reads = tee_fasta(reads, *files, config.kind, chunk_size)
+def _intermediate_files(run: Run, chunk_size: int) -> tuple[Path, Path, Path] | None:
+    """Name the files of chunks, frames and proteins; None if they are not to be kept.
+
+    Raises:
+        BadRequest: One is there that no run has written.
+    """
+    if not run.settings.keep_intermediate:
+        return None
+    directory, manifest = run.directory, run.manifest
+    files = directory.chunk_fasta(chunk_size), directory.nucleotide_fasta, directory.protein_fasta
+    foreign = next((path for path in files if path.exists()), None)
+    if foreign and not manifest.kept and not manifest.begun:  # begun: they are from before a device was lost
+        raise BadRequest(f"{foreign} exists, and this run did not write it. Move it away.")
+    return files
+
+
+def _unfinished(run: Run, chunk_size: int, kept: tuple[Path, Path, Path] | None) -> Generator[Window]:
+    """Cut the windows that are not finished, in order; `kept` is written meanwhile."""
+    config, reads = run.config, run.files.reads()
+    if kept is not None:
+        reads = tee_fasta(reads, *kept, config.kind, chunk_size)
     done = run.store.done
     for window in windows(reads, config.kind, chunk_size, config.buffer_size, config.token_budget):
         if window.index not in done:
