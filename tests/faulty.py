@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -18,10 +19,11 @@ from virnucpro.executors.base import ExecutorConfig
 class Fault:
     """What goes wrong, and when.
 
-    how: "kill", "exit", "stop", "hang" or "raise". where: "start" of the process, "loading" of the models, "front end",
-    "engine", or when a window is "finished". poison: sequences that bring it about, as (window, place); None for any.
-    ranks: of the workers that have it; None for all. once: a file that is made when it happens, and it does not happen
-    again. told: a file that gets a byte each time. over: a file that is made when a worker hangs no longer.
+    how: "kill", "exit", "stop", "stop loaders", "hang" or "raise". where: "start" of the process, "loading"
+    of the models, "front end", "engine", or when a window is "finished". poison: sequences that bring it about, as
+    (window, place); None for any. ranks: of the workers that have it; None for all. once: a file that is made when it
+    happens, and it does not happen again. told: a file that gets a byte each time. over:
+    a file that is made when a worker hangs no longer.
     """
 
     how: str
@@ -50,6 +52,9 @@ class Fault:
             os._exit(3)
         elif self.how == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
+        elif self.how == "stop loaders":
+            for loader in multiprocessing.active_children():
+                os.kill(loader.pid, signal.SIGSTOP)
         elif self.how == "hang":
             time.sleep(1000)
             if self.over is not None:

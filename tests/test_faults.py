@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from types import SimpleNamespace
@@ -123,6 +124,16 @@ def test_without_a_fault(work, expected):
     finished, _, crew = compute(work())
     assert_all_but(finished, expected)
     assert crew.failed_ranks == []
+
+
+def test_a_worker_ends_its_loaders_even_those_that_hang(work, expected, monkeypatch):
+    """Else it would wait for them, and be killed when patience is at its end."""
+    ends, end = [], Agent.end
+    monkeypatch.setattr(Agent, "end", lambda self: ends.append(end(self)) or ends[-1])
+    fault = Fault("stop loaders", "finished", frozenset({(WINDOWS - 1, 0)}))
+    finished, *_ = compute(replace(work(), num_workers=1), fault, workers=1)
+    assert_all_but(finished, expected)
+    assert ends == ["worker on cpu ended with exit code 0"]
 
 
 @pytest.mark.parametrize("how", ["kill", "raise"])

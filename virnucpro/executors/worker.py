@@ -10,13 +10,14 @@ import logging.handlers
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from virnucpro.config.compute import WeightsInfo
 from virnucpro.engine.events import Began, Computed
-from virnucpro.errors import DeviceLost, VirnucproError
+from virnucpro.errors import DeviceLost, VirnucproError, one_line
 from virnucpro.executors.base import ExecutorConfig
 from virnucpro.executors.launch import launch_local
 from virnucpro.reading.windows import Window
@@ -67,21 +68,21 @@ def work_for(pipe: Connection, config: ExecutorConfig, device: str, rank: int) -
     logging.getLogger().setLevel(config.log_level)
     logging.captureWarnings(True)
     try:
-        executor = launch_local(config, device, rank, expendable=True)
-        sender.send(Ready(executor.check()))
-        inbox = _Inbox(pipe, executor.stop)
-        backends = executor.load(inbox)
-        inbox.open()
-        sender.send(Loaded(backends))
-        for _, event in executor.events():
-            sender.send(event)
+        with closing(launch_local(config, device, rank, expendable=True)) as executor:
+            sender.send(Ready(executor.check()))
+            inbox = _Inbox(pipe, executor.stop)
+            backends = executor.load(inbox)
+            inbox.open()
+            sender.send(Loaded(backends))
+            for _, event in executor.events():
+                sender.send(event)
     except DeviceLost as error:
         sender.send(Lost(str(error)))
     except VirnucproError as error:
         sender.send(Refused(str(error)))
     except Exception as error:
         log.debug("Worker %d", rank, exc_info=True)
-        sender.send(Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+        sender.send(Lost(one_line(error)))
 
 
 class _Inbox:
