@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections import Counter
 
 import numpy as np
 import packing
@@ -231,6 +232,15 @@ def test_an_error_that_passes_costs_nothing(engine, expected, monkeypatch, caplo
     for window in finished:
         assert_within_float32(by_name(window), expected)
     assert "Window 0 failed (RuntimeError: a hiccup); trying again." in caplog.text
+
+
+def test_what_fails_again_and_again_is_packed_for_its_first_try_and_once_more(engine, monkeypatch):
+    prepare, packed = FrontEnd.__getitem__, Counter()
+    monkeypatch.setattr(FrontEnd, "__getitem__", lambda self, part: packed.update([part.key]) or prepare(self, part))
+    raise_for(monkeypatch, engine.models["esm2"], holds_poison, RuntimeError("a bad sequence"))
+    (finished,) = streamed(engine, packing.windows_of({"poison": POISON}), max_retries_poison=5)
+    assert [*finished.failures.values()] == ["RuntimeError: a bad sequence"]
+    assert packed[0, None] == max(packed.values()) == 2
 
 
 def test_a_stopped_stream_delivers_what_is_under_way_and_no_more(engine):

@@ -29,12 +29,13 @@ log = logging.getLogger(__name__)
 class WindowLoop:
     """Runs windows on one device. The loaders have the first ones in hand as soon as it is made."""
 
+    _rank: int
+    _utilization: Callable[[], float | None]
+    _last: float  # when a window was finished last
+
     def __init__(self, source: Source, loaders: Prefetcher, config: RuntimeConfig) -> None:
         self._source, self._loaders, self._config = source, loaders, config
         self._runner: ModelRunner | None = None
-        self._rank = 0
-        self._utilization: Callable[[], float | None] = lambda: None
-        self._last = time.perf_counter()
         self._stopped = False
         self._fill()
 
@@ -112,14 +113,16 @@ class WindowLoop:
         )
         return queued.window, Computed(queued.window.key, results, cost)
 
-    def _tried_again(self, window: Window, error: Exception, failures: int = 1) -> list[WindowResult]:
+    def _tried_again(
+        self, window: Window, error: Exception, failures: int = 1, packed: PackedWindow | None = None
+    ) -> list[WindowResult]:
         """Try a window that failed again, then its halves, until what fails is one sequence."""
         if self._runner.device.type == "cuda":
             try:
                 torch.cuda.synchronize(self._runner.device)
             except RuntimeError as lost:
                 raise DeviceLost(f"{self._runner.device}: {one_line(lost)}") from error
-        packed = self._loaders.prepare(window)
+        packed = packed or self._loaders.prepare(window)
         tries = next_tries(window, packed.blank.sequences, failures, self._config.max_retries_poison)
         if window in tries:
             log.warning("Window %d failed (%s); trying again.", window.index, one_line(error))
@@ -130,10 +133,11 @@ class WindowLoop:
             return [self._runner.failed(packed, one_line(error))]
         results: list[WindowResult] = []
         for part in tries:
+            whole = part is window
             try:
-                results.append(self._runner.submit(packed if part is window else self._loaders.prepare(part)).result())
+                results.append(self._runner.submit(packed if whole else self._loaders.prepare(part)).result())
             except Exception as again:
-                results += self._tried_again(part, again, failures + 1 if part is window else 1)
+                results += self._tried_again(part, again, failures + 1 if whole else 1, packed if whole else None)
         return results
 
 
