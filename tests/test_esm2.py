@@ -166,6 +166,15 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
     assert "1 of another shape (such as layers.0.fc1.bias)" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["embeddings.LayerNorm.weight", "encoder.layer.0.adapter.LayerNorm.weight"])
+def test_an_unknown_tensor_is_named_as_its_file_has_it(tmp_path, name):
+    synthetic_weights.write_hugging_face_esm(tmp_path / "esm2", *SIZES["tiny"])
+    state = load_file(file := tmp_path / "esm2" / "model.safetensors")
+    save_file(state | {f"esm.{name}": torch.zeros(1)}, file)
+    with pytest.raises(BadWeights, match=rf"1 unknown \(such as {name}\)"):
+        load_esm2(tmp_path / "esm2", CPU)
+
+
 def test_layers_with_rotary_frequencies_of_their_own_are_refused(tmp_path):
     def spoil(state):
         state["encoder.sentence_encoder.layers.1.self_attn.rot_emb.inv_freq"] *= 2

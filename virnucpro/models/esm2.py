@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from virnucpro.errors import BadWeights
 from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, REFERENCE_PRECISION, Precision
-from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, read_esm2
+from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, exact_frequencies, read_esm2
 from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops
@@ -146,6 +146,5 @@ def sample(esm_model: str, layers: int) -> tuple[nn.Module, dict[str, Tensor], i
     most, width, heads = ESM2_SIZES[esm_model]
     with Unfilled():
         model = Esm2(Esm2Shape(min(layers, most), width, heads))
-    head_width = width // heads
-    cos, sin = rotary_tables(10000 ** -(torch.arange(0, head_width, 2).float() / head_width))
+    cos, sin = rotary_tables(exact_frequencies(width // heads))
     return model, {"cos": cos, "sin": sin}, VOCABULARY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +16,19 @@ from virnucpro.models.language_models import Shape
 from virnucpro.models.tensor_files import State, layer_shapes, renamed
 from virnucpro.models.tokens import VOCABULARY
 
-# Hugging Face's names -> fair-esm's
+# Hugging Face's names -> fair-esm's: within a layer, and of all else
+_LAYER_NAMES = {
+    "attention.self.query.": "self_attn.q_proj.",
+    "attention.self.key.": "self_attn.k_proj.",
+    "attention.self.value.": "self_attn.v_proj.",
+    "attention.self.rotary_embeddings.": "self_attn.rot_emb.",
+    "attention.output.dense.": "self_attn.out_proj.",
+    "attention.LayerNorm.": "self_attn_layer_norm.",
+    "intermediate.dense.": "fc1.",
+    "output.dense.": "fc2.",
+    "LayerNorm.": "final_layer_norm.",
+}
 _NAMES = {
-    "encoder.layer.": "layers.",
-    ".attention.self.query.": ".self_attn.q_proj.",
-    ".attention.self.key.": ".self_attn.k_proj.",
-    ".attention.self.value.": ".self_attn.v_proj.",
-    ".attention.self.rotary_embeddings.": ".self_attn.rot_emb.",
-    ".attention.output.dense.": ".self_attn.out_proj.",
-    ".attention.LayerNorm.": ".self_attn_layer_norm.",
-    ".intermediate.dense.": ".fc1.",
-    ".output.dense.": ".fc2.",
-    ".LayerNorm.": ".final_layer_norm.",
     "embeddings.word_embeddings.": "embed_tokens.",
     "encoder.emb_layer_norm_after.": "emb_layer_norm_after.",
 }
@@ -116,8 +118,24 @@ def _read_hugging_face(folder: Path, source: Path) -> tuple[Esm2Shape, object, S
             f"{source}: not an ESM-2 (expected model_type esm, rotary positions, "
             "33 tokens, layer_norm_eps 1e-5, hidden_act gelu, no emb_layer_norm_before). Fetch the folder again."
         )
-    state = {renamed(name.removeprefix("esm."), _NAMES): tensor for name, tensor in tensors.items()}
+    state = {_fair_esm_name(name.removeprefix("esm.")): tensor for name, tensor in tensors.items()}
     return shape, config.get("intermediate_size", _UNSTATED), state
+
+
+def _fair_esm_name(name: str) -> str:
+    """Hugging Face's name of a tensor as fair-esm's; a name of neither comes back as it is, for the message."""
+    if not (layer := re.match(r"encoder\.layer\.(\d+)\.", name)):
+        return renamed(name, _NAMES)
+    rest = name[layer.end() :]
+    for theirs, ours in _LAYER_NAMES.items():
+        if rest.startswith(theirs):
+            return f"layers.{layer[1]}.{ours}{rest.removeprefix(theirs)}"
+    return name
+
+
+def exact_frequencies(head_width: int) -> torch.Tensor:
+    """The rotary frequencies that ESM-2 was trained with: float32 (head_width / 2,)."""
+    return 1.0 / 10000 ** (torch.arange(0, head_width, 2).float() / head_width)
 
 
 def _with_rotary(state: State, shape: Esm2Shape) -> State:
@@ -126,9 +144,7 @@ def _with_rotary(state: State, shape: Esm2Shape) -> State:
     The published files hold them rounded to half precision, and fair-esm computes with those, so
     they are part of the weights. Newer Hugging Face files hold them once for all layers.
     """
-    width = shape.width // shape.heads
-    exact = 1.0 / 10000 ** (torch.arange(0, width, 2).float() / width)
-    shared = state.pop("rotary_embeddings.inv_freq", exact)
+    shared = state.pop("rotary_embeddings.inv_freq", exact_frequencies(shape.width // shape.heads))
     for layer in range(shape.layers):
         state.setdefault(f"layers.{layer}.self_attn.rot_emb.inv_freq", shared)
     return state

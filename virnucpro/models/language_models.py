@@ -73,6 +73,7 @@ class LanguageModel:
     name: str | None = None  # of its files in a weights directory; None for --esm-model's
     required: tuple[str, ...] = ()  # files in its folder beside configuration and weights
     described: str = ""  # what is looked for at {place}, for people
+    source: str = ""  # where people find it
 
     def weights_name(self, esm_model: str) -> str:
         return self.name or esm_model
@@ -91,17 +92,20 @@ LANGUAGE_MODELS = {
     "esm2": LanguageModel(
         "ESM-2", "esm2", "esm2_SD", "embeddings", "proteins", tuple(InputKind), True,
         _esm2_parameters, described="{place}.pt, or a Hugging Face folder {place}/",
+        source="https://dl.fbaipublicfiles.com/fair-esm/models/{name}.pt\n              or the folder of "
+        "https://huggingface.co/facebook/{name}",
     ),
     "dnabert_s": LanguageModel(
         "DNABERT-S", "dnabert_s", "dnabert_SE", "dnabert_s", "dna", (InputKind.NUCLEOTIDE,), False,
         lambda _: 117_000_000, DNABERT_S, ("tokenizer.json",),
         "{place}/ with config.json, tokenizer.json and model weights",
+        "the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)",
     ),
 }  # fmt: skip
 # Of the columns that a classifier is trained on: published ones have it so.
 FEATURE_ORDER = ("dnabert_s", "esm2")
 # On the device. DNABERT-S comes first, for its kernels are so short that the device nearly keeps up with the host: at
-# the end of a window it would run dry while the next one is fetched. Those of ESM-2 keep it busy for half a second.
+# the end of a window it would run dry while the next one is fetched. ESM-2's keep it busy meanwhile.
 QUEUE_ORDER = ("dnabert_s", "esm2")
 assert set(FEATURE_ORDER) == set(QUEUE_ORDER) == set(LANGUAGE_MODELS), "an order lacks a model"
 

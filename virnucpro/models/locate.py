@@ -1,4 +1,4 @@
-"""Weights: where they are looked for, and what to tell someone who has none."""
+"""Locate: where weights are looked for, and what to tell someone who has none."""
 
 from __future__ import annotations
 
@@ -21,12 +21,7 @@ HUGGING_FACE_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_SOURCES = """\
-`{command}` fetches them. Or put there yourself:
-  ESM-2       https://dl.fbaipublicfiles.com/fair-esm/models/{esm_model}.pt
-              or the folder of https://huggingface.co/facebook/{esm_model}
-  DNABERT-S   the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)
-  classifier  300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/VirNucPro"""
+_CLASSIFIERS = "300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/VirNucPro"
 
 
 @dataclass(frozen=True)
@@ -101,14 +96,18 @@ def find_weights(
         others += [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
     if looked_for:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
-        needed = [row.weights_name(esm_model) for row in LANGUAGE_MODELS.values() if kind in row.kinds]
-        needed += ["500_model", "300_model"] if kind == InputKind.NUCLEOTIDE else []
-        command = fetch_command(directory, " ".join(needed))
+        rows = [row for row in LANGUAGE_MODELS.values() if kind in row.kinds]
+        names = [row.weights_name(esm_model) for row in rows]
+        sources = {row.title: row.source.format(name=row.weights_name(esm_model)) for row in rows}
+        if kind == InputKind.NUCLEOTIDE:
+            names += ["500_model", "300_model"]
+            sources["classifier"] = _CLASSIFIERS
         raise BadWeights(
             f"Missing weights {where}. Looked for:\n"
             + "".join(f"  {item}\n" for item in looked_for)
             + "".join(f"Another is there: {other}.\n" for other in others)
-            + _SOURCES.format(esm_model=esm_model, command=command)
+            + f"`{fetch_command(directory, ' '.join(names))}` fetches them. Or put there yourself:"
+            + "".join(f"\n  {title:10}  {source}" for title, source in sources.items())
         )
     return WeightPaths(models, classifier)
 

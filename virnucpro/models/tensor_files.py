@@ -143,7 +143,7 @@ class Unfilled(TorchFunctionMode):
 
 
 def check_sizes(shape: Shape, state: State, source: Path, path: Path) -> None:
-    """Check the sizes that a checkpoint states, before a model is made of them.
+    """Check the sizes that a checkpoint of a model with attention states, before the model is made.
 
     Args:
         source: The file that states them; `path` is the whole checkpoint.
