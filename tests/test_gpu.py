@@ -30,6 +30,7 @@ from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.tokens import dnabert_tokens, load_tokenizer
 from virnucpro.pipeline.checkpoints import CheckpointStore
+from virnucpro.streaming import Embedder
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda", 0)
@@ -100,6 +101,13 @@ def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backen
         load_esm2(folder / "esm2.pt", CUDA, packing.precision_of(dtype)), PROTEINS, 8192, backend=backend, ops=chosen
     )
     assert worst(found - exact) <= 2 * worst(plain - exact)
+
+
+def test_the_pause_between_two_calls_is_no_idle_time(wide):
+    with Embedder(wide, ESM_8M) as embedder:
+        for _ in range(2):
+            window, *_ = embedder.embed([("a", "MKVLAAGIVGLCAKAYEQRS")])
+            assert (window.failures, window.cost.idle_seconds) == ({}, None)
 
 
 def test_dnabert_in_float32_on_the_gpu_equals_the_cpu(dnabert):

@@ -11,7 +11,7 @@ import pytest
 from conftest import DATA, ESM_8M
 
 import virnucpro
-from virnucpro.errors import BadWeights
+from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.streaming import Embedder, prepare
 
 PROTEINS = dict(zip("abcdefgh", packing.random_proteins([20, 3, 400, 77, 1, 1500, 60, 61])))
@@ -67,6 +67,16 @@ def test_what_was_not_asked_for_is_dropped(weights):
 def test_weights_that_are_missing(tmp_path):
     with pytest.raises(BadWeights, match="Missing weights"):
         Embedder(tmp_path, ESM_8M)
+
+
+def test_an_unknown_precision_is_refused_at_once(weights):
+    with pytest.raises(BadRequest, match=r"precision is 'fp17'\. Choose one of auto, fp32, bf16, fp16"):
+        Embedder(weights, ESM_8M, precision="fp17")
+
+
+def test_dna_is_not_made_ready_without_a_tokenizer():
+    with pytest.raises(BadRequest, match=r"small\.fa is DNA: give the folder with DNABERT-S's tokenizer"):
+        prepare(str(DATA / "small.fa"))
 
 
 def test_a_file_made_ready(weights):

@@ -20,9 +20,11 @@ import numpy as np
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.config.placement import Placement
 from virnucpro.config.runtime import RuntimeConfig
-from virnucpro.executors.base import ExecutorConfig, WindowCost
+from virnucpro.engine.events import WindowCost
+from virnucpro.errors import BadRequest
+from virnucpro.executors.base import ExecutorConfig
 from virnucpro.executors.launch import launch_local
-from virnucpro.models.catalog import AUTO, ESM2_SIZES
+from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS
 from virnucpro.models.locate import WeightPaths, find_weights, named_directory
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -60,7 +62,8 @@ class Embedder(AbstractContextManager["Embedder"]):
         threads: Of the CPU; None for torch's own choice.
         plain: PyTorch's own steps between matrix products even where fused ones run.
     Raises:
-        virnucpro.errors.BadRequest: The weights or the device cannot do that; one sentence.
+        virnucpro.errors.BadRequest: There is no such precision, or the weights are missing. What else the weights or
+            the device cannot do is told by the first `embed`.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Embedder(AbstractContextManager["Embedder"]):
         threads: int | None = None,
         plain: bool = False,
     ) -> None:
+        if precision not in (AUTO, *PRECISIONS):
+            raise BadRequest(f"precision is {precision!r}. Choose one of {', '.join((AUTO, *PRECISIONS))}.")
         placement = Placement((device or ("cuda:0" if visible_gpus() else "cpu"),))
         self._compute = ComputeConfig(
             kind=InputKind.PROTEIN,
@@ -104,6 +109,8 @@ class Embedder(AbstractContextManager["Embedder"]):
                 count. Whatever an earlier call has not been asked for yet is dropped.
         Yields:
             Windows in order, each as soon as it is done. The first ones are small.
+        Raises:
+            virnucpro.errors.BadRequest: The weights cannot be used, or the device cannot do what was asked for.
         """
         getattr(self._under_way, "close", lambda: None)()
         self._under_way = self._embed(proteins)
@@ -162,6 +169,8 @@ def prepare(
     begun = time.perf_counter()
     files = InputFiles([path])
     kind = files.survey.kind
+    if kind == InputKind.NUCLEOTIDE and tokenizer is None:
+        raise BadRequest(f"{path} is DNA: give the folder with DNABERT-S's tokenizer.json.")
     surveyed = time.perf_counter()
     every_window = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()

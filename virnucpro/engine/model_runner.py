@@ -103,6 +103,10 @@ class ModelRunner:
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host
         self._ended: Event | None = None
 
+    def begin(self) -> None:
+        """Begin a run: the time since the last window of another is no idle time."""
+        self._ended = None
+
     def submit(self, packed: PackedWindow) -> PendingResult:
         """Queue a window on the device."""
         *_, pending = self.queue(packed)

@@ -50,6 +50,7 @@ class LocalExecutor:
         if self._stopped:
             self._loop.stop()
         runner = self._runner = self._runner or self._load_models()
+        runner.begin()
         name = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
         log.info(
             "%s (%s): %s, attention %s, %s.",
