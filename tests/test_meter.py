@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from virnucpro.engine.events import WindowCost
 from virnucpro.engine.results import FinishedWindow
-from virnucpro.executors.base import WindowCost
 from virnucpro.pipeline.meter import Meter
 from virnucpro.pipeline.progress_reporter import InferenceProgressReporter
 from virnucpro.utils.telemetry import TelemetryLogger

@@ -137,13 +137,14 @@ def test_a_failed_window_comes_back_to_the_only_worker():
 
 
 def test_what_was_not_begun_is_put_back_in_front():
-    tasks = policy([window(index, 1) for index in range(3)])
-    zero, one = (tasks.next(0, False, {0}) for _ in range(2))
-    for task in (one, zero):
-        tasks._again.appendleft(task)
-    assert [tasks.next(0, False, {0}).window.index for _ in range(3)] == [0, 1, 2]
+    tasks, dead = policy([window(index, 2) for index in range(5)]), Worker(0)
+    for _ in range(4):
+        dead.submit(tasks.next(0, False, {0}))
+    tasks.began(dead, Began((0, None), WindowResult(0, None, np.ones(2, np.uint8), 2)))
+    assert tasks.lost(dead, "died") == []
+    assert [tasks.next(1, True, {1}).window.index for _ in range(5)] == [1, 2, 3, 0, 4]  # 0 is what it may have died of
     assert tasks.left  # nobody has asked for more yet
-    assert tasks.next(0, False, {0}) is None
+    assert tasks.next(1, True, {1}) is None
     assert not tasks.left
 
 

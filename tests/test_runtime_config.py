@@ -34,28 +34,28 @@ def test_defaults():
     }
 
 
-def test_every_field_has_a_rule():
-    assert list(_RULES) == [field.name for field in dataclasses.fields(RuntimeConfig)]
+RANGES = [  # field, values that it takes, values that it does not
+    ("enable_checkpointing", [True, False], [None, 1, 0, "true"]),
+    ("checkpoint_dir", [None, Path("x")], ["x", 1, True]),
+    ("force_restart", [True, False], [None, 1, "false"]),
+    ("checkpoint_seq_threshold", [1, 10**9], [None, 0, -1, 1.0, True, "1", NAN]),
+    ("checkpoint_time_threshold", [0.5, 1, 10**400], [None, 0, -1.0, NAN, INFINITY, True, "1"]),
+    ("timeout_per_attempt", [None, 0.5, 60], [0, 0.0, -1, NAN, INFINITY, True, "60"]),
+    ("max_retries_transient", [0, 3], [None, -1, 1.0, False, "3"]),
+    ("max_retries_poison", [1, 2], [None, 0, -1, 1.0, True, "2"]),
+    ("enable_elastic_redistribution", [True, False], [None, 1, "true"]),
+    ("num_workers", [None, 0, 4], [-1, 1.0, True, "4"]),
+    ("prefetch_factor", [1, 2], [None, 0, 1.5, True, "2"]),
+    ("token_budget", [None, 1, 65_536], [0, -1, 1.0, True, "4096", NAN]),
+    ("buffer_size", [None, 1, 5_000], [0, -1, 1.0, True, "1"]),
+]
 
 
-@pytest.mark.parametrize(
-    "name, accepted, refused",
-    [
-        ("enable_checkpointing", [True, False], [None, 1, 0, "true"]),
-        ("checkpoint_dir", [None, Path("x")], ["x", 1, True]),
-        ("force_restart", [True, False], [None, 1, "false"]),
-        ("checkpoint_seq_threshold", [1, 10**9], [None, 0, -1, 1.0, True, "1", NAN]),
-        ("checkpoint_time_threshold", [0.5, 1, 10**400], [None, 0, -1.0, NAN, INFINITY, True, "1"]),
-        ("timeout_per_attempt", [None, 0.5, 60], [0, 0.0, -1, NAN, INFINITY, True, "60"]),
-        ("max_retries_transient", [0, 3], [None, -1, 1.0, False, "3"]),
-        ("max_retries_poison", [1, 2], [None, 0, -1, 1.0, True, "2"]),
-        ("enable_elastic_redistribution", [True, False], [None, 1, "true"]),
-        ("num_workers", [None, 0, 4], [-1, 1.0, True, "4"]),
-        ("prefetch_factor", [1, 2], [None, 0, 1.5, True, "2"]),
-        ("token_budget", [None, 1, 65_536], [0, -1, 1.0, True, "4096", NAN]),
-        ("buffer_size", [None, 1, 5_000], [0, -1, 1.0, True, "1"]),
-    ],
-)
+def test_every_field_has_a_range_here():
+    assert [name for name, *_ in RANGES] == [field.name for field in dataclasses.fields(RuntimeConfig)]
+
+
+@pytest.mark.parametrize("name, accepted, refused", RANGES)
 def test_types_and_ranges(name, accepted, refused):
     for value in accepted:
         assert getattr(RuntimeConfig(**{name: value}), name) == value

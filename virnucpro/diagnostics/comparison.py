@@ -1,4 +1,4 @@
-"""Agreement: how near two computations of the same sequences are.
+"""Comparison: how near two computations of the same sequences are.
 
 Axes: S sequences, D width of a feature.
 """

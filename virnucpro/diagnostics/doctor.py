@@ -19,7 +19,7 @@ from virnucpro._version import __version__
 from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
-from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.errors import BadRequest, BadWeights, one_line
 from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model
@@ -57,17 +57,17 @@ def examine(settings: Settings, quick: bool = False) -> Iterator[Finding]:
             yield from examined()
         except Exception as error:
             log.debug("A check", exc_info=True)
-            text = f"this check failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            yield Finding(PROBLEM, "doctor", text, "Mend what is named above; if nothing is, please report this.")
+            text = f"this check failed: {one_line(error)}"
+            yield Finding(PROBLEM, "doctor", text, "Fix what is named above; if nothing is, please report this.")
 
 
 def _installation(errors: dict[str, str]) -> Iterator[Finding]:
     yield Finding(OK, "virnucpro", f"{__version__}, Python {platform.python_version()}, {usable_cpus()} CPUs")
     if home() is None:
         yield Finding(NOTE, "home", "none: weights are looked for in ./weights", "Set HOME, or name --weights-dir.")
-    wanted, good = least_versions(), []
+    required, good = least_versions(), []
     for name, module in (REQUIRED | FETCHING).items():
-        version, least = version_of(name), wanted.get(name)
+        version, least = version_of(name), required.get(name)
         if module in errors:
             only = "; only `virnucpro weights fetch` needs it" if name in FETCHING else ""
             advice = f"Install it again: pip install --force-reinstall {name}"

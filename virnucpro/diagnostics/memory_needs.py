@@ -1,4 +1,4 @@
-"""Needs: how much memory the models take, by their sizes, and how much there is. No torch here."""
+"""Memory needs: how much memory the models take, by their sizes, and how much there is. No torch here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
 PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
 
 
-def weight_bytes(esm_model: str, precision: str, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
+def weight_bytes(esm_model: str, precision: str, kind: InputKind) -> int:
     """Add up all language models that an input of this kind has."""
     numbers = sum(LANGUAGE_MODELS[name].parameters(esm_model) for name in models_for(kind))
     return PRECISIONS[precision].weight_bytes * numbers
@@ -32,9 +32,9 @@ def device_bytes(esm_model: str, precision: str, token_budget: int, kind: InputK
     return weight_bytes(esm_model, precision, kind) + activations + CUDA_CONTEXT
 
 
-def host_bytes(esm_model: str, precision: str, on_gpu: bool, kind: InputKind = InputKind.NUCLEOTIDE) -> int:
-    """Host memory that a run takes: on a GPU the mapped file (FP16) passes through, on the CPU the weights stay."""
-    return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, kind)
+def host_bytes(esm_model: str, precision: str, on_gpu: bool) -> int:
+    """Host memory that a run of DNA takes: the mapped file (FP16) on a GPU, else the weights."""
+    return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, InputKind.NUCLEOTIDE)
 
 
 def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

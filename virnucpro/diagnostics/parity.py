@@ -43,7 +43,7 @@ ALONE = 64  # chunks or proteins computed one by one between two moves of the pr
 
 
 @dataclass(frozen=True)
-class Computed:
+class SampleFeatures:
     """Features, and scores of nucleotides, of all S sequences; NaN where one failed. how: in words."""
 
     windows: list[FinishedWindow]
@@ -77,7 +77,7 @@ class Computed:
 def measure(
     settings: Settings, count: int, begin: Callable[[], None] = lambda: None
 ) -> tuple[Agreement, dict[str, Any]]:
-    """Compute a sample of the input twice and hold the results against each other.
+    """Compute a sample of the input twice and compare the results.
 
     Args:
         settings: As of a run; on one device.
@@ -122,12 +122,12 @@ def measure(
     names = [name for window in ours.windows for name in window.sequence_names(kind)]
     if not names:
         raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
-    models = {name for window in ours.windows for name in window.features}
+    models = {name for window in ours.windows for name in window.features}  # none where all failed
     alike = {name: cosines(ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if name in models}
-    scores = ours.joined("scores_S2"), theirs.joined("scores_S2"), ours.chunks_S()
-    agreement = Agreement(
-        names, alike, theirs.failures() | ours.failures(), *(scores if kind == InputKind.NUCLEOTIDE else ())
-    )
+    agreement = Agreement(names, alike, theirs.failures() | ours.failures())
+    if kind == InputKind.NUCLEOTIDE:
+        scores_S2, reference_S2 = ours.joined("scores_S2"), theirs.joined("scores_S2")
+        agreement = replace(agreement, scores_S2=scores_S2, reference_S2=reference_S2, chunks_S=ours.chunks_S())
     about = {
         "input": path,
         "drawn": len(pieces),
@@ -155,7 +155,7 @@ def _device_for(config: ComputeConfig, device: torch.device) -> torch.device:
 
 def compute(
     config: ComputeConfig, device: torch.device, pieces: Sequence[Piece], done: Callable[[int], None]
-) -> Computed:
+) -> SampleFeatures:
     """Compute pieces by one config on one device, which is free again afterwards.
 
     Args:
@@ -176,4 +176,4 @@ def compute(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return Computed(windows, how)
+    return SampleFeatures(windows, how)

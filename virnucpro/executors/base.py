@@ -8,7 +8,7 @@ from typing import Protocol
 
 from virnucpro.config.compute import ComputeConfig, WeightsInfo
 from virnucpro.config.runtime import RuntimeConfig
-from virnucpro.engine.events import WindowCost as WindowCost
+from virnucpro.engine.events import WindowCost
 from virnucpro.engine.results import FinishedWindow
 from virnucpro.reading.window_source import Source
 

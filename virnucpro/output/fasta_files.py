@@ -1,4 +1,4 @@
-"""Intermediate files: the chunks, frames and proteins of a run as FASTA, for those who ask for them.
+"""FASTA files: the chunks, frames and proteins of a run as FASTA, for those who ask for them.
 
 Nothing in a run reads these files. They are written while the reads pass on to the models.
 """

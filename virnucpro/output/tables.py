@@ -1,4 +1,4 @@
-"""Report: the result files, written in one pass over the scored frames.
+"""Tables: the result files, written in one pass over the scored frames.
 
 Tables are tab separated, without quotes; numbers are the shortest text that gives the float32 back.
 """

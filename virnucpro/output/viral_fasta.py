@@ -1,4 +1,4 @@
-"""Viral: the input's records that are called viral, as FASTA."""
+"""Viral FASTA: the input's records that are called viral, as FASTA."""
 
 from __future__ import annotations
 

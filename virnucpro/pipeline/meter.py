@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from virnucpro.engine.events import WindowCost
 from virnucpro.engine.results import FinishedWindow
-from virnucpro.executors.base import WindowCost
 from virnucpro.reporting.progress import InferenceProgressReporter
 from virnucpro.telemetry.recorder import TelemetryLogger
 

@@ -59,7 +59,7 @@ class RunDirectory:
             self.windows = checkpoints / f"{stem}_{own}_windows"
         self.results = root / f"{stem}_merged"
         self._folders = [self.windows, self.results]
-        self.copy_prefix = f".{shortened(stem)}-input-"  # see `survey.spooled`
+        self.copy_prefix = f".{shortened(stem)}-input-"  # see `input_files.spooled`
 
     def owns(self, path: Path) -> bool:
         """Tell whether a run writes, or may write, its own file or folder there."""

@@ -1,4 +1,4 @@
-"""Foreign: files of other formats that users have, told by their first bytes, and how to make FASTA of them."""
+"""Foreign formats: files of other formats that users have, told by their first bytes, and how to make FASTA of them."""
 
 from __future__ import annotations
 

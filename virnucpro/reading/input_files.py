@@ -33,17 +33,10 @@ class InputFiles:
         input_type: The kind of input where the user knows; "auto" tells it by the first records of the first file
             that has any.
         rename_duplicates: Repeated ids are no error, but renamed.
-        shown: What messages call the files; their paths if not given.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        input_type: str = "auto",
-        rename_duplicates: bool = False,
-        shown: Sequence[str] | None = None,
-    ) -> None:
-        self.paths, self.shown = tuple(paths), tuple(shown or paths)  # the first change with `spooled`
+    def __init__(self, paths: Sequence[str], input_type: str = "auto", rename_duplicates: bool = False) -> None:
+        self.paths = self.shown = tuple(paths)  # `shown`: in messages, also while `paths` are copies (`spooled`)
         self._asked, self._rename_duplicates = input_type, rename_duplicates
         self._kind: InputKind | None = None
 

@@ -1,4 +1,4 @@
-"""Sequences: what of a window the models are to read, and which frames are open. No torch here."""
+"""Window sequences: what of a window the models are to read, and which frames are open. No torch here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source: where windows come from. No torch here."""
+"""Window source: where windows come from. No torch here."""
 
 from __future__ import annotations
 

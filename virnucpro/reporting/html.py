@@ -1,4 +1,4 @@
-"""Pages: HTML in one file, from templates: no script, nothing fetched."""
+"""HTML: pages in one file, from templates: no script, nothing fetched."""
 
 from __future__ import annotations
 

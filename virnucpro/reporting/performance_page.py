@@ -1,4 +1,4 @@
-"""Report page: a run's telemetry and the validation's results as one HTML page: no script, nothing fetched."""
+"""Performance page: a run's telemetry and the validation's results as one HTML page: no script, nothing fetched."""
 
 from __future__ import annotations
 

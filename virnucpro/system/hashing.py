@@ -3,7 +3,7 @@
     python -I -S hashing.py REQUESTS > answers
 
 In a process of its own it shares no interpreter lock with a parent that imports torch. It knows the standard library
-alone, so it starts in some milliseconds. See `fingerprint`, which starts it.
+alone, so it starts at once. See `fingerprint`, which starts it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Installation: which packages there are, and whether they can be imported. Nothing is imported into this process."""
+"""Packages: which packages there are, and whether they can be imported. Nothing is imported into this process."""
 
 from __future__ import annotations
 
