@@ -104,7 +104,7 @@ def test_low_precision_errs_little_more_than_the_plainest(esm2_8m, dtype, backen
 
 
 def test_the_pause_between_two_calls_is_no_idle_time(wide):
-    with Embedder(wide, ESM_8M) as embedder:
+    with Embedder(wide, ESM_8M, loaders=0) as embedder:
         for _ in range(2):
             window, *_ = embedder.embed([("a", "MKVLAAGIVGLCAKAYEQRS")])
             assert (window.failures, window.cost.idle_seconds) == ({}, None)
