@@ -272,3 +272,5 @@ def test_the_pictures_text_has_the_pictures_figures_wherever_it_is_shown():
     figures = re.findall(r"v\d\.\d ([\d.]+) s", texts[0])
     picture = (ROOT / "docs" / "pictures" / "speedup.svg").read_text()
     assert len(figures) == 6 and [figure for figure in figures if figure not in picture] == []
+    gains = re.search(r"gain ([\d.]+) and ([\d.]+) times, as the picture shows", pages[1]).groups()
+    assert [gain for gain in gains if f"({gain}x as fast)" not in picture] == []

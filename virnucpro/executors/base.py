@@ -28,7 +28,7 @@ class ExecutorConfig:
 
 
 class Executor(Protocol):
-    """One device in this process, or several in processes of their own: check, load, run, close."""
+    """One device in this process, or several in processes of their own: check, load, run or stop, close."""
 
     failed_ranks: list[int]
 
