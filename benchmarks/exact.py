@@ -12,7 +12,7 @@ from benchmarks import history, workloads
 from benchmarks.front_end import TOKENIZER
 from benchmarks.measured import Measured
 from benchmarks.support import inputs
-from benchmarks.support.package_api import prepare
+from benchmarks.support.package_api import ON_A_GPU, prepare
 
 SAMPLE = 40  # proteins of the small workload: counting costs time
 # PyTorch's operators that bring a number to the host, which then waits for the device.
@@ -21,7 +21,7 @@ WAITS = ("item", "_local_scalar_dense", "nonzero", "is_nonzero", "equal", "maske
 
 def packing() -> dict[str, float]:
     """Packs of the workload in a GPU's windows, and percent of their tokens that are padding."""
-    budget = inputs.WORKLOADS["gpu-10k"].token_budget
+    budget = ON_A_GPU["token_budget"]
     path = workloads.write_workload("proteins-10k", inputs.cache() / f"inputs-v{workloads.VERSION}")
     lengths = [sum(pack) for pack in prepare(str(path), TOKENIZER).packs]
     capacity = sum(max(budget, length) for length in lengths)

@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.support.output import outlive_readers
+
 # name: (layers, width, attention heads), fair-esm's published sizes
 ESM2_SIZES = {
     "esm2_t6_8M_UR50D": (6, 320, 20),
@@ -256,7 +258,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from virnucpro.system.console import outlive_readers
-
     outlive_readers()
     sys.exit(main())

@@ -151,7 +151,7 @@ def sleep(clone: Clone) -> None:
     clone.commit("virnucpro/__main__.py", "import time\n\ntime.sleep(1000)\n")
 
 
-def no_engine(clone: Clone) -> None:
+def no_command_line(clone: Clone) -> None:
     clone.git("rm", "--quiet", "virnucpro/cli.py")
     clone.git("commit", "--quiet", "--message", "Cheat")
 
@@ -906,7 +906,7 @@ COUNTED = "counted to no sitting, speaks against it"
 CHANGED = "and the package changed in 1 of the commits since then"
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (sleep, "sleep in the package", CHANGED),
-    (no_engine, "the engine deleted", CHANGED),
+    (no_command_line, "the command line deleted", CHANGED),
     (another_setup, "another setup.py", CHANGED),
     (relabelled, "results and evidence relabelled", "its files have other contents"),
     (relabelled_without_evidence, "results relabelled", "and the evidence is of 0"),

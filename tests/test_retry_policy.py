@@ -46,7 +46,7 @@ def window(index, count):
     return Window(index, tuple(Piece(f"w{index}p{place}", 3, "MKV", ((0, 3),)) for place in range(count)))
 
 
-def outcome(task, kind="protein"):
+def outcome(task):
     """What a worker makes of a task: the features of a sequence are its place."""
     count = len(task.window.pieces)
     first, end = task.window.only or (0, count)

@@ -83,7 +83,7 @@ def mentions(repo: Path, words: str, commit: str, where: str) -> bool:
 
 
 def version_at(repo: Path, commit: str) -> str | None:
-    """The version of the package as of a commit; None if it has none. Until version 2.1 `__init__.py` had it.
+    """The version of the package as of a commit; None if it has none. Before `_version.py`, `__init__.py` had it.
 
     Raises:
         GitFailed: There is no such commit.

@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ON_A_GPU = {"chunk_size": 500, "token_budget": 16_384, "buffer_size": 2048}
+from benchmarks.support.inputs import GPU_10K
+
+ON_A_GPU = {"chunk_size": 500, "token_budget": GPU_10K.token_budget, "buffer_size": GPU_10K.buffer_size}
 
 
 class Made(NamedTuple):
