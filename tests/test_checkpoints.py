@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.pipeline import checkpoints
 from virnucpro.pipeline.checkpoints import CheckpointStore
 
 NEVER = 10**9
@@ -31,6 +32,7 @@ def finished(index, count=2, failures=(), names=None, width=3):
         failures=dict.fromkeys(failures, "why"),
         scores_S2=rng.random((count, 2), np.float32),
         features={"esm2": rng.random((count, width), np.float32)},
+        copies=3,
     )
 
 
@@ -62,6 +64,16 @@ def kept(store):
     first.flush()
     assert [entry["windows"] for entry in first.entries] == [[0, 1], [2, 3], [4, 5]]
     return first.folder, json.loads(json.dumps(first.entries))
+
+
+def test_windows_of_a_commit_that_did_not_count_copies_come_back(store, monkeypatch):
+    there = store()
+    there.add(finished(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_FACTS", ("names", "cut", "unknown", "failures"))
+        there.flush()
+    (window,) = there.finished()
+    assert (window.cut, window.unknown, window.copies) == (1, 2, 0)
 
 
 def test_windows_come_back_in_order(store):

@@ -41,14 +41,15 @@ def test_a_window_of_dna(weights, window):
     assert plain(made.packs["esm2"]) == {
         "token_ids_T": [0, 20, 5, 2, 0, 6, 21, 2, 0, 22, 2, 0, 6, 2, 0, 5, 2, 0, 14, 2],  # MA GH, W G, A P
         "cu_seqlens": [0, 4, 8, 0, 3, 6, 0, 3, 6],
-        "order_S": [0, 3, 1, 2, 4, 5],
+        "order_U": [0, 3, 1, 2, 4, 5],
         "lengths": ((4, 4), (3, 3), (3, 3)),
+        "places_S": None,
     }
     assert made.packs["esm2"].tokens == 20
     types = [
         made.packs["esm2"].token_ids_T.dtype,
         made.packs["esm2"].cu_seqlens.dtype,
-        made.packs["esm2"].order_S.dtype,
+        made.packs["esm2"].order_U.dtype,
     ]
     assert types == [np.uint8, np.int32, np.int64]
 
@@ -61,10 +62,34 @@ def test_the_dna_of_a_window(weights, window):
     parts = np.split(made.token_ids_T, edges[1:-1])
     texts = ["".join(tokenizer.id_to_token(i) for i in ids.tolist()) for ids in parts]
     dna = ["ATGGCC", "TGGC", "GGCC", "GGCCAT", "GCCA", "CCAT"]
-    assert texts == [f"[CLS]{dna[i]}[SEP]" for i in made.order_S.tolist()]
+    assert texts == [f"[CLS]{dna[i]}[SEP]" for i in made.order_U.tolist()]
     assert list(lengths) == sorted(lengths, reverse=True)
     assert made.cu_seqlens.tolist() == edges
     assert made.token_ids_T.dtype == np.int16
+
+
+def test_of_equal_sequences_one_is_packed(weights):
+    """A read, its reverse complement, and one that has some of its proteins from other codons."""
+    (window,) = packing.windows_of({"r": "ATGGCC", "reverse": "ggccat", "other": "ATGGCG"})
+    made = FrontEnd(packing.recipe(weights))[window]
+    assert made.blank.sequences == 18
+    esm2, dnabert_s = made.packs["esm2"], made.packs["dnabert_s"]
+    # MA W G GH A P; the same; MA W G RH A P
+    assert esm2.places_S.tolist() == [0, 1, 2, 3, 4, 5, 3, 4, 5, 0, 1, 2, 0, 1, 2, 6, 4, 5]
+    # as in READS; the same; ATGGCG TGGC GGCG CGCCAT GCCA CCAT
+    assert dnabert_s.places_S.tolist() == [0, 1, 2, 3, 4, 5, 3, 4, 5, 0, 1, 2, 6, 1, 7, 8, 4, 5]
+    assert (esm2.distinct, esm2.tokens, esm2.order_U.tolist()) == (7, 24, [0, 3, 6, 1, 2, 4, 5])
+    assert (dnabert_s.distinct, sum(map(len, dnabert_s.lengths))) == (9, 9)
+    assert plain(esm2.mapped(np.copy)) == plain(esm2)
+
+
+def test_proteins_are_equal_as_they_are_read(weights):
+    """In upper case, without a closing stop, with X for what is unknown, and as far as they are not cut."""
+    long = "A" * 1024
+    proteins = {"p": "MJ", "P": "mx*", "long": f"{long}C", "longer": f"{long}DE", "just": long, "less": long[1:]}
+    (window,) = packing.windows_of(proteins, "protein")
+    made = FrontEnd(packing.recipe(weights, "protein"))[window]
+    assert made.packs["esm2"].places_S.tolist() == [0, 0, 1, 1, 1, 2]
 
 
 def test_a_part_of_a_window(weights, window):
@@ -72,7 +97,7 @@ def test_a_part_of_a_window(weights, window):
     made = FrontEnd(packing.recipe(weights))[part]
     assert (made.blank.only, made.blank.sequences) == ((2, 4), 2)
     assert made.packs["esm2"].token_ids_T.tolist() == [0, 6, 21, 2, 0, 6, 2]  # GH, G
-    assert made.packs["esm2"].order_S.tolist() == [1, 0]
+    assert made.packs["esm2"].order_U.tolist() == [1, 0]
     assert made.blank.open_C.tolist() == [0b111111, 0]
 
 

@@ -8,9 +8,12 @@ import numpy as np
 import packing
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from references import assert_equal_within_float32
 
 from benchmarks import workloads
+from virnucpro.engine import loader
 from virnucpro.engine.events import WindowCost
 from virnucpro.engine.loader import FrontEnd
 from virnucpro.engine.model_runner import ModelRunner, PendingResult
@@ -33,6 +36,11 @@ POISON_TOKENS = [20, *[22] * 8, 20]
 @pytest.fixture(scope="module")
 def engine(weights):
     return ModelRunner(packing.recipe(weights), CPU)
+
+
+@pytest.fixture(scope="module")
+def exact_engine(weights):
+    return ModelRunner(packing.recipe(weights, deterministic=True, token_budget=1), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +101,11 @@ def test_company_changes_nothing_beyond_float32(engine, expected, reads, buffer_
     assert_within_float32({name: found[name] for name in found if name in expected}, expected)
 
 
-def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(weights):
-    engine = ModelRunner(packing.recipe(weights, deterministic=True, token_budget=1), CPU)
+def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(exact_engine):
     reads = dict(list(READS.items())[:4])
-    expected = numbers(engine, reads, 64)
+    expected = numbers(exact_engine, reads, 64)
     for others, buffer_size in ((dict(reversed(reads.items())), 64), (reads, 2), (reads | {"r": POISON}, 1000)):
-        found = numbers(engine, others, buffer_size)
+        found = numbers(exact_engine, others, buffer_size)
         assert len(found) >= len(expected)
         assert all(torch.equal(one, other) for name in expected for one, other in zip(found[name], expected[name]))
 
@@ -190,6 +197,76 @@ def test_a_sequence_that_does_not_fit_by_itself_is_a_failure(engine, monkeypatch
     assert np.isnan(outcome.scores_S2[[0, 3]]).all()
     others = [1, 2, 4, 5]
     assert_equal_within_float32(*(torch.from_numpy(each.features["esm2"][others]) for each in (outcome, expected)))
+
+
+COPIES = {"r": "ATGGCC", "reverse": "GGCCAT", "other": "ATGGCG"}  # see test_loader
+ESM2_COPIES = [0, 1, 2, 3, 4, 5, 3, 4, 5, 0, 1, 2, 0, 1, 2, 15, 4, 5]  # where each protein is for the first time
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.sampled_from(["ATGGCC", "GGCCAT", "ATGGCG", "ATGGCCATG", "TAATTAGTTAACTAG"]), max_size=8))
+def test_copies_have_what_they_would_have_by_themselves(exact_engine, reads):
+    """To the last bit where every sequence is computed by itself."""
+    for window in packing.windows_of({f"r{place}": read for place, read in enumerate(reads)}):
+        once = outcome_of(exact_engine, window)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loader, "distinct", lambda texts: (texts, None))
+            each = outcome_of(exact_engine, window)
+        for column in COLUMNS:
+            assert np.array_equal(column_of(once, column), column_of(each, column))
+        proteins = once.sequences - once.copies
+        assert (once.packs, each.packs, each.copies) == (proteins, each.sequences, 0)
+
+
+def test_what_is_computed_counts_and_copies_are_counted(engine):
+    (window,) = packing.windows_of(COPIES)
+    outcome = outcome_of(engine, window)
+    # MA W G GH A P, and RH
+    assert (outcome.sequences, outcome.copies, outcome.tokens, outcome.packs) == (18, 11, 24, 1)
+    parts = [outcome_of(engine, dataclasses.replace(window, only=only)) for only in ((0, 6), (6, 12), (12, 18))]
+    assert [part.copies for part in parts] == [0, 0, 0]
+    assert_equal_within_float32(
+        *(torch.from_numpy(made) for made in (outcome.scores_S2, np.concatenate([part.scores_S2 for part in parts])))
+    )
+    assert finish(window, [outcome]).copies == 11
+    assert finish(window, [dataclasses.replace(part, copies=2) for part in parts]).copies == 6
+    cost = WindowCost.of([outcome, outcome], 0, "cpu", 1.0, 0.0)
+    assert (cost.copies, (cost + cost).copies) == (22, 44)
+    assert engine.failed(FrontEnd(engine.config)[window], "no reason").copies == 0
+
+
+def test_all_copies_of_a_sequence_that_does_not_fit_fail(engine, monkeypatch):
+    (window,) = packing.windows_of(COPIES)
+    raise_for(
+        monkeypatch, engine.models["esm2"], lambda pack: 4 in pack.lengths, torch.OutOfMemoryError("CUDA out of memory")
+    )
+    outcome = outcome_of(engine, window)
+    places = [place for place, first in enumerate(ESM2_COPIES) if first in (0, 3, 15)]  # MA, GH and RH
+    assert outcome.failures == dict.fromkeys(places, "too little GPU memory for a sequence of 4 tokens")
+    assert np.flatnonzero(np.isnan(outcome.scores_S2).all(axis=1)).tolist() == places
+    assert np.isnan(outcome.features["esm2"]).any(axis=1).sum() == len(places)
+
+
+def test_all_copies_of_features_that_are_not_finite_fail(engine, monkeypatch):
+    (window,) = packing.windows_of(COPIES)
+    means = engine._means["esm2"]
+
+    def spoilt(x_TD, pack):
+        return means(x_TD, pack).masked_fill(torch.tensor(pack.lengths)[:, None] == 4, torch.inf)
+
+    monkeypatch.setitem(engine._means, "esm2", spoilt)
+    places = [place for place, first in enumerate(ESM2_COPIES) if first in (0, 3, 15)]
+    assert outcome_of(engine, window).failures == dict.fromkeys(places, "features are not finite")
+
+
+def test_all_copies_of_a_sequence_that_always_fails_are_left_out(engine, monkeypatch):
+    reads = {"poison": POISON, "again": POISON} | dict(list(READS.items())[:3]) | {"last": POISON}
+    raise_for(monkeypatch, engine.models["esm2"], holds_poison, RuntimeError("a bad sequence"))
+    (finished,) = streamed(engine, packing.windows_of(reads))
+    named = list(finished.sequence_names("nucleotide"))
+    assert {named[place]: reason for place, reason in finished.failures.items()} == dict.fromkeys(
+        ("poison_chunk_1F1", "again_chunk_1F1", "last_chunk_1F1"), "RuntimeError: a bad sequence"
+    )
 
 
 def streamed(engine, windows, **config):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import workloads
-from virnucpro.engine.packing import pack
+from virnucpro.engine.packing import distinct, pack
 from virnucpro.reading.proteins import MAX_RESIDUES
 from virnucpro.reading.reads import Read
 from virnucpro.reading.windows import windows
@@ -54,6 +54,31 @@ def test_every_sequence_once_and_no_pack_over_its_budget(lengths, budget):
     # Best fit opens a pack only where no other has room: two half-empty ones cannot be.
     half_empty = [members for members in packs if 2 * sum(lengths[i] for i in members) <= budget]
     assert len(half_empty) <= 1
+
+
+@pytest.mark.parametrize(
+    "texts, once, places",
+    [
+        ("", "", None),
+        ("abc", "abc", None),
+        ("aba", "ab", [0, 1, 0]),
+        ("bbbb", "b", [0, 0, 0, 0]),
+        ("cabbac", "cab", [0, 1, 2, 2, 1, 0]),
+    ],
+)
+def test_each_text_once(texts, once, places):
+    found, places_S = distinct(list(texts))
+    assert (found, None if places_S is None else places_S.tolist()) == (list(once), places)
+
+
+@given(st.lists(st.binary(max_size=2)))
+def test_texts_come_back_at_their_places(texts):
+    once, places_S = distinct(texts)
+    assert len(set(once)) == len(once)
+    assert (places_S is None) == (len(once) == len(texts))
+    if places_S is not None:
+        assert [once[place] for place in places_S] == texts
+        assert places_S.dtype == np.int64
 
 
 @pytest.mark.parametrize("budget", [8192, 16384])

@@ -60,7 +60,7 @@ def run(tmp_path):
 def test_the_text_whole(tmp_path):
     telemetry = logger(
         tmp_path,
-        [{"gpu_utilization": 60.0}, {"seconds": 0.002, "gpu_utilization": 65.5}],
+        [{"gpu_utilization": 60.0, "copies": 3}, {"seconds": 0.002, "gpu_utilization": 65.5}],
         warmup_batches=1,
     )
     telemetry.set_run_metadata(
@@ -92,6 +92,7 @@ def test_the_text_whole(tmp_path):
         "\n"
         "Totals\n"
         "  sequences            20\n"
+        "  copies, not computed 3\n"
         "  tokens               1,800\n"
         "  packs                2\n"
         "  batches              2\n"
@@ -222,6 +223,12 @@ def test_a_report_advises_what_its_reader_has(tmp_path):
     document = json.loads(logger(tmp_path, [{"tokens": 100}]).finalize().read_text())
     text = generate_performance_report(document, tmp_path / "r.txt")
     assert "pytest" not in text and "pytest" not in (tmp_path / "r.html").read_text()
+
+
+def test_copies_that_were_not_counted_are_not_known(tmp_path):
+    document = json.loads(logger(tmp_path, [{}]).finalize().read_text())
+    del document["summary"]["copies"]
+    assert "\n  copies, not computed not known\n" in generate_performance_report(document, tmp_path / "r.txt")
 
 
 def test_a_run_without_a_batch(tmp_path):

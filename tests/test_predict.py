@@ -14,8 +14,10 @@ from references import assert_equal_within_float32
 from benchmarks import synthetic_weights, workloads
 from benchmarks.support.reference import dnabert_features, fair_esm_features
 from virnucpro import __version__
+from virnucpro.engine import loader
 from virnucpro.models.classifier import load_classifier, scores
 from virnucpro.models.tokens import dnabert_tokens, load_tokenizer
+from virnucpro.reading.frames import reverse_complement
 
 SMALL = ("--esm-model", ESM_8M, "--no-progress")
 
@@ -237,6 +239,32 @@ def test_deterministic_lines_do_not_depend_on_order_or_window(main, tmp_path):
         lines.append(lines_of(out))
     assert len(lines[0]) > len(reads)
     assert lines[0] == lines[1]
+
+
+def test_files_are_those_of_records_computed_one_by_one(main, tmp_path, monkeypatch):
+    """Reads that stand several times, in either case and as reverse complements, and one with N."""
+    reads = [sequence[:90] for _, sequence in workloads.reads(4)]
+    reads += [reads[1][:40] + "N" + reads[1][41:], reads[0].lower(), reverse_complement(reads[2]), reads[3], reads[0]]
+    (tmp_path / "x.fa").write_text("".join(f">r{number}\n{read}\n" for number, read in enumerate(reads)))
+    files, features, counts = {}, {}, {}
+    for name, size in (("once", 128), ("each", 128), ("alone", 1)):  # 128: the first window has room for 16
+        if name == "each":
+            monkeypatch.setattr(loader, "distinct", lambda texts: (texts, None))
+        options = ("--deterministic", "--save-embeddings", "--set", f"buffer_size={size}")
+        code, said = main("predict", tmp_path / "x.fa", "--output-dir", tmp_path / name, *SMALL, *options)
+        assert code == 0
+        files[name] = {path.name: path.read_bytes() for path in (tmp_path / name / "x_merged").iterdir()}
+        with h5py.File(tmp_path / name / "x_merged" / "embeddings.h5") as file:
+            features[name] = {column: file[column][:].tobytes() for column in ("embeddings", "dnabert_s")}
+        manifest = json.loads((tmp_path / name / "x_run.json").read_text())
+        counts[name] = [manifest[entry][key] for key in ("sequences", "copies") for entry in ("counts", "performance")]
+        message = "INFO 12 of 29 sequences have the residues of another one in their window"
+        assert (message in said) == (name == "once")
+    assert counts == {"once": [29, 29, 12, 12], "each": [29, 29, 0, 0], "alone": [29, 29, 0, 0]}
+    assert files["once"] == files["each"]
+    del files["once"]["embeddings.h5"], files["alone"]["embeddings.h5"]  # laid out by windows
+    assert files["once"] == files["alone"]
+    assert features["once"] == features["alone"]
 
 
 def test_precision_is_as_asked(main, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pytest
 from conftest import DATA, ESM_8M
 from runs import WINDOWS, options
 
@@ -37,8 +38,9 @@ def test_a_resumed_run_says_what_it_is_not_about(main, reads, killed, tmp_path):
     assert telemetry["summary"]["batches"] == WINDOWS - before
 
 
-def test_figures_are_kept_where_nothing_was_left_to_compute(main, reads, tmp_path, monkeypatch):
-    """All windows were there, and then the end came."""
+@pytest.fixture
+def ends_before_it_is_complete(monkeypatch):
+    """Have runs end when all windows are there, until the context is left."""
     plain = Run.write
 
     def write(self, status, **more):
@@ -46,14 +48,30 @@ def test_figures_are_kept_where_nothing_was_left_to_compute(main, reads, tmp_pat
             raise OSError(5, "Input/output error")
         plain(self, status, **more)
 
-    out = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr(Run, "write", write)
-        assert main("predict", reads, *options(out))[0] == 1
+        yield patch
+
+
+def test_figures_are_kept_where_nothing_was_left_to_compute(main, reads, tmp_path, ends_before_it_is_complete):
+    out = tmp_path / "out"
+    assert main("predict", reads, *options(out))[0] == 1
+    ends_before_it_is_complete.undo()
     before = (out / "telemetry_reads.json").read_bytes()
     assert json.loads(before)["summary"]["batches"] == WINDOWS
     assert main("predict", reads, *options(out), "--resume")[0] == 0
     assert (out / "telemetry_reads.json").read_bytes() == before
+
+
+def test_copies_of_windows_that_were_done_before_count(main, tmp_path, ends_before_it_is_complete):
+    (tmp_path / "p.faa").write_text("".join(f">p{number}\nMKV\n" for number in range(8)))  # windows of 1, 1, 2, 4
+    run = ("predict", tmp_path / "p.faa", *options(tmp_path / "out"))
+    assert main(*run)[0] == 1
+    ends_before_it_is_complete.undo()
+    code, said = main(*run, "--resume")
+    assert (code, "4 of 8 sequences have the residues of another one in their window" in said) == (0, True)
+    manifest = json.loads((tmp_path / "out" / "p_run.json").read_text())
+    assert (manifest["counts"]["copies"], manifest["performance"]["copies"]) == (4, 0)  # the latter of the last session
 
 
 def test_force_takes_away_what_the_run_wrote_and_no_more(main, tmp_path):

@@ -80,9 +80,9 @@ def test_dna_is_not_made_ready_without_a_tokenizer():
 
 
 def test_a_file_made_ready(weights):
-    expected = (DATA / "small_protein_500.faa").read_text().count(">")  # frames, each with its residues
+    frames = (DATA / "small_protein_500.faa").read_text().splitlines()[1::2]  # their residues
     made = prepare(str(DATA / "small.fa"), weights / "DNABERT-S", token_budget=512)
-    assert made.sequences == sum(map(len, made.packs)) == expected
+    assert (made.sequences, sum(map(len, made.packs))) == (len(frames), len(set(frames))) == (16, 15)
     assert all(sum(pack) <= 512 for pack in made.packs)
     assert list(made.main_seconds) == ["survey", "reading, windows"]
     assert set(made.loader_seconds) == {"frames", "ESM-2 tokens", "DNABERT-S tokens", "packs"}

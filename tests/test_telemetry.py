@@ -26,7 +26,7 @@ from virnucpro.utils.totals import percentile_95
 
 
 def test_a_file_whole(tmp_path):
-    second = {"loader_wait_ms": 8.0, "seconds": 3.0, "packs": 2, "pack_capacity": 2000}
+    second = {"loader_wait_ms": 8.0, "seconds": 3.0, "packs": 2, "pack_capacity": 2000, "copies": 4}
     telemetry = logger(tmp_path / "new", [{}, second])
     telemetry.set_run_metadata(model="3B", results=Path("/out"))
     telemetry.set_run_metadata(model="8M", odd=[math.nan, (1, math.inf)])
@@ -62,6 +62,7 @@ def test_a_file_whole(tmp_path):
             "elapsed_seconds": 2.0,
             "seconds": 2.0,
             "sequences": 10,
+            "copies": 0,
             "tokens": 900,
             "packs": 1,
             "tokens_per_second": 450.0,
@@ -80,6 +81,7 @@ def test_a_file_whole(tmp_path):
             "elapsed_seconds": 5.0,
             "seconds": 3.0,
             "sequences": 10,
+            "copies": 4,
             "tokens": 900,
             "packs": 2,
             "tokens_per_second": 300.0,
@@ -99,6 +101,7 @@ def test_a_file_whole(tmp_path):
             "elapsed_seconds": 5.0,
             "seconds": 0.0,
             "sequences": 0,
+            "copies": 0,
             "tokens": 0,
             "packs": 0,
             "tokens_per_second": None,
@@ -117,8 +120,8 @@ def test_a_file_whole(tmp_path):
 def test_summary_by_hand():
     summary = logger(
         windows=[
-            {"seconds": 2.0, "gpu_utilization": 100.0, "loader_wait_ms": 5.0},
-            {"seconds": 3.0, "gpu_utilization": 50.0, "gpu_idle_ms": 60.0, "checkpoint_write_ms": 250.0},
+            {"seconds": 2.0, "gpu_utilization": 100.0, "loader_wait_ms": 5.0, "copies": 3},
+            {"seconds": 3.0, "gpu_utilization": 50.0, "gpu_idle_ms": 60.0, "checkpoint_write_ms": 250.0, "copies": 4},
             # not packed, and nobody knows how busy the GPU was
             {"seconds": 5.0, "tokens": 200, "packs": 0, "pack_capacity": 0},
         ]
@@ -126,6 +129,7 @@ def test_summary_by_hand():
     (rank,) = summary.pop("per_rank").values()
     assert summary == {
         "sequences": 30,
+        "copies": 7,
         "tokens": 2000,
         "packs": 2,
         "batches": 3,
@@ -247,6 +251,7 @@ WINDOWS = st.lists(
     st.fixed_dictionaries(
         {
             "sequences": COUNTS,
+            "copies": COUNTS,
             "tokens": COUNTS,
             "seconds": st.floats(min_value=0, max_value=1e6),
             "packs": st.integers(min_value=0, max_value=9),
@@ -301,6 +306,18 @@ def test_merged_by_hand(tmp_path):
     assert summary["tokens_per_second"] == 3600 / 26 + 900 / 3
     assert summary["p95_loader_wait_ms"] == 7.0
     assert merged["per_batch_stride"] == 2
+
+
+def test_a_file_of_a_commit_that_did_not_count_copies_is_read(tmp_path):
+    path = logger(tmp_path, [{}]).finalize()
+    document = json.loads(path.read_text())
+    (entry,) = document["summary"]["per_rank"].values()
+    for values in (document["summary"], entry, *entry["sums"].values(), *document["per_batch_metrics"]):
+        del values["copies"]
+    path.write_text(json.dumps(document))
+    later = logger(tmp_path, [{"copies": 4, "rank": 1}], "later").finalize()
+    summary = aggregate_telemetry_shards([path, later])["summary"]
+    assert (summary["sequences"], summary["copies"]) == (20, 4)
 
 
 def no_per_rank(document):

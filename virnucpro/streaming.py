@@ -140,7 +140,7 @@ class Preparation:
     """What a file became on its way to the GPU, on one core."""
 
     sequences: int  # frames or proteins
-    packs: list[tuple[int, ...]]  # ESM-2's: tokens of each sequence
+    packs: list[tuple[int, ...]]  # ESM-2's: tokens of each sequence, but of equal ones in a window of one
     main_seconds: dict[str, float]  # of the stages that are the main process's in a run
     loader_seconds: dict[str, float]  # of those that its loader processes share
 

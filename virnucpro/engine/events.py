@@ -26,6 +26,7 @@ class WindowCost:
     utilization: float | None = None  # percent, by NVML; None if that is not known
     queue_depth: int = 0  # windows that the loader processes have in hand or ready
     capacity: int = 0  # tokens that the packs could have held
+    copies: int = 0  # sequences with the residues of another one in the window, which were not computed again
 
     @classmethod
     def of(
@@ -34,7 +35,7 @@ class WindowCost:
     ) -> WindowCost:  # fmt: skip
         """Add up the results of one window. Of a wait, what the device had work for meanwhile does not count."""
         idle = _sum(result.idle_seconds for result in results)
-        names = ("tokens", "packs", "sequences", "capacity")
+        names = ("tokens", "packs", "sequences", "capacity", "copies")
         sums = {name: sum(getattr(result, name) for result in results) for name in names}
         return cls(
             rank, device, seconds=seconds, wait=wait if idle is None else min(wait, idle),
@@ -44,7 +45,7 @@ class WindowCost:
 
     def __add__(self, last: WindowCost) -> WindowCost:
         """Add up two parts of a window; what does not add up is the last one's."""
-        names = ("tokens", "packs", "sequences", "seconds", "wait", "device_seconds", "capacity")
+        names = ("tokens", "packs", "sequences", "seconds", "wait", "device_seconds", "capacity", "copies")
         sums: dict[str, Any] = {name: getattr(self, name) + getattr(last, name) for name in names}
         return replace(last, idle_seconds=_sum((self.idle_seconds, last.idle_seconds)), **sums)
 

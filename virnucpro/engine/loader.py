@@ -1,6 +1,6 @@
 """Loader: windows become packs of tokens; what a loader process does (`prefetch`). No torch here.
 
-Axes: S sequences of a window, P packs, T tokens of all its packs.
+Axes: S sequences of a window, U that differ, P packs, T tokens of all its packs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from virnucpro.config.compute import ComputeConfig
-from virnucpro.engine.packing import pack
+from virnucpro.engine.packing import distinct, pack
 from virnucpro.engine.results import WindowResult, blank_result
 from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
 from virnucpro.models.tokens import TOKENISERS, Tokenise
@@ -30,21 +30,26 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class ModelPacks(Generic[Array]):
-    """A window's sequences for one model, pack after pack."""
+    """A window's sequences for one model, pack after pack; of those that are equal, one."""
 
     token_ids_T: Array  # of the tokeniser's integers
-    cu_seqlens: Array  # int32 (S + P): for each pack the S_p + 1 edges of its sequences, from 0
-    order_S: Array  # int64, place in the window of each sequence
+    cu_seqlens: Array  # int32 (U + P): for each pack the U_p + 1 edges of its sequences, from 0
+    order_U: Array  # int64, the number among those that differ of each sequence
     lengths: tuple[tuple[int, ...], ...]  # tokens of each sequence, a tuple a pack
+    places_S: Array | None = None  # int64, that number for each place in the window; None where all differ
 
     def mapped(self, function: Callable[[Array], Other]) -> ModelPacks[Other]:
         """Put each array through a function: onto a device."""
-        arrays = (function(array) for array in (self.token_ids_T, self.cu_seqlens, self.order_S))
-        return ModelPacks(*arrays, self.lengths)
+        arrays = (function(array) for array in (self.token_ids_T, self.cu_seqlens, self.order_U))
+        return ModelPacks(*arrays, self.lengths, None if self.places_S is None else function(self.places_S))
 
     @property
     def tokens(self) -> int:
         return len(self.token_ids_T)
+
+    @property
+    def distinct(self) -> int:
+        return len(self.order_U)
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,10 @@ class FrontEnd:
         row = LANGUAGE_MODELS[name]
         if name not in self._tokenisers:
             self._tokenisers[name] = TOKENISERS[name](self._config.weights.models.get(name))
+        with self._stage("packs"):
+            once, places_S = distinct(getattr(texts, row.reads))
         with self._stage(f"{row.title} tokens"):
-            tokens = self._tokenisers[name](getattr(texts, row.reads))
+            tokens = self._tokenisers[name](once)
         with self._stage("packs"):
             plan = pack(tokens.lengths_S, self._config.token_budget)
         with self._stage(f"{row.title} tokens"):
@@ -85,7 +92,7 @@ class FrontEnd:
             ends = np.cumsum(plan.sizes_P)
             lengths = tuple(tuple(plan.lengths_S[end - size : end].tolist()) for size, end in zip(plan.sizes_P, ends))
             edges = [edge for pack_lengths in lengths for edge in accumulate(pack_lengths, initial=0)]
-            return ModelPacks(token_ids_T, np.array(edges, np.int32), plan.order_S, lengths)
+            return ModelPacks(token_ids_T, np.array(edges, np.int32), plan.order_S, lengths, places_S)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -3,7 +3,7 @@
 Work is queued on the device and never waited for pack by pack: copies to it, packs, and copies back run in three
 streams, and the host meets the device once a window, when that window's numbers are needed.
 
-Axes: S sequences of a window, D width of a language model, F of all together.
+Axes: S sequences of a window, U that differ, D width of a language model, F of all together.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class PendingResult:
         result = replace(self.packed.blank, failures=self.failures)
         if packs := self.packed.packs.get("esm2"):
             result.tokens, result.packs = packs.tokens, len(packs.lengths)
+            result.copies = result.sequences - packs.distinct
             # A sequence over the budget has a pack of its own size.
             result.capacity = sum(max(self.config.token_budget, sum(lengths)) for lengths in packs.lengths)
         if arrived is not None:
@@ -124,11 +125,15 @@ class ModelRunner:
             model_packs = self._copied(packed)
             begun = self._event()
             features = {
-                name: torch.empty(packed.blank.sequences, self.models[name].shape.width, device=self.device)
-                for name in model_packs
+                name: torch.empty(packs.distinct, self.models[name].shape.width, device=self.device)
+                for name, packs in model_packs.items()
             }
             for name, packs in model_packs.items():
-                yield from self._features(name, packs, features[name], failures)
+                failed: dict[int, str] = {}
+                yield from self._features(name, packs, features[name], failed)
+                if packs.places_S is not None:
+                    features[name] = features[name].index_select(0, packs.places_S)
+                failures |= _at_places(failed, packed.packs[name].places_S)
             features_SF = torch.cat([features[name] for name in FEATURE_ORDER if name in features], dim=1)
             arrays = {"finite_S": features_SF.isfinite().all(dim=1)}
             if self.classifier is not None:
@@ -148,28 +153,28 @@ class ModelRunner:
         )
 
     def _features(
-        self, name: str, packs: ModelPacks[Tensor], features_SD: Tensor, failures: dict[int, str]
+        self, name: str, packs: ModelPacks[Tensor], features_UD: Tensor, failures: dict[int, str]
     ) -> Iterator[None]:
-        """Put the means of all sequences of a window into features_SD, in its order; yields after each pack."""
+        """Put the means of all sequences that differ into features_UD, by their numbers; yields after each pack."""
         model, means = self.models[name], self._means[name]
         token = sequence = edge = 0
         for lengths in packs.lengths:
             tokens, count = sum(lengths), len(lengths)
             pack = Pack(packs.token_ids_T[token : token + tokens], packs.cu_seqlens[edge : edge + count + 1], lengths)
-            self._run(model, means, pack, packs.order_S[sequence : sequence + count], features_SD, failures)
+            self._run(model, means, pack, packs.order_U[sequence : sequence + count], features_UD, failures)
             token, sequence, edge = token + tokens, sequence + count, edge + count + 1
             yield
 
     def _run(
-        self, model: nn.Module, means: Means, pack: Pack, order_N: Tensor, features_SD: Tensor, failures: dict[int, str]
+        self, model: nn.Module, means: Means, pack: Pack, order_N: Tensor, features_UD: Tensor, failures: dict[int, str]
     ) -> None:
         """Run a pack; where memory does not suffice for it, its halves."""
         try:
-            features_SD.index_copy_(0, order_N, means(model(pack, self._attend, self.ops), pack))
+            features_UD.index_copy_(0, order_N, means(model(pack, self._attend, self.ops), pack))
             return
         except torch.OutOfMemoryError:
             if len(pack.lengths) == 1:
-                features_SD[order_N] = torch.nan
+                features_UD[order_N] = torch.nan
                 failures[int(order_N)] = f"too little GPU memory for a sequence of {pack.lengths[0]} tokens"
                 return
         # Outside the except clause, so that the failed attempt's tensors are no longer held by it.
@@ -177,7 +182,7 @@ class ModelRunner:
         torch.cuda.empty_cache()
         half = len(pack.lengths) // 2
         for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
-            self._run(model, means, part, order, features_SD, failures)
+            self._run(model, means, part, order, features_UD, failures)
 
     def _copied(self, packed: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
         """Copy the packs to the device, while it still computes the window before."""
@@ -224,3 +229,12 @@ class ModelRunner:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def _at_places(failures: dict[int, str], places_S: np.ndarray | None) -> dict[int, str]:
+    """Failures of sequences that differ, by their numbers, as failures of all their copies, by places in the window."""
+    if places_S is None:
+        return failures
+    return {
+        place: reason for number, reason in failures.items() for place in np.flatnonzero(places_S == number).tolist()
+    }

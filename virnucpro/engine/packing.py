@@ -1,4 +1,4 @@
-"""Packing: sequences of different lengths laid end to end, so that no arithmetic is spent on padding.
+"""Packing: sequences of different lengths laid end to end, so that no arithmetic is spent on padding nor on copies.
 
 A window's sequences are planned into packs by best-fit decreasing: the longest first, each into the pack
 that it fills best.
@@ -9,9 +9,26 @@ that it fills best.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+
+Text = TypeVar("Text", bound=Hashable)
+
+
+def distinct(texts: Sequence[Text]) -> tuple[Sequence[Text], np.ndarray | None]:
+    """Take each text once, in order of the first of its copies.
+
+    Returns:
+        Them, and which of them each place has: int64 (S,), or None where no text stands twice.
+    """
+    first = dict.fromkeys(texts)
+    if len(first) == len(texts):
+        return texts, None
+    numbers = dict(zip(first, range(len(first)), strict=True))
+    return list(first), np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
 
 
 @dataclass(frozen=True, slots=True)

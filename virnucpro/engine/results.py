@@ -29,6 +29,7 @@ class WindowResult:
     tokens: int = 0
     packs: int = 0
     capacity: int = 0  # tokens that the packs could have held
+    copies: int = 0  # sequences with the residues of another one, which were not computed again
     scores_S2: np.ndarray | None = None  # float32, for nucleotides
     features: dict[str, np.ndarray] = field(default_factory=dict)  # float32 (S, width) by model, where asked for
     failures: dict[int, str] = field(default_factory=dict)  # why, by place in the window or its part
@@ -56,6 +57,7 @@ class FinishedWindow:
     failures: dict[int, str]
     scores_S2: np.ndarray | None = None
     features: dict[str, np.ndarray] = field(default_factory=dict)
+    copies: int = 0
 
     @property
     def sequences(self) -> int:
@@ -122,6 +124,7 @@ def finish(window: Window, results: Sequence[WindowResult]) -> FinishedWindow:
         failures=failures,
         scores_S2=_joined(results, [result.scores_S2 for result in results]),
         features={name: array for name, array in features.items() if array is not None},
+        copies=sum(result.copies for result in results),
     )
 
 

@@ -43,6 +43,7 @@ class InputWarnings:
     failed: int = 0
     cut: int = 0
     unknown: int = 0
+    copies: int = 0
     reason: str = ""  # of one failure
 
     @classmethod
@@ -53,6 +54,7 @@ class InputWarnings:
             sums.failed += len(window.failures)
             sums.cut += window.cut
             sums.unknown += window.unknown
+            sums.copies += window.copies
             sums.reason = sums.reason or next(iter(window.failures.values()), "")
         return sums
 
@@ -63,6 +65,11 @@ def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: InputWa
         log.warning("%d proteins are longer than 1,024 residues: only their first 1,024 count.", odd.cut)
     if odd.unknown:
         log.warning("%d residues are not in ESM-2's alphabet and are read as X.", odd.unknown)
+    if odd.copies:
+        log.info(
+            "%d of %d sequences have the residues of another one in their window: they were not computed again.",
+            odd.copies, odd.sequences,
+        )  # fmt: skip
     log.info("Records: %s.", ", ".join(f"{count} {fate}" for fate, count in fates.items()) or "none")
     if counts is not None:
         calls = ", ".join(f"{count} {call}" for call, count in sorted(counts.calls.items())) or "none called"

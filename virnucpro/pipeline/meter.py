@@ -9,7 +9,7 @@ from virnucpro.engine.results import FinishedWindow
 from virnucpro.reporting.progress import InferenceProgressReporter
 from virnucpro.telemetry.recorder import TelemetryLogger
 
-_SAME = ("sequences", "tokens", "seconds", "packs", "queue_depth", "rank", "device")  # names there and here
+_SAME = ("sequences", "copies", "tokens", "seconds", "packs", "queue_depth", "rank", "device")  # names there and here
 
 
 class Meter:

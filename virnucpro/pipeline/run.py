@@ -120,7 +120,7 @@ def _report(run: Run) -> Summary:
     warnings = InputWarnings.of(finished())
     performance = _finalized(run)
     del performance["per_rank"]  # for the telemetry's own file
-    counted = {"records": records, "sequences": warnings.sequences, "failed": warnings.failed}
+    counted = {"records": records} | {name: getattr(warnings, name) for name in ("sequences", "copies", "failed")}
     if counts is not None:
         counted |= asdict(counts)
     run.write("partial" if warnings.failed else "complete", fates=fates, counts=counted, performance=performance)

@@ -99,7 +99,7 @@ REQUIREMENTS = {
         (
             Step("Was a small --batch-tokens given? Long sequences leave such packs unfilled; leave it out.",
                  "virnucpro predict INPUT --output-dir DIR"),
-            Step("Are there few reads in a window to choose from? Make windows larger.",
+            Step("Are there few reads in a window to choose from, or are most of them copies? Make windows larger.",
                  "virnucpro predict INPUT --output-dir DIR --set buffer_size=4096"),
             _MEMORY,
             Step("Which token_budget and buffer_size pack proteins well?",

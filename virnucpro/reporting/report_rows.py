@@ -11,6 +11,7 @@ from virnucpro.reporting.requirements import Content, decimals
 # Keys in the summary -> what they are called, factor to the unit shown, unit.
 TOTALS = {
     "sequences": ("sequences", 1, ""),
+    "copies": ("copies, not computed", 1, ""),
     "tokens": ("tokens", 1, ""),
     "packs": ("packs", 1, ""),
     "batches": ("batches", 1, ""),
@@ -43,7 +44,7 @@ def sections(metadata: Content, summary: Content, results: Mapping[str, Content]
     yield "Run", run
     # Temperatures alone make the workers' descriptions differ; the first tells what matters.
     yield "Hardware", _hardware(next((each["hardware"] for each in (metadata, *shards) if each.get("hardware")), {}))
-    yield "Totals", _table(TOTALS, summary)
+    yield "Totals", _table(TOTALS, {"copies": None} | dict(summary))  # which files of earlier commits lack
     if stages := metadata.get("stage_seconds"):
         whole = sum(stages.values()) or 1.0
         rows = [(name, f"{decimals(sec)} s ({100 * sec / whole:.0f} %)") for name, sec in stages.items()]

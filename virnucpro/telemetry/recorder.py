@@ -103,6 +103,7 @@ class TelemetryLogger:
         gpu_utilization: float | None = None,
         gpu_idle_ms: float | None = None,
         checkpoint_write_ms: float | None = None,
+        copies: int = 0,
         rank: int = 0,
         device: str = "cpu",
     ) -> None:
@@ -110,7 +111,7 @@ class TelemetryLogger:
 
         Args:
             sequences: In the window.
-            tokens: In the window, <cls> and <eos> included.
+            tokens: That were computed, <cls> and <eos> included.
             seconds: Since this rank's previous batch ended, or since its start.
             packs: Packs the window was laid out in; 0 if it was not packed.
             pack_capacity: Tokens that these packs could have held.
@@ -120,6 +121,7 @@ class TelemetryLogger:
             gpu_idle_ms: Time the device had nothing to do since this rank's previous batch, by its own clock, whatever
                 the reason; None if unknown.
             checkpoint_write_ms: None unless a checkpoint was written.
+            copies: Of the sequences, those that were not computed, for another one of the window has the same residues.
             rank: The worker.
             device: Where it runs.
         """
@@ -132,6 +134,7 @@ class TelemetryLogger:
         one = Totals(
             batches=1,
             sequences=int(sequences),
+            copies=int(copies),
             tokens=int(tokens),
             packs=int(packs),
             seconds=float(seconds),
@@ -154,6 +157,7 @@ class TelemetryLogger:
                 "elapsed_seconds": before.seconds + one.seconds,
                 "seconds": one.seconds,
                 "sequences": one.sequences,
+                "copies": one.copies,
                 "tokens": one.tokens,
                 "packs": one.packs,
                 "tokens_per_second": ratio(one.tokens, one.seconds),

@@ -21,6 +21,7 @@ class Totals:
 
     batches: int = 0
     sequences: int = 0
+    copies: int = 0  # of the sequences; files of versions before it was counted lack it
     tokens: int = 0
     packs: int = 0
     seconds: float = 0.0
@@ -39,7 +40,7 @@ class Totals:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Totals:
         """Read what `asdict` wrote; TypeError or ValueError if it is something else."""
-        if set(values) != {field.name for field in fields(cls)}:
+        if {"copies", *values} != {field.name for field in fields(cls)}:
             raise ValueError("totals are missing or unknown")
         if not all(0 <= value < math.inf for value in values.values()):
             raise ValueError("totals are not all numbers of 0 or more")
@@ -79,9 +80,11 @@ def percentile_95(values: Iterable[float]) -> float | None:
 def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make a run's summary.
 
-    "sequences", "tokens", "packs" and "batches" are exact totals over all batches; "seconds" is the time of the
-    rank that took longest. The other figures leave warm-up out where anything is left after it, which
-    "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to them.
+    "sequences", "copies", "tokens", "packs" and "batches" are exact totals over all batches; "copies" are those of the
+    sequences that were not computed, for another one in the batch has the same residues; tokens and packs are of the
+    others. "seconds" is the time of the rank that took longest. The other figures leave warm-up out where anything is
+    left after it, which "warmup_excluded" and "warmup_reason" say; a rank that ended within its warm-up adds nothing to
+    them.
 
     Ranks run at the same time, so throughput is the sum of theirs. The two projections to 6 million sequences
     differ where the batches after warm-up hold longer or shorter sequences than the run has on average: by
@@ -118,7 +121,7 @@ def summarise(ranks: Mapping[int, RankTotals], records: Sequence[Mapping[str, An
 
 
 def _counts(totals: Totals) -> dict[str, int]:
-    return {name: getattr(totals, name) for name in ("sequences", "tokens", "packs", "batches")}
+    return {name: getattr(totals, name) for name in ("sequences", "copies", "tokens", "packs", "batches")}
 
 
 def _figures(parts: Sequence[Totals]) -> dict[str, float | None]:
