@@ -41,8 +41,9 @@ def random_dna(lengths: Iterable[int], seed: int = 0) -> list[str]:
 
 
 def precision_of(dtype: torch.dtype) -> Precision:
-    """The row that computes in a type of torch."""
-    return next(row for row in PRECISIONS.values() if f"torch.{row.activations}" == str(dtype))
+    """The row that computes in a type of torch, products and all."""
+    rows = (row for row in PRECISIONS.values() if not row.quantised)
+    return next(row for row in rows if f"torch.{row.activations}" == str(dtype))
 
 
 def pack_of(tokens: list[list[int]], device: str | torch.device = "cpu") -> Pack:
@@ -58,7 +59,7 @@ def run(
 ) -> Tensor:
     """Mean representations of all sequences in their order, on the CPU: float32 (sequences, width)."""
     ops = ops or Plain()
-    attend = attention.make(backend, ops)
+    attend = attention.BACKENDS[backend].load()
     device = next(model.parameters()).device
     means = protein_means if isinstance(model, Esm2) else dna_means
     plan = pack(np.array([len(ids) for ids in tokens]), budget)
@@ -76,6 +77,13 @@ def run(
 def run_esm2(model: Esm2, proteins: list[str], budget: int = 2048, **options: object) -> Tensor:
     """`run` for residues."""
     return run(model, [list(esm2_tokens([protein.encode()])) for protein in proteins], budget, **options)
+
+
+def spoil_esm2(path: Path) -> None:
+    """Put a number that is none into the weights of a fair-esm file."""
+    content = torch.load(path, weights_only=False)
+    content["model"]["encoder.sentence_encoder.layers.3.fc1.weight"][0, 0] = torch.nan
+    torch.save(content, path)
 
 
 def recipe(weights: Path, kind: str = "nucleotide", **changes: object) -> ComputeConfig:

@@ -1,6 +1,6 @@
 """The attention kernel against plain attention; most of it needs a GPU: python -m pytest tests/test_attention_triton.py
 
-Axes: T tokens of a pack, H heads, K width of a head, J = K / 2; N tokens of one sequence.
+Axes: T tokens of a pack, H heads, K width of a head; N tokens of one sequence.
 """
 
 from __future__ import annotations
@@ -12,44 +12,36 @@ import torch
 from torch import Tensor
 
 from virnucpro.models.dnabert_s import alibi_slopes
-from virnucpro.models.ops import Plain
 from virnucpro.models.pack import Pack
 
 kernel = pytest.importorskip("virnucpro.models.attention_triton", reason="needs Triton, which is not installed here")
 
 LENGTHS = [[1], [7, 7], [1, 300, 2], [128, 64, 65, 1024], [100, 128, 90]]
-# heads, width, and what is done about places: the published ESM-2 with 8M, 150M, 650M, 3B and 15B, and DNABERT-S
+# heads, width, whether ALiBi: the published ESM-2 with 8M, 150M, 650M, 3B and 15B, and DNABERT-S
 MODELS = [
-    (20, 16, "rotary"),
-    (20, 32, "rotary"),
-    (20, 64, "rotary"),
-    (40, 64, "rotary"),
-    (40, 128, "rotary"),
-    (12, 64, "alibi"),
-    (12, 64, "nothing"),
+    (20, 16, False),
+    (20, 32, False),
+    (20, 64, False),
+    (40, 64, False),
+    (40, 128, False),
+    (12, 64, True),
+    (12, 64, False),
 ]
 
 
 class Case:
     """A pack of random queries, keys and values on the GPU."""
 
-    def __init__(self, lengths: list[int], heads: int, width: int, places: str, dtype: torch.dtype) -> None:
+    def __init__(self, lengths: list[int], heads: int, width: int, alibi: bool, dtype: torch.dtype) -> None:
         self.lengths, self.width = lengths, width
         generator = torch.Generator().manual_seed(sum(lengths))
         self.qkv_T3HK = torch.randn(sum(lengths), 3, heads, width, generator=generator).to("cuda", dtype)
-        self.rotary = self.slopes_H = None
-        if places == "rotary":
-            frequencies_J = 10_000.0 ** (-torch.arange(0, width, 2) / width)
-            # No place to spare: a row read past the end would be another tensor's.
-            angles = torch.outer(torch.arange(max(lengths)), frequencies_J).cuda()
-            self.rotary = angles.cos(), angles.sin()
-        if places == "alibi":
-            self.slopes_H = torch.tensor(alibi_slopes(heads), device="cuda")
+        self.slopes_H = torch.tensor(alibi_slopes(heads), device="cuda") if alibi else None
 
     def by_kernel(self, qkv_T3HK: Tensor) -> Tensor:
         edges = torch.tensor([0, *self.lengths], device="cuda").cumsum(0).int()
         pack = Pack(torch.zeros(len(qkv_T3HK), dtype=torch.int32, device="cuda"), edges, tuple(self.lengths))
-        return kernel.packed_attention(qkv_T3HK, pack, self.rotary, self.slopes_H)
+        return kernel.packed_attention(*qkv_T3HK.unbind(1), pack, self.slopes_H)
 
     def plainly(self, qkv_T3HK: Tensor) -> Tensor:
         """One sequence at a time, in the type of the input throughout."""
@@ -57,11 +49,7 @@ class Case:
 
     def _one(self, qkv_N3HK: Tensor) -> Tensor:
         places_N = torch.arange(len(qkv_N3HK), device="cuda")
-        parts = qkv_N3HK.unbind(1)
-        if self.rotary:
-            cos, sin = self.rotary
-            parts = Plain.rotate(qkv_N3HK, cos[places_N], sin[places_N])
-        q_HNK, k_HNK, v_HNK = (part.transpose(0, 1) for part in parts)
+        q_HNK, k_HNK, v_HNK = (part.transpose(0, 1) for part in qkv_N3HK.unbind(1))
         scores_HNN = q_HNK @ k_HNK.transpose(1, 2) / math.sqrt(self.width)
         if self.slopes_H is not None:
             distances_NN = (places_N[:, None] - places_N).abs()
@@ -71,10 +59,10 @@ class Case:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
-@pytest.mark.parametrize(("heads", "width", "places"), MODELS)
+@pytest.mark.parametrize(("heads", "width", "alibi"), MODELS)
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
-def test_the_kernel_errs_little_more_than_plain_attention_of_its_type(lengths, heads, width, places, dtype):
-    case = Case(lengths, heads, width, places, dtype)
+def test_the_kernel_errs_little_more_than_plain_attention_of_its_type(lengths, heads, width, alibi, dtype):
+    case = Case(lengths, heads, width, alibi, dtype)
     exact = case.plainly(case.qkv_T3HK.float())
     allowed = 2 * (case.plainly(case.qkv_T3HK) - exact).abs().max()  # flash-attention's own rule
     found = case.by_kernel(case.qkv_T3HK)
@@ -85,10 +73,10 @@ def test_the_kernel_errs_little_more_than_plain_attention_of_its_type(lengths, h
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("lengths", [[70, 3, 130, 64, 1], [60, 3, 64], [128, 100, 3]], ids=str)
-@pytest.mark.parametrize("places", ["rotary", "alibi"])
-def test_no_sequence_sees_another(lengths, places):
+@pytest.mark.parametrize("alibi", [False, True])
+def test_no_sequence_sees_another(lengths, alibi):
     """Not even a neighbour that is not a number, which a weight of zero would still let through."""
-    case = Case(lengths, 12, 64, places, torch.float16)
+    case = Case(lengths, 12, 64, alibi, torch.float16)
     before = case.by_kernel(case.qkv_T3HK).split(lengths)
     for changed in range(len(lengths)):
         qkv_T3HK = case.qkv_T3HK.clone()
@@ -101,13 +89,13 @@ def test_no_sequence_sees_another(lengths, places):
 
 @pytest.mark.gpu
 def test_the_host_waits_for_nothing():
-    case = Case([300, 7], 20, 64, "rotary", torch.float16)
+    case = Case([300, 7], 20, 64, False, torch.float16)
     edges = torch.tensor([0, 300, 307], device="cuda", dtype=torch.int32)
     case.by_kernel(case.qkv_T3HK)  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
         pack = Pack(edges, edges, (300, 7))
-        kernel.packed_attention(case.qkv_T3HK, pack, case.rotary)
+        kernel.packed_attention(*case.qkv_T3HK.unbind(1), pack)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

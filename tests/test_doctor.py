@@ -18,6 +18,7 @@ from virnucpro.diagnostics import doctor, memory_needs, self_test
 from virnucpro.diagnostics.doctor import examine
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM
 from virnucpro.models import attention
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.system import packages
 
@@ -273,7 +274,7 @@ def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
     assert said is None or said.removeprefix("cannot be imported (").rstrip(")") in errors["h5py"] + ")"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_self_test(precision):
     for result in self_test.self_test(ESM_8M, CPU, precision):
         assert result.passed, result
@@ -291,17 +292,12 @@ def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
             x_TD, h_TD = Plain.add_norm(x_TD, delta_TD, norm)
             return x_TD, h_TD * 1.01
 
-    def leaky(name, ops, make=attention.make):
-        inner = make(name, ops)
-
-        def attend(qkv, pack, rotary, slopes):
-            merged = attention.Pack(pack.token_ids_T, pack.cu_seqlens_S1[[0, -1]], (sum(pack.lengths),))
-            return inner(qkv, merged if rotary is None else pack, rotary, slopes)
-
-        return attend
+    def leaky(q, k, v, pack, slopes):
+        merged = attention.Pack(pack.token_ids_T, pack.cu_seqlens_S1[[0, -1]], (sum(pack.lengths),))
+        return attention.sdpa(q, k, v, pack if slopes is None else merged, slopes)
 
     if what == "attention":
-        monkeypatch.setattr(attention, "make", leaky)
+        monkeypatch.setitem(attention.BACKENDS, "sdpa", attention.Backend("sdpa", lambda: leaky))
         expected = [True, False]
     else:
         monkeypatch.setattr(self_test, "choose_ops", lambda device: (Off(), "off"))

@@ -44,8 +44,12 @@ TORCH = {
     "models.esm2_checkpoint",
     "models.linear",
     "models.ops",
+    "models.ops_hopper",
     "models.ops_triton",
     "models.pack",
+    "models.product_hopper",
+    "models.product_triton",
+    "models.quantised_esm2",
     "models.tensor_files",
 }  # what may load torch when it is imported; nothing else may, or whatever imports it
 

@@ -1,6 +1,7 @@
 """Model runner and window loop: numbers that do not depend on company, and failures that stay with their sequence."""
 
 import dataclasses
+import shutil
 import time
 from collections import Counter
 
@@ -8,6 +9,7 @@ import numpy as np
 import packing
 import pytest
 import torch
+from conftest import ESM_8M
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import assert_equal_within_float32
@@ -145,7 +147,11 @@ def test_a_backend_that_cannot_run_here_is_refused(weights):
 
 @pytest.mark.parametrize(
     "precision, reason",
-    [("fp32", "features are not finite"), ("fp16", "features are not finite in fp16 (try --precision bf16)")],
+    [
+        ("fp32", "features are not finite"),
+        ("fp16", "features are not finite in fp16 (try --precision bf16)"),
+        ("int8", "features are not finite in int8 (try --precision fp16)"),
+    ],
 )
 def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precision, reason):
     monkeypatch.setattr(engine, "config", dataclasses.replace(engine.config, precision=precision))
@@ -160,6 +166,15 @@ def test_features_that_are_not_finite_are_failures(engine, monkeypatch, precisio
     outcome = outcome_of(engine, window)
     assert outcome.failures == dict.fromkeys((0, 3), reason)
     assert np.isfinite(outcome.scores_S2).all(axis=1).tolist() == [False, True, True, False, True, True]
+
+
+@pytest.mark.parametrize("precision, advice", [("fp32", ""), ("int8", " in int8 (try --precision fp16)")])
+def test_weights_that_are_not_finite_are_told(weights, tmp_path, precision, advice):
+    spoilt = shutil.copytree(weights, tmp_path / "weights")
+    packing.spoil_esm2(spoilt / f"{ESM_8M}.pt")
+    (window,) = packing.windows_of({"a": "MKVLAAGIVG", "b": "MA"}, "protein")
+    outcome = outcome_of(ModelRunner(packing.recipe(spoilt, "protein", precision=precision), CPU), window)
+    assert outcome.failures == dict.fromkeys((0, 1), f"features are not finite{advice}")
 
 
 def raise_for(monkeypatch, model, condition, error):

@@ -270,15 +270,16 @@ def test_files_are_those_of_records_computed_one_by_one(main, tmp_path, monkeypa
 def test_precision_is_as_asked(main, tmp_path):
     (tmp_path / "x.faa").write_text(">p\nMKVLAAGIVGLCAKAYEQ\n")
     found = {}
-    for precision in ("auto", "fp32", "bf16", "fp16"):
+    for precision in ("auto", "fp32", "bf16", "fp16", "int8"):
         out = tmp_path / precision
         code, _ = main("predict", tmp_path / "x.faa", "--output-dir", out, *SMALL, "--precision", precision)
         assert code == 0
         with h5py.File(out / "x_merged" / "embeddings.h5") as file:
             found[file.attrs["precision"], precision] = file["embeddings"][:].tobytes()
-    assert list(found) == [("fp32", "auto"), ("fp32", "fp32"), ("bf16", "bf16"), ("fp16", "fp16")]
+    names = ("bf16", "fp16", "int8")
+    assert list(found) == [("fp32", "auto"), ("fp32", "fp32"), *((name, name) for name in names)]
     assert found["fp32", "auto"] == found["fp32", "fp32"]
-    assert len(set(found.values())) == 3
+    assert len(set(found.values())) == 4
 
 
 def _fasta(path):

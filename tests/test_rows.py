@@ -85,17 +85,6 @@ def test_a_new_backend_is_a_row(weights, expected, monkeypatch):
     assert naive.calls == len(runner.models["esm2"].layers) + len(runner.models["dnabert_s"].layers)  # one pack each
 
 
-def test_a_backend_may_rotate_queries_and_keys_itself(weights, expected, monkeypatch):
-    naive = Naive()
-
-    def rotating(qkv_T3HK, pack, rotary, slopes_H):
-        parts = qkv_T3HK.unbind(1) if rotary is None else Plain.rotate(qkv_T3HK, *pack.angles(rotary))
-        return naive(*parts, pack, slopes_H)
-
-    monkeypatch.setitem(BACKENDS, "naive", Backend("naive", lambda: rotating, rotates=True))
-    assert_equal_within_float32(features_of(ModelRunner(packing.recipe(weights, attention="naive"), CPU)), expected)
-
-
 def test_a_backend_that_cannot_run_is_refused_and_passed_over(monkeypatch):
     def in_august(device, precision, head_widths):
         return Unusable("runs in August only", "Wait.")
@@ -108,25 +97,60 @@ def test_a_backend_that_cannot_run_is_refused_and_passed_over(monkeypatch):
         attention.choose("picky", CPU, fp32)
 
 
-class Steps(Products):
-    """As kernels that are compiled: not `Plain`."""
+class Steps:
+    """As kernels that are compiled: not `Plain`, but what it does; keeps what it was asked for."""
 
-    add_norm, gelu, gated_gelu, rotate = map(staticmethod, (Plain.add_norm, Plain.gelu, Plain.gated_gelu, Plain.rotate))
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __getattr__(self, name):
+        def step(*given):
+            self.calls.append((name, *map(self._kind, given)))
+            return getattr(Plain(), name)(*given)
+
+        return step
+
+    @staticmethod
+    def _kind(value):
+        """What kernels are compiled for."""
+        if isinstance(value, nn.LayerNorm):
+            return "LayerNorm", value.weight is None
+        return value if isinstance(value, bool) else type(value).__name__
 
 
-def test_a_start_compiles_what_compiles_and_tells_what_failed(weights, monkeypatch):
+def stubbed(monkeypatch) -> Naive:
+    """The start of a GPU with `Steps`, an attention that compiles, and one that does not."""
     naive = Naive()
     monkeypatch.setattr(startup, "choose_ops", lambda device: (Steps(), "steps"))
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setitem(BACKENDS, "naive", Backend("naive", lambda: naive, compiles=True))
     monkeypatch.setitem(BACKENDS, "broken", Backend("broken", lambda: 1 / 0, compiles=True))
+    return naive
+
+
+def test_a_start_compiles_what_compiles_and_tells_what_failed(weights, monkeypatch):
+    naive = stubbed(monkeypatch)
     ops, description, failed = startup.warm_up(packing.recipe(weights, precision="bf16"), CPU)
     assert isinstance(ops, Steps) and description == "steps"
-    assert naive.calls == 2  # once for each model
+    assert naive.calls == 4  # a short sequence and a long one for each model
     assert set(failed) == {"broken"}
     assert startup.warm_up(packing.recipe(weights, precision="fp32"), CPU)[2] == ()
     assert startup.warm_up(packing.recipe(weights, precision="bf16", attention="naive"), CPU)[2] == ()
-    assert naive.calls == 4
+    assert naive.calls == 8
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+def test_a_start_compiles_each_step_that_proteins_take(weights, monkeypatch, precision):
+    """In 8 bits those of 16, too: some products stay so."""
+    stubbed(monkeypatch)
+    config = packing.recipe(weights, "protein", precision=precision, attention="sdpa")
+    runner = ModelRunner(config, CPU)
+    at_start, runner.ops.calls = set(runner.ops.calls), []
+    (window,) = packing.windows_of({"p": "MKVLAAGIVGLCAKAYEQRS"}, "protein")
+    assert not runner.submit(FrontEnd(config)[window]).result().failures
+    in_a_run = set(runner.ops.calls)
+    assert in_a_run <= at_start
+    assert any("Int8Linear" in call for call in in_a_run) == (precision == "int8")
 
 
 def test_a_new_precision_is_a_row(weights, expected, monkeypatch):
@@ -178,4 +202,8 @@ def test_the_tables_are_sound():
         assert torch_type(row.weights).itemsize == row.weight_bytes
         assert torch_type(row.activations).itemsize == row.activation_bytes
         assert row.wider in ("", *PRECISIONS) and row.wider != row.name
-    assert [name for name, row in PRECISIONS.items() if row.reduced] == ["bf16", "fp16"]
+        # What is loaded passes from layer to layer in the same type, and is not made of others itself.
+        loaded = PRECISIONS[row.made_of or row.name]
+        assert loaded.activations == row.activations and not loaded.quantised
+    assert [name for name, row in PRECISIONS.items() if row.reduced] == ["bf16", "fp16", "int8"]
+    assert [name for name, row in PRECISIONS.items() if row.quantised] == ["int8"]

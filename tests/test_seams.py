@@ -57,11 +57,12 @@ def composition(monkeypatch):
     code = types.ModuleType("virnucpro.models.composition")
     code.size = code.check = lambda path, esm_model: Composition.shape
     code.load = lambda path, device, precision: Composition()
+    code.prepare = lambda model, precision: None
     code.means = composition_means
     code.sample = lambda esm_model, layers: (Composition(), {}, len(LETTERS))
     row = LanguageModel(
         "Composition", "composition", "composition_S4", "composition", "dna", (InputKind.NUCLEOTIDE,), False,
-        lambda _: 0, "Composition", described="{place}/ with config.json and model.safetensors",
+        lambda _: 0, name="Composition", described="{place}/ with config.json and model.safetensors",
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, code.__name__, code)
     monkeypatch.setitem(language_models.LANGUAGE_MODELS, "composition", row)

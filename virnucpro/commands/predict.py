@@ -25,7 +25,7 @@ PARTIAL = 3
 @shared.number("--workers-per-gpu", help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]")
 @shared.number(
     "--batch-tokens",
-    help="Tokens in a pack: residues and two for each sequence.  [default: 16384 on a GPU, 2048 on the CPU]",
+    help="Tokens in a pack: residues and two for each sequence.  [default: 16896 on a GPU, 2048 on the CPU]",
 )
 @shared.number(
     "--num-workers", help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]"

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from virnucpro.models import attention
 from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel
-from virnucpro.models.linear import prepare
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tensor_files import State, fill, to_device
@@ -61,7 +60,7 @@ def self_test(esm_model: str, device: torch.device, precision: str, asked: str =
 
 
 def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision: Precision, asked: str) -> Result:
-    model, buffers, vocabulary = row.code.sample(esm_model, LAYERS)
+    model, _, vocabulary = row.code.sample(esm_model, LAYERS)
     begun = time.perf_counter()
     reference = PRECISIONS[REFERENCE_PRECISION] if precision.reduced else FLOAT64
     state = _random_state(model, device)
@@ -73,11 +72,15 @@ def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision:
     fused, _ = choose_ops(device)
 
     def run(numbers: Precision, packs: list[Pack], backend: str, ops: Ops) -> Tensor:
-        fill(model, to_device(state, device, numbers))
-        prepare(model, numbers)
+        loaded = PRECISIONS[numbers.made_of] if numbers.quantised else numbers
+        model, buffers, _ = row.code.sample(esm_model, LAYERS)  # a new one: what prepares it takes parts away
+        fill(model, to_device(state, device, loaded))
+        row.code.prepare(model, loaded)
         for key, value in buffers.items():  # FP32 whatever the weights are, as in a run
             setattr(model, key, value.to(device))
-        attend = attention.make(backend, ops)
+        if numbers.quantised:
+            model = row.quantised(model)
+        attend = attention.BACKENDS[backend].load()
         return torch.cat([row.code.means(model(pack, attend, ops), pack) for pack in packs])
 
     reference_SD = run(reference, alone, "sdpa", Plain())

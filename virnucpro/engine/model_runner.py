@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.loader import ModelPacks, PackedWindow
 from virnucpro.engine.results import WindowResult
-from virnucpro.engine.startup import warm_up
+from virnucpro.engine.startup import check_precision, warm_up
 from virnucpro.models import attention
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.classifier import load_classifier, scores
@@ -85,12 +85,18 @@ class ModelRunner:
     def __init__(self, config: ComputeConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         precision = PRECISIONS[config.precision]
+        check_precision(precision, device)
+        loaded = PRECISIONS[precision.made_of] if precision.quantised else precision
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
             compiling = aside.submit(warm_up, config, device)
             code = {name: LANGUAGE_MODELS[name].code for name in config.weights.models}
             paths = config.weights.models
-            self.models: dict[str, Any] = {name: code[name].load(paths[name], device, precision) for name in paths}
+            self.models: dict[str, Any] = {name: code[name].load(paths[name], device, loaded) for name in paths}
+            # What a run in 8 bits is audited against.
+            self.references = self.models if precision.quantised else {}
+            if precision.quantised:
+                self.models = {name: LANGUAGE_MODELS[name].quantised(model) for name, model in self.models.items()}
             self._means = {name: module.means for name, module in code.items()}
             self.classifier = None
             if config.weights.classifier is not None:
@@ -98,7 +104,7 @@ class ModelRunner:
             self.ops, self.fusion, failed = compiling.result()
         widths = [width for model in self.models.values() for width in model.shape.head_widths]
         self.attention = attention.choose(config.attention, device, precision, widths, failed)
-        self._attend = attention.make(self.attention, self.ops)
+        self._attend = attention.BACKENDS[self.attention].load()
         self._streams = None
         if device.type == "cuda":
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # to the device, to the host

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import ATTENTIONS, AUTO, Precision
-from virnucpro.models.ops import Ops, cannot_compile
-from virnucpro.models.pack import Pack, Tables
+from virnucpro.models.ops import cannot_compile
+from virnucpro.models.pack import Pack
 
-# Queries, keys and values (T, 3, H, K); the pack; tables for rotary positions; ALiBi's slopes -> (T, H, K)
-Attend = Callable[[Tensor, Pack, Tables | None, Tensor | None], Tensor]
+# Queries, keys and values (T, H, K) each, rotated where positions are rotary; the pack; ALiBi's slopes -> (T, H, K)
+Attend = Callable[[Tensor, Tensor, Tensor, Pack, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,8 @@ class Backend:
     """
 
     name: str
-    load: Callable[[], Callable[..., Tensor]]  # -> Attend if it rotates, else of queries, keys, values, pack and slopes
+    load: Callable[[], Attend]
     requirements: tuple[Requirement, ...] = ()  # asked in this order
-    rotates: bool = False  # queries and keys itself; for the others `Ops.rotate` does
     compiles: bool = False  # at its first call, which a start makes while weights are being read
 
 
@@ -137,27 +136,13 @@ def _installed(module: str, *_: object) -> Unusable | None:
 BACKENDS = {
     row.name: row
     for row in (  # in order of preference
-        Backend("triton", _triton, (_flash_gpu, _triton_kernel), rotates=True, compiles=True),
+        Backend("triton", _triton, (_flash_gpu, _triton_kernel), compiles=True),
         Backend("varlen", lambda: varlen, (_flash_gpu, partial(_installed, "torch.nn.attention.varlen"))),
         Backend("flash-attn", lambda: flash_attn, (_flash_gpu, partial(_installed, "flash_attn"))),
         Backend("sdpa", lambda: sdpa),
     )
 }
 assert tuple(BACKENDS) == ATTENTIONS, "the catalogue names other backends, or in another order"
-
-
-def make(name: str, ops: Ops) -> Attend:
-    """The attention of a backend; where it cannot rotate queries and keys, `ops` has done it before."""
-    backend = BACKENDS[name]
-    attend = backend.load()
-    if backend.rotates:
-        return attend
-
-    def attend_rotated(qkv_T3HK: Tensor, pack: Pack, rotary: Tables | None, slopes_H: Tensor | None) -> Tensor:
-        parts = qkv_T3HK.unbind(1) if rotary is None else ops.rotate(qkv_T3HK, *pack.angles(rotary))
-        return attend(*parts, pack, slopes_H)
-
-    return attend_rotated
 
 
 def unusable(name: str, device: torch.device, precision: Precision, head_widths: Iterable[int] = ()) -> Unusable | None:

@@ -1,7 +1,7 @@
 """Attention over a pack as one Triton kernel, forward only; import only where CUDA is in use.
 
 What FlashAttention-2's variable-length kernel spends on short sequences is saved: blocks may be smaller, no program
-starts for places that no sequence reaches, and the rotation needs no pass of its own.
+starts for places that no sequence reaches.
 
 Axes: T tokens of the pack, S sequences, H heads, K width of a head; P tiles, each a block of queries of one sequence.
 
@@ -29,11 +29,11 @@ WIDTHS = (16, 32, 64, 128)  # tl.dot wants powers of two, 16 at least
 LOG2E = math.log2(math.e)  # the GPU has an instruction for powers of two, not of e
 
 
-# How a pack is cut: queries a tile, keys a step. Of 15 cuts the fastest on an H200 (torch 2.11, Triton 3.6) for packs
-# of short, mixed and equal proteins, and all but the fastest for long ones and DNA. The limit of registers lets four
-# programs share a multiprocessor.
-QUERIES, KEYS = 64, 64
-WARPS, STAGES, REGISTERS = 4, 1, 128
+QUERIES, KEYS = 64, 64  # of a tile, of a step: of 32 to 128 the fastest for all lengths on an H100 and an H200
+WARPS = 4
+# The longest sequence of a pack up to which a cut is the fastest: steps that loads are ahead of their use, and the
+# limit of registers, which lets four or five programs share a multiprocessor.
+CUTS = ((128, 1, 96), (256, 2, 128), (math.inf, 1, 96))
 
 
 def supports(heads_width: int) -> bool:
@@ -41,29 +41,25 @@ def supports(heads_width: int) -> bool:
     return heads_width in WIDTHS
 
 
-def packed_attention(
-    qkv_T3HK: Tensor, pack: Pack, rotary: tuple[Tensor, Tensor] | None = None, slopes_H: Tensor | None = None
-) -> Tensor:
+def packed_attention(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
     """Softmax(q k^T / sqrt(K) - slope |i - j|) v within each sequence, with float32 sums and softmax.
 
     Args:
-        qkv_T3HK: Queries, keys and values of FP16 or BF16, contiguous, on the current CUDA device.
-        rotary: Cosines and sines, float32 (places, K / 2), a row for each place in a sequence; queries and keys are
-            rotated by them in float32 and rounded to their own type, as `Plain.rotate` does.
+        q_THK, k_THK, v_THK: Of FP16 or BF16, a token's heads side by side, on the current CUDA device.
         slopes_H: ALiBi's slopes, float32; none without.
     Returns:
         Tensor: (T, H, K), contiguous, of the queries' type. The host waits for nothing.
     """
-    tokens, _, heads, width = qkv_T3HK.shape
-    assert supports(width) and qkv_T3HK.is_contiguous()
-    cos, sin = rotary or (None, None)
-    assert rotary is None or (cos.is_contiguous() and sin.is_contiguous() and len(cos) >= pack.max_seqlen)
+    tokens, heads, width = q_THK.shape
+    assert supports(width) and all(part.stride()[1:] == (width, 1) for part in (q_THK, k_THK, v_THK))
     tiles_P3 = _tiles(pack)
-    y_THK = torch.empty(tokens, heads, width, dtype=qkv_T3HK.dtype, device=qkv_T3HK.device)
+    y_THK = torch.empty(tokens, heads, width, dtype=q_THK.dtype, device=q_THK.device)
+    stages, registers = next(cut for longest, *cut in CUTS if pack.max_seqlen <= longest)
     _attend[(len(tiles_P3) * heads,)](
-        qkv_T3HK, y_THK, tiles_P3, cos, sin, slopes_H, heads, LOG2E / math.sqrt(width), math.sqrt(width),
-        WIDTH=width, BLOCK_M=QUERIES, BLOCK_N=KEYS, SINGLE=pack.max_seqlen <= KEYS,
-        num_warps=WARPS, num_stages=STAGES, maxnreg=REGISTERS if width <= 64 else None,
+        q_THK, k_THK, v_THK, y_THK, tiles_P3, slopes_H, q_THK.stride(0), k_THK.stride(0), v_THK.stride(0),
+        heads, LOG2E / math.sqrt(width), math.sqrt(width),
+        WIDTH=width, BLOCK_M=QUERIES, BLOCK_N=KEYS, SINGLE=pack.max_seqlen <= KEYS, STAGES=stages,
+        num_warps=WARPS, num_stages=stages, maxnreg=registers if width <= 64 else None,
     )  # fmt: skip
     return y_THK
 
@@ -85,8 +81,8 @@ def _tiles(pack: Pack) -> Tensor:
 
 @triton.jit
 def _attend(
-    qkv_ptr, y_ptr, tiles_ptr, cos_ptr, sin_ptr, slopes_ptr, heads, scale, slope_unit,
-    WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SINGLE: tl.constexpr,
+    q_ptr, k_ptr, v_ptr, y_ptr, tiles_ptr, slopes_ptr, q_stride, k_stride, v_stride, heads, scale, slope_unit,
+    WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SINGLE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """One program a tile and head. Scores stay in units of q k^T; `scale` takes them to the softmax's powers of two.
 
@@ -95,10 +91,10 @@ def _attend(
     tile = tiles_ptr + tl.program_id(0) // heads * 3
     head = tl.program_id(0) % heads
     begin, length, first = tl.load(tile).to(tl.int64), tl.load(tile + 1), tl.load(tile + 2)
-    stride = 3 * heads * WIDTH
-    q_ptr = qkv_ptr + begin * stride + head * WIDTH
-    k_ptr = q_ptr + heads * WIDTH
-    v_ptr = k_ptr + heads * WIDTH
+    number = head * WIDTH + tl.arange(0, WIDTH)[None]
+    q_ptr += begin * q_stride
+    k_ptr += begin * k_stride
+    v_ptr += begin * v_stride
     query = first + tl.arange(0, BLOCK_M)
     slope = 0.0 if slopes_ptr is None else tl.load(slopes_ptr + head) * slope_unit
 
@@ -106,14 +102,11 @@ def _attend(
     # it, nothing needs rescaling yet, and a sequence of one block is done with it.
     last = (length - 1) // BLOCK_N * BLOCK_N
     key = last + tl.arange(0, BLOCK_N)
+    inside = key[:, None] < length
     # Masked too, as 0 * nan is nan: what follows the sequence must not matter, whatever it is.
-    v = _rows(v_ptr, key, length, stride, None, None, WIDTH, True)
-    k = _rows(k_ptr, key, length, stride, cos_ptr, sin_ptr, WIDTH, True)
-    q = _rows(q_ptr, query, length, stride, cos_ptr, sin_ptr, WIDTH, True)
-    if cos_ptr is not None:
-        # Changes no number: past the end there are zeros already. But without it Triton 3.6 carries each of the four
-        # loads through shared memory, one waiting for the other; with it, the rotated queries, once (seen in the SASS).
-        q = tl.where(query[:, None] < length, q, 0.0)
+    v = tl.load(v_ptr + key[:, None] * v_stride + number, mask=inside, other=0.0)
+    k = tl.load(k_ptr + key[:, None] * k_stride + number, mask=inside, other=0.0)
+    q = tl.load(q_ptr + query[:, None] * q_stride + number, mask=query[:, None] < length, other=0.0)
     s = _scores(q, k, query, key, slope, slopes_ptr)
     s = tl.where(key[None] < length, s, -float("inf"))
     top = tl.max(s, axis=1) * scale
@@ -122,10 +115,10 @@ def _attend(
     y = tl.dot(p.to(v.dtype), v)
 
     if not SINGLE:
-        for start in range(0, last, BLOCK_N):
+        for start in tl.range(0, last, BLOCK_N, num_stages=STAGES):
             key = start + tl.arange(0, BLOCK_N)
-            v = _rows(v_ptr, key, length, stride, None, None, WIDTH, False)
-            k = _rows(k_ptr, key, length, stride, cos_ptr, sin_ptr, WIDTH, False)
+            v = tl.load(v_ptr + key[:, None] * v_stride + number)
+            k = tl.load(k_ptr + key[:, None] * k_stride + number)
             s = _scores(q, k, query, key, slope, slopes_ptr)
             new_top = tl.maximum(top, tl.max(s, axis=1) * scale)
             shrink = tl.exp2(top - new_top)
@@ -145,29 +138,3 @@ def _scores(q, k, query, key, slope, slopes_ptr):
     if slopes_ptr is not None:
         s -= slope * tl.abs(query[:, None] - key[None]).to(tl.float32)
     return s
-
-
-@triton.jit
-def _rows(ptr, place, length, stride, cos_ptr, sin_ptr, WIDTH: tl.constexpr, MASKED: tl.constexpr):
-    """A head's vectors at these places, rotated by them where there are cosines; MASKED: zeros past the end."""
-    inside = place[:, None] < length
-    row = ptr + place[:, None] * stride
-    if cos_ptr is None:
-        vectors = _load(row + tl.arange(0, WIDTH)[None], inside, MASKED)
-    else:
-        pair = tl.arange(0, WIDTH // 2)[None]
-        angle = place[:, None] * (WIDTH // 2) + pair
-        a = _load(row + pair, inside, MASKED).to(tl.float32)
-        b = _load(row + WIDTH // 2 + pair, inside, MASKED).to(tl.float32)
-        cos = _load(cos_ptr + angle, inside, MASKED)
-        sin = _load(sin_ptr + angle, inside, MASKED)
-        # Partners side by side, not half after half: the product does not mind where queries and keys agree, and so
-        # each thread goes on holding what it has rotated.
-        pairs = tl.join(a * cos - b * sin, b * cos + a * sin).to(ptr.dtype.element_ty)
-        vectors = pairs.reshape(place.shape[0], WIDTH)
-    return vectors
-
-
-@triton.jit
-def _load(ptr, inside, MASKED: tl.constexpr):
-    return tl.load(ptr, mask=inside, other=0.0) if MASKED else tl.load(ptr)

@@ -19,11 +19,17 @@ class Precision:
     weight_bytes: int  # of one number
     activation_bytes: int  # of one number
     wider: str = ""  # precision to try where features are not finite in this one
+    made_of: str = ""  # of 8-bit products: the precision that weights are loaded and a run is audited in
 
     @property
     def reduced(self) -> bool:
         """Whether activations have fewer bits than float32: what fast kernels are for, and what rounds visibly."""
         return self.activation_bytes < 4
+
+    @property
+    def quantised(self) -> bool:
+        """Whether products are of 8-bit numbers with scales, made from weights of another precision."""
+        return bool(self.made_of)
 
 
 AUTO = "auto"
@@ -33,6 +39,7 @@ PRECISIONS = {
         Precision("fp32", "float32", "float32", 4, 4),
         Precision("bf16", "bfloat16", "bfloat16", 2, 2),  # its range is that of fp32
         Precision("fp16", "float16", "float16", 2, 2, wider="bf16"),
+        Precision("int8", "int8", "float16", 1, 2, wider="fp16", made_of="fp16"),  # of ESM-2's products alone
     )
 }
 GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise

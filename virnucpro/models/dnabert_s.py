@@ -18,7 +18,7 @@ from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.dnabert_s_checkpoint import HEADS, NORM_EPS, WIDTH, DnabertShape, read_dnabert
 from virnucpro.models.language_models import Shape
-from virnucpro.models.linear import prepare
+from virnucpro.models.linear import cast_weights
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack
 from virnucpro.models.tensor_files import Unfilled, fill, to_device
@@ -54,9 +54,9 @@ class Layer(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, shape.norm_eps)
 
     def forward(self, x_TD: Tensor, slopes_H: Tensor, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
-        qkv_T3HK = ops.linear(x_TD, self.Wqkv).unflatten(-1, (3, self.heads, -1))
+        q_THK, k_THK, v_THK = ops.linear(x_TD, self.Wqkv).unflatten(-1, (3, self.heads, -1)).unbind(1)
         # scale 1 / sqrt(K): 1 / 8 for the published 64 per head
-        y_TD = attend(qkv_T3HK, pack, None, slopes_H).flatten(1)
+        y_TD = attend(q_THK, k_THK, v_THK, pack, slopes_H).flatten(1)
         x_TD = ops.add_norm(x_TD, ops.linear(y_TD, self.attention_out), self.attention_norm)[1]
         delta_TD = ops.linear(ops.gated_gelu(ops.linear(x_TD, self.gated_layers)), self.wo)
         return ops.add_norm(x_TD, delta_TD, self.mlp_norm)[1]
@@ -99,12 +99,12 @@ def load_dnabert(folder: Path, device: torch.device, precision: Precision = PREC
         model = Dnabert(shape)
     model.slopes_H = torch.tensor(alibi_slopes(shape.heads), device=device)
     fill(model, to_device(state, device, precision))
-    prepare(model, precision)
+    cast_weights(model, precision)
     return model
 
 
 # What `language_models.Code` asks for.
-load, means = load_dnabert, dna_means
+load, means, prepare = load_dnabert, dna_means, cast_weights
 
 
 def size(path: Path, esm_model: str) -> Shape:

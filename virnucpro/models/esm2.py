@@ -16,7 +16,7 @@ from virnucpro.models.attention import Attend
 from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.esm2_checkpoint import Esm2Shape, check_size, exact_frequencies, read_esm2
 from virnucpro.models.language_models import Shape
-from virnucpro.models.linear import prepare
+from virnucpro.models.linear import Delta, cast_weights
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
 from virnucpro.models.tensor_files import State, Unfilled, fill, renamed, to_device
@@ -33,6 +33,7 @@ class Layer(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.spreads = False  # the outputs of GELU, as `quantised_esm2` wants it
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -41,18 +42,33 @@ class Layer(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(
-        self, x_TD: Tensor, delta_TD: Tensor | None, rotary: Tables, pack: Pack, attend: Attend, ops: Ops
-    ) -> tuple[Tensor, Tensor]:
-        """The residual stream without this layer's MLP, and what the MLP adds to it."""
-        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.attention_norm)
-        qkv_T3HK = ops.linear(h_TD, self.qkv).unflatten(-1, (3, self.heads, -1))
-        delta_TD = ops.linear(attend(qkv_T3HK, pack, rotary, None).flatten(1), self.out)
-        x_TD, h_TD = ops.add_norm(x_TD, delta_TD, self.mlp_norm)
-        return x_TD, ops.linear(ops.gelu(ops.linear(h_TD, self.fc1)), self.fc2)
+        self, x_TD: Tensor, delta: Delta, angles: Tables, pack: Pack, attend: Attend, ops: Ops
+    ) -> tuple[Tensor, Delta]:
+        """The residual stream, and what of this layer's MLP is still to be added to it."""
+        x_TD, h_TD = ops.add_norm_for(self.qkv, x_TD, delta, self.attention_norm)
+        q_THK, k_THK, v_THK = ops.linear_rotated(h_TD, self.qkv, self.heads, angles)
+        x_TD, delta = ops.linear_onto(x_TD, attend(q_THK, k_THK, v_THK, pack, None).flatten(1), self.out)
+        x_TD, h_TD = ops.add_norm_for(self.fc1, x_TD, delta, self.mlp_norm)
+        return ops.linear_onto(x_TD, ops.linear_gelu(h_TD, self.fc1, self.spreads), self.fc2)
+
+    def fold_norms(self) -> None:
+        """Let the products after the norms do what the norms' weights do."""
+        for norm, linear in ((self.attention_norm, self.qkv), (self.mlp_norm, self.fc1)):
+            linear.bias.add_(linear.weight @ norm.bias)
+            linear.weight.mul_(norm.weight)
+        self.attention_norm, self.mlp_norm = bare(self.attention_norm), bare(self.mlp_norm)
+
+
+def bare(norm: nn.LayerNorm) -> nn.LayerNorm:
+    """The norm without weights."""
+    return nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
 
 
 class Esm2(nn.Module):
     """Encoder without language-model and contact heads."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, shape: Esm2Shape) -> None:
         super().__init__()
@@ -60,20 +76,25 @@ class Esm2(nn.Module):
         self.embedding = nn.Embedding(VOCABULARY, shape.width)
         self.layers = nn.ModuleList(Layer(shape.width, shape.heads) for _ in range(shape.layers))
         self.norm = nn.LayerNorm(shape.width)
+        self.restore: nn.Linear | None = None  # from a rotated residual stream, as `quantised_esm2` makes it
         for name in ("cos", "sin"):
             table = torch.empty(MAX_RESIDUES + 2, shape.width // shape.heads // 2)
             self.register_buffer(name, table, persistent=False)
 
+    def embed(self, pack: Pack) -> Tensor:
+        """The residual stream before the first layer: (T, D)."""
+        x_TD: Tensor = self.embedding(pack.token_ids_T.int())
+        return x_TD * TOKEN_DROPOUT_SCALE if self.shape.token_dropout else x_TD
+
     def forward(self, pack: Pack, attend: Attend, ops: Ops) -> Tensor:
         """Representations after the final LayerNorm: (T, D)."""
+        x_TD, delta = self.embed(pack), None
         # float32, so that positions stay exact: float16 cannot tell 2049 from 2048, bfloat16 257 from 256
-        rotary = self.cos, self.sin
-        x_TD, delta_TD = self.embedding(pack.token_ids_T.int()), None
-        if self.shape.token_dropout:
-            x_TD = x_TD * TOKEN_DROPOUT_SCALE
+        angles = pack.angles((self.cos, self.sin))
         for layer in self.layers:
-            x_TD, delta_TD = layer(x_TD, delta_TD, rotary, pack, attend, ops)
-        return ops.add_norm(x_TD, delta_TD, self.norm)[1]
+            x_TD, delta = layer(x_TD, delta, angles, pack, attend, ops)
+        _, y_TD = ops.add_norm(x_TD, delta, self.norm)
+        return y_TD if self.restore is None else ops.linear(y_TD, self.restore)
 
 
 def protein_means(x_TD: Tensor, pack: Pack) -> Tensor:
@@ -97,7 +118,7 @@ def load_esm2(path: Path, device: torch.device, precision: Precision = PRECISION
         raise BadWeights(f"{path}: the layers' rotary frequencies differ. Is it an ESM-2?")
     with Unfilled():
         model = Esm2(shape)
-    fill(model, _joined(to_device(state, device, precision), shape.layers))
+    fill(model, _joined(to_device(state, device, precision), shape))
     prepare(model, precision)
     # The published frequencies are rounded to half precision and belong to the weights.
     model.cos, model.sin = (table.to(device) for table in rotary_tables(frequencies[0]))
@@ -119,13 +140,30 @@ _NAMES = {
 }
 
 
-def _joined(state: State, layers: int) -> State:
-    """Our names; the queries', keys' and values' projections as one."""
-    for number in range(layers):
+def _joined(state: State, shape: Esm2Shape) -> State:
+    """Our names; the queries', keys' and values' projections as one.
+
+    Rotation pairs the first half of a head with the second. Here partners stand side by side, as kernels want them;
+    scores do not mind, where queries and keys agree.
+    """
+    for number in range(shape.layers):
         for kind in ("weight", "bias"):
-            parts = [state.pop(f"layers.{number}.self_attn.{name}_proj.{kind}") for name in "qkv"]
-            state[f"layers.{number}.qkv.{kind}"] = torch.cat(parts)
+            q, k, v = (state.pop(f"layers.{number}.self_attn.{name}_proj.{kind}") for name in "qkv")
+            paired = [part.unflatten(0, (shape.heads, 2, -1)).transpose(1, 2).flatten(0, 2) for part in (q, k)]
+            state[f"layers.{number}.qkv.{kind}"] = torch.cat([*paired, v])
     return {renamed(name, _NAMES): tensor for name, tensor in state.items()}
+
+
+def prepare(model: nn.Module, precision: Precision) -> None:
+    """Make a model filled with published weights into what runs in this precision.
+
+    Kernels for 16 and 8 bits apply LayerNorm at the end of the product that follows it, where it has no weights.
+    """
+    if precision.reduced:
+        for layer in model.modules():
+            if isinstance(layer, Layer):
+                layer.fold_norms()
+    cast_weights(model, precision)
 
 
 # What `language_models.Code` asks for.

@@ -51,6 +51,9 @@ class Code(Protocol):
     def load(self, path: Path, device: torch.device, precision: Precision) -> nn.Module:
         """Load a module that takes Pack, Attend and Ops and gives (T, width); it has a `shape`. Raises BadWeights."""
 
+    def prepare(self, model: nn.Module, precision: Precision) -> None:
+        """Make a model filled with published weights into what runs in this precision."""
+
     def means(self, x_TD: Tensor, pack: Pack) -> Tensor:
         """Pool (T, width) to one row a sequence: float32 (S, width)."""
 
@@ -74,6 +77,7 @@ class LanguageModel:
     required: tuple[str, ...] = ()  # files in its folder beside configuration and weights
     described: str = ""  # what is looked for at {place}, for people
     source: str = ""  # where people find it
+    eight_bit: str = ""  # module of virnucpro.models that makes its 8-bit likeness; without, it stays as it is
 
     def weights_name(self, esm_model: str) -> str:
         return self.name or esm_model
@@ -81,6 +85,13 @@ class LanguageModel:
     @property
     def code(self) -> Code:
         return cast(Code, import_module(f"virnucpro.models.{self.module}"))
+
+    def quantised(self, model: nn.Module) -> nn.Module:
+        """Make the 8-bit likeness of a loaded model, beside it; the model itself where it has none."""
+        if not self.eight_bit:
+            return model
+        likeness: nn.Module = import_module(f"virnucpro.models.{self.eight_bit}").quantised(model)
+        return likeness
 
 
 def _esm2_parameters(esm_model: str) -> int:
@@ -94,6 +105,7 @@ LANGUAGE_MODELS = {
         _esm2_parameters, described="{place}.pt, or a Hugging Face folder {place}/",
         source="https://dl.fbaipublicfiles.com/fair-esm/models/{name}.pt\n              or the folder of "
         "https://huggingface.co/facebook/{name}",
+        eight_bit="quantised_esm2",
     ),
     "dnabert_s": LanguageModel(
         "DNABERT-S", "dnabert_s", "dnabert_SE", "dnabert_s", "dna", (InputKind.NUCLEOTIDE,), False,

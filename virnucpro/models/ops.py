@@ -1,9 +1,9 @@
-"""Ops: the steps of a layer; those between matrix products as one pass over memory where a compiler is at hand.
+"""Ops: the steps of a layer, each as few passes over memory as the device allows.
 
 Kernels in Triton do in one pass each what PyTorch does in several. They need a C compiler at their first use (the
 result is kept in Triton's cache); without one the engine goes on with PyTorch's own steps.
 
-Axes: T tokens, D model width, H heads, K per head.
+Axes: T tokens, D model width, I inputs, O outputs, F of the MLP; H heads, K per head, J = K / 2.
 """
 
 from __future__ import annotations
@@ -15,24 +15,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.models.linear import Products
+from virnucpro.models.linear import Activations, Delta, Linear, Products, spread
+from virnucpro.models.pack import Tables
 from virnucpro.system.home import give_triton_a_cache
 
 
 class Ops(Protocol):
-    """Steps of a layer but for attention."""
+    """Steps of a layer but for attention. A step may write over its input."""
 
-    def linear(self, x_TI: Tensor, layer: nn.Linear) -> Tensor:
+    def linear(self, x_TI: Activations, layer: Linear) -> Tensor:
         """A matrix product, as `linear.Products` has it."""
 
-    def add_norm(self, x_TD: Tensor, delta_TD: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    def linear_gelu(self, x_TI: Activations, layer: Linear, spreads: bool = False) -> Tensor:
+        """A matrix product and exact (erf) GELU, then `linear.spread` if wanted."""
+
+    def linear_rotated(
+        self, x_TI: Activations, layer: Linear, heads: int, angles_TJ: Tables
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A matrix product as queries, keys and values (T, H, K); the first two rotated in neighbouring pairs."""
+
+    def linear_onto(self, x_TD: Tensor, y_TI: Activations, layer: Linear) -> tuple[Tensor, Delta]:
+        """A matrix product of y that is to be added to x: for `add_norm`, which adds it if it is not done here."""
+
+    def add_norm(self, x_TD: Tensor, delta: Delta, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
         """The sum x + delta, and its LayerNorm."""
 
-    def rotate(self, qkv_T3HK: Tensor, cos_TJ: Tensor, sin_TJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (T, H, K); the first two rotated by their positions, J = K / 2."""
-
-    def gelu(self, x_TF: Tensor) -> Tensor:
-        """Exact (erf) GELU."""
+    def add_norm_for(self, layer: Linear, x_TD: Tensor, delta: Delta, norm: nn.LayerNorm) -> tuple[Tensor, Activations]:
+        """`add_norm`, in a form that `layer` multiplies."""
 
     def gated_gelu(self, x_T2F: Tensor) -> Tensor:
         """GELU of the first half of each row, times the second half: (T, F)."""
@@ -41,22 +50,35 @@ class Ops(Protocol):
 class Plain(Products):
     """PyTorch's own steps."""
 
-    @staticmethod
-    def add_norm(x_TD: Tensor, delta_TD: Tensor | None, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-        if delta_TD is not None:
-            x_TD = x_TD + delta_TD
-        return x_TD, F.layer_norm(x_TD, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    def linear_gelu(self, x_TI: Activations, layer: Linear, spreads: bool = False) -> Tensor:
+        y_TF = F.gelu(self.linear(x_TI, layer))
+        return spread(y_TF) if spreads else y_TF
+
+    def linear_rotated(
+        self, x_TI: Activations, layer: Linear, heads: int, angles_TJ: Tables
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.rotate(self.linear(x_TI, layer).unflatten(1, (3, heads, -1)), *angles_TJ)
 
     @staticmethod
     def rotate(qkv_T3HK: Tensor, cos_TJ: Tensor, sin_TJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        cos_T1J, sin_T1J = cos_TJ[:, None, None], sin_TJ[:, None, None]
-        a, b = qkv_T3HK[:, :2].float().chunk(2, dim=-1)
-        rotated = torch.cat([a * cos_T1J - b * sin_T1J, b * cos_T1J + a * sin_T1J], dim=-1).to(qkv_T3HK.dtype)
-        return rotated[:, 0], rotated[:, 1], qkv_T3HK[:, 2]
+        """Queries, keys and values; the first two with each pair (2j, 2j + 1) turned by its token's angle."""
+        cos_T11J, sin_T11J = cos_TJ[:, None, None], sin_TJ[:, None, None]
+        a, b = qkv_T3HK[:, :2].float().unflatten(-1, (-1, 2)).unbind(-1)
+        rotated = torch.stack([a * cos_T11J - b * sin_T11J, b * cos_T11J + a * sin_T11J], dim=-1).flatten(-2)
+        q_THK, k_THK = rotated.to(qkv_T3HK.dtype).unbind(1)
+        return q_THK, k_THK, qkv_T3HK[:, 2]
+
+    def linear_onto(self, x_TD: Tensor, y_TI: Activations, layer: Linear) -> tuple[Tensor, Delta]:
+        return x_TD, self.linear(y_TI, layer)
+
+    def add_norm_for(self, layer: Linear, x_TD: Tensor, delta: Delta, norm: nn.LayerNorm) -> tuple[Tensor, Activations]:
+        return self.add_norm(x_TD, delta, norm)
 
     @staticmethod
-    def gelu(x_TF: Tensor) -> Tensor:
-        return F.gelu(x_TF)
+    def add_norm(x_TD: Tensor, delta: Delta, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+        if isinstance(delta, Tensor):
+            x_TD = x_TD + delta
+        return x_TD, F.layer_norm(x_TD, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
     @staticmethod
     def gated_gelu(x_T2F: Tensor) -> Tensor:
@@ -73,8 +95,24 @@ def cannot_compile(device: torch.device) -> str | None:
 
         with torch.cuda.device(device):
             x_TD = torch.ones(2, 32, device=device, dtype=torch.float16)
-            Fused.add_norm(x_TD, torch.ones_like(x_TD), nn.LayerNorm(32, device=device, dtype=torch.float16))
+            Fused().add_norm(x_TD, torch.ones_like(x_TD), nn.LayerNorm(32, device=device, dtype=torch.float16))
     except Exception as error:  # no Triton, no C compiler, no room for its cache: Triton raises all kinds
+        return str(error).strip().split("\n")[0] or type(error).__name__
+    return None
+
+
+@lru_cache
+def cannot_run_on_hopper(device: torch.device) -> str | None:
+    """Why the products written for Hopper cannot be had on a CUDA device; None if they can."""
+    if (capability := torch.cuda.get_device_capability(device)) != (9, 0):
+        return f"compute capability {capability[0]}.{capability[1]} is not 9.0"
+    try:
+        from virnucpro.models.product_hopper import product
+
+        with torch.cuda.device(device):
+            sample = torch.zeros(8, 64, device=device, dtype=torch.float16)
+            product(sample, nn.Linear(64, 8, device=device, dtype=torch.float16))  # is compiled once for all layers
+    except Exception as error:  # an older Triton has no Gluon, or another one
         return str(error).strip().split("\n")[0] or type(error).__name__
     return None
 
@@ -85,6 +123,10 @@ def choose_ops(device: torch.device) -> tuple[Ops, str]:
         return Plain(), "PyTorch's own steps (fused ones are for CUDA)"
     if reason := cannot_compile(device):
         return Plain(), f"PyTorch's own steps, slower by a quarter: Triton cannot compile here ({reason})"
-    from virnucpro.models.ops_triton import Fused
+    if reason := cannot_run_on_hopper(device):
+        from virnucpro.models.ops_triton import Fused
 
-    return Fused(), "fused steps in Triton"
+        return Fused(), f"fused steps in Triton (those for Hopper need another GPU or Triton: {reason})"
+    from virnucpro.models.ops_hopper import Hopper
+
+    return Hopper(), "fused steps in Triton, products for Hopper"

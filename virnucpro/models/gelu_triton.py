@@ -1,0 +1,47 @@
+"""GELU, and what may follow it, as steps of kernels in Triton and in Gluon."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# relu(x) - |x| times the share of a normal distribution beyond |x|, which is poly(t) exp(-x^2 / 2) / 2 with
+# t = 1 / (1 + p |x|), to 1.5e-7: Abramowitz and Stegun 7.1.26, in fewer instructions than the library's erf. Reciprocal
+# and power are the GPU's own, to 2^-22 of their value.
+
+
+@triton.jit
+def gelu(x):
+    """Exact (erf) GELU of float32 to 4e-7."""
+    size = tl.abs(x)
+    t = tl.inline_asm_elementwise(
+        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [1.0 + 0.23164190 * size], dtype=tl.float32, is_pure=True, pack=1
+    )
+    poly = t * (0.127414796 + t * (-0.142248368 + t * (0.7107068705 + t * (-0.7265760135 + t * 0.5307027145))))
+    power = tl.inline_asm_elementwise(
+        "ex2.approx.ftz.f32 $0, $1;", "=f,f", [-0.72134752 * x * x], dtype=tl.float32, is_pure=True, pack=1
+    )
+    return tl.maximum(x, 0.0) - size * poly * power
+
+
+@triton.jit
+def spread(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """`linear.spread` of float32: sums and differences of each block of 8, which one thread holds."""
+    even, odd = tl.split(x.reshape(ROWS, COLUMNS // 2, 2))
+    return tl.join(_spread4(even + odd, ROWS, COLUMNS // 2), _spread4(even - odd, ROWS, COLUMNS // 2)).reshape(
+        ROWS, COLUMNS
+    )
+
+
+@triton.jit
+def _spread4(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    even, odd = tl.split(x.reshape(ROWS, COLUMNS // 2, 2))
+    return tl.join(_spread2(even + odd, ROWS, COLUMNS // 2), _spread2(even - odd, ROWS, COLUMNS // 2)).reshape(
+        ROWS, COLUMNS
+    )
+
+
+@triton.jit
+def _spread2(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    even, odd = tl.split(x.reshape(ROWS, COLUMNS // 2, 2))
+    return tl.join((even + odd) * 0.35355339059327373, (even - odd) * 0.35355339059327373).reshape(ROWS, COLUMNS)

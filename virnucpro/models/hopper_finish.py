@@ -1,0 +1,144 @@
+"""What the product for Hopper does to a multiplied tile on its way out; see `hopper_kernel` for the whole.
+
+Axes: T tokens, O outputs.
+"""
+
+from __future__ import annotations
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
+
+from virnucpro.models.gelu_triton import gelu, spread
+
+NOTHING, GELU, SPREAD_GELU, ROTATE, ADD = range(5)
+_GELU, _SPREAD_GELU, _ROTATE, _ADD = map(gl.constexpr, (GELU, SPREAD_GELU, ROTATE, ADD))
+PARTS = gl.constexpr(4)  # of a tile, handed over one after the other
+
+
+@gluon.jit
+def place(tile, tiles_t, tiles_o, GROUP: gl.constexpr):
+    """The first token and output of a tile, in units of tiles."""
+    first = tile // (GROUP * tiles_o) * GROUP
+    size = min(tiles_t - first, GROUP)
+    within = tile % (GROUP * tiles_o)
+    return first + within % size, within // size
+
+
+@gluon.jit
+def finish(
+    y_desc, y_s, y_full, y_free, cos_ptr, sin_ptr, sums_ptr, tokens, outputs, rotated, half, do,
+    tiles_t, tiles_o, GROUP: gl.constexpr, SUMS: gl.constexpr,
+):  # fmt: skip
+    """Do to y what is wanted, a few rows at a time, and send it off."""
+    BLOCK_T: gl.constexpr = y_s.shape[1]
+    if do == _ADD:
+        for part in range(PARTS):
+            _fetch_stream(gl.program_id(0), part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP)
+    done = 0  # tiles
+    # Loops that stay loops: unrolled, the code outgrows the instruction cache, and takes three times as long.
+    for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
+        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        t = t * BLOCK_T
+        o = o * PARTS * y_s.shape[2]
+        if do == _ROTATE:
+            for part in range(PARTS):
+                mbarrier.wait(y_full.index(part), done & 1)
+            _rotate(y_s, t, o, cos_ptr, sin_ptr, tokens, rotated, half)
+        for part in range(PARTS):
+            first = o + part * y_s.shape[2]
+            mbarrier.wait(y_full.index(part), done & 1)
+            if do == _GELU:
+                _gelu_part(y_s, part, False)
+            if do == _SPREAD_GELU:
+                _gelu_part(y_s, part, True)
+            tma.async_copy_shared_to_global(y_desc, [t, first], y_s.index(part))
+            if SUMS:
+                if do == _ADD:
+                    _keep_sums(y_s, part, t, first, sums_ptr, tokens, outputs)
+            if part > 0:  # the part before is on its way while this one is seen to
+                tma.store_wait(1)
+                _release(tile, part - 1, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP)
+        tma.store_wait(0)
+        _release(tile, PARTS - 1, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP)
+        done += 1
+
+
+@gluon.jit
+def _gelu_part(y_s, part, SPREADS: gl.constexpr):
+    ROWS: gl.constexpr = 32  # at a time: as many as leave registers enough
+    WIDTH: gl.constexpr = y_s.shape[2]
+    PIECES: gl.constexpr = y_s.shape[1] // ROWS
+    layout: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [2, 1], [1, 0])
+    pieces = y_s._reinterpret(y_s.dtype, [PARTS * PIECES, ROWS, WIDTH], y_s.layout)
+    for number in range(PIECES):
+        piece = pieces.index(part * PIECES + number)
+        y = gelu(piece.load(layout).to(gl.float32))
+        if SPREADS:
+            y = gl.convert_layout(spread(y, ROWS, WIDTH), layout)
+        piece.store(y.to(y_s.dtype))
+    fence_async_shared()
+
+
+@gluon.jit
+def _release(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP: gl.constexpr):
+    """Let the next tile have a part's place in shared memory."""
+    if do == _ADD:
+        _fetch_stream(tile + gl.num_programs(0), part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP)
+    else:
+        mbarrier.arrive(y_free.index(part), count=1)
+
+
+@gluon.jit
+def _fetch_stream(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP: gl.constexpr):
+    """Bring the part of the stream that the tile's part of y is added to to where it will be."""
+    if tile < tiles_t * tiles_o:
+        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        first = [t * y_s.shape[1], (o * PARTS + part) * y_s.shape[2]]
+        mbarrier.expect(y_free.index(part), y_desc.block_type.nbytes)
+        tma.async_copy_global_to_shared(y_desc, first, y_free.index(part), y_s.index(part))
+
+
+@gluon.jit
+def _rotate(y_s, token, first, cos_ptr, sin_ptr, tokens, rotated, half):
+    """Turn each pair of neighbours by the angle of its token and place in a head; all parts by the same angles."""
+    ROWS: gl.constexpr = 16
+    WIDTH: gl.constexpr = y_s.shape[2]
+    PIECES: gl.constexpr = y_s.shape[1] // ROWS
+    layout: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [2, 1], [1, 0])
+    pair_layout: gl.constexpr = gl.BlockedLayout([1, 4], [4, 8], [2, 1], [1, 0])  # as `split` leaves it
+    pieces = y_s._reinterpret(y_s.dtype, [PARTS * PIECES, ROWS, WIDTH], y_s.layout)
+    parts = min(PARTS, (rotated - first) // WIDTH)
+    if parts > 0:
+        pair = gl.expand_dims(gl.arange(0, WIDTH // 2, layout=gl.SliceLayout(0, pair_layout)), 0) % half
+        for number in range(PIECES):
+            t = gl.arange(0, ROWS, layout=gl.SliceLayout(1, pair_layout)) + token + number * ROWS
+            angle = gl.expand_dims(t, 1) * half + pair
+            inside = gl.expand_dims(t, 1) < tokens
+            cos = gl.load(cos_ptr + angle, mask=inside, other=0.0)
+            sin = gl.load(sin_ptr + angle, mask=inside, other=0.0)
+            for part in range(parts):
+                piece = pieces.index(part * PIECES + number)
+                a, b = piece.load(layout).to(gl.float32).reshape((ROWS, WIDTH // 2, 2)).split()
+                a = gl.convert_layout(a, pair_layout)
+                b = gl.convert_layout(b, pair_layout)
+                turned = gl.join(a * cos - b * sin, b * cos + a * sin).reshape((ROWS, WIDTH))
+                piece.store(gl.convert_layout(turned, layout).to(piece.dtype))
+        fence_async_shared()
+
+
+@gluon.jit
+def _keep_sums(y_s, part, token, first, sums_ptr, tokens, outputs):
+    """Of each row of a part, the sums of its numbers and of their squares."""
+    ROWS: gl.constexpr = 32
+    WIDTH: gl.constexpr = y_s.shape[2]
+    PIECES: gl.constexpr = y_s.shape[1] // ROWS
+    layout: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [2, 1], [1, 0])
+    pieces = y_s._reinterpret(y_s.dtype, [PARTS * PIECES, ROWS, WIDTH], y_s.layout)
+    for number in range(PIECES):
+        y = pieces.index(part * PIECES + number).load(layout).to(gl.float32)
+        t = token + number * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, layout))
+        kept = sums_ptr + (t.to(gl.int64) * gl.cdiv(outputs, WIDTH) + first // WIDTH) * 2
+        inside = (t < tokens) & (first < outputs)
+        gl.store(kept, gl.sum(y, axis=1), mask=inside)
+        gl.store(kept + 1, gl.sum(y * y, axis=1), mask=inside)
