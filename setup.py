@@ -46,7 +46,6 @@ setup(
         "tenacity>=8.2",
     ],
     extras_require={
-        "flash": ["flash-attn>=2.6"],
         "bench": [
             "asv==0.6.6",
             "dnaio>=1.2.4",  # versions before 2.1 are run, too

@@ -152,16 +152,14 @@ def test_split():
         ("varlen", CUDA, FP32, (9, 0), "computes in FP16 or BF16 only"),
         ("varlen", CUDA, FP16, (7, 5), "needs compute capability 8.0 (Ampere) or later"),
         ("varlen", CUDA, BF16, (8, 0), None),
-        ("flash-attn", CUDA, FP16, (9, 0), "flash_attn is not installed"),
+        ("varlen", CUDA, FP16, (9, 0), "torch.nn.attention.varlen is not installed"),
         ("triton", CUDA, FP16, (9, 0), "Triton cannot compile here (no C compiler)"),
     ],
 )
 def test_why_a_backend_cannot_run(monkeypatch, name, device, dtype, capability, reason):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(attention, "cannot_compile", lambda device: "no C compiler")
-    monkeypatch.setattr(
-        attention.importlib.util, "find_spec", lambda module: None if module == "flash_attn" else object()
-    )
+    monkeypatch.setattr(attention.importlib.util, "find_spec", lambda module: object() if dtype == BF16 else None)
     cause = unusable(name, device, precision_of(dtype))
     assert (cause and cause.reason) == reason
 

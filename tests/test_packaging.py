@@ -94,7 +94,7 @@ def test_the_metadata_says_what_it_is_and_needs(metadata):
     assert metadata["Requires-Python"] == ">=3.10"
     assert metadata["License-Expression"] == "MIT"
     assert metadata.get_all("License-File") == ["LICENSE"]
-    assert metadata.get_all("Provides-Extra") == ["flash", "bench", "test", "docs"]
+    assert metadata.get_all("Provides-Extra") == ["bench", "test", "docs"]
     classifiers = metadata.get_all("Classifier")
     assert {"Typing :: Typed", "Topic :: Scientific/Engineering :: Bio-Informatics"} <= set(classifiers)
     assert metadata["Home-page"] is None and metadata.get_all("Project-URL") is None  # no address is known to stay
@@ -105,7 +105,7 @@ def test_the_metadata_says_what_it_is_and_needs(metadata):
 def test_an_extra_is_needed_for_what_only_developers_use(metadata):
     needed = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
     assert any(each.startswith("torch>=") for each in needed)
-    assert not [each for each in needed if each.startswith(("pytest", "asv", "fair-esm", "mkdocs", "flash-attn"))]
+    assert not [each for each in needed if each.startswith(("pytest", "asv", "fair-esm", "mkdocs"))]
 
 
 def test_the_source_distribution_holds_the_package_and_what_is_to_be_read_with_it(unpacked):

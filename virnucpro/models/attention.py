@@ -59,15 +59,6 @@ def varlen(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Te
     return varlen_attn(q_THK, k_THK, v_THK, cu, cu, longest, longest)
 
 
-def flash_attn(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
-    """The flash-attn package's variable-length kernel; its ALiBi is symmetric, as DNABERT-S's is."""
-    from flash_attn import flash_attn_varlen_func
-
-    cu, longest = pack.cu_seqlens_S1, pack.max_seqlen
-    y_THK: Tensor = flash_attn_varlen_func(q_THK, k_THK, v_THK, cu, cu, longest, longest, alibi_slopes=slopes_H)
-    return y_THK
-
-
 def sdpa(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
     """Softmax(q k^T / sqrt(K) - slope |i - j|) v, group by group.
 
@@ -106,7 +97,7 @@ def _triton() -> Attend:
     return packed_attention
 
 
-def _flash_gpu(device: torch.device, precision: Precision, head_widths: Iterable[int]) -> Unusable | None:
+def _recent_gpu(device: torch.device, precision: Precision, head_widths: Iterable[int]) -> Unusable | None:
     if device.type != "cuda":
         return Unusable("needs a CUDA GPU")
     if precision.activations not in ("float16", "bfloat16"):
@@ -136,9 +127,8 @@ def _installed(module: str, *_: object) -> Unusable | None:
 BACKENDS = {
     row.name: row
     for row in (  # in order of preference
-        Backend("triton", _triton, (_flash_gpu, _triton_kernel), compiles=True),
-        Backend("varlen", lambda: varlen, (_flash_gpu, partial(_installed, "torch.nn.attention.varlen"))),
-        Backend("flash-attn", lambda: flash_attn, (_flash_gpu, partial(_installed, "flash_attn"))),
+        Backend("triton", _triton, (_recent_gpu, _triton_kernel), compiles=True),
+        Backend("varlen", lambda: varlen, (_recent_gpu, partial(_installed, "torch.nn.attention.varlen"))),
         Backend("sdpa", lambda: sdpa),
     )
 }

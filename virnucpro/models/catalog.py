@@ -45,7 +45,7 @@ PRECISIONS = {
 GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise
 REFERENCE_PRECISION = "fp32"  # what others are compared with
 PUBLISHED_PRECISION = "fp16"  # of ESM-2's published files
-ATTENTIONS = ("triton", "varlen", "flash-attn", "sdpa")  # in order of preference: the rows of `attention.BACKENDS`
+ATTENTIONS = ("triton", "varlen", "sdpa")  # in order of preference: the rows of `attention.BACKENDS`
 # name: (layers, width, attention heads), fair-esm's published sizes
 ESM2_SIZES = {
     "esm2_t6_8M_UR50D": (6, 320, 20),

@@ -22,7 +22,7 @@ from virnucpro.reading.survey import Survey
 from virnucpro.system.packages import version_of
 
 log = logging.getLogger(__name__)
-PACKAGES = ("torch", "triton", "flash-attn", "numpy", "tokenizers", "safetensors", "xopen", "h5py")
+PACKAGES = ("torch", "triton", "numpy", "tokenizers", "safetensors", "xopen", "h5py")
 
 
 class Manifest:
