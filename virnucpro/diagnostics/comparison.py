@@ -6,7 +6,7 @@ Axes: S sequences, D width of a feature.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,35 @@ def cosines(one_SD: np.ndarray, other_SD: np.ndarray) -> np.ndarray:
     return cosines_S
 
 
+def relative_errors(one_SD: np.ndarray, exact_SD: np.ndarray) -> np.ndarray:
+    """Length of each row's difference by that of the exact one: float64 (S,); not finite where they are not."""
+    one_SD, exact_SD = one_SD.astype(np.float64), exact_SD.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors_S: np.ndarray = np.linalg.norm(one_SD - exact_SD, axis=1) / np.linalg.norm(exact_SD, axis=1)
+    return errors_S
+
+
+@dataclass(frozen=True)
+class LayerCosts:
+    """What 8-bit products cost: by how much the mean relative error of features falls where some stay in 16 bits.
+
+    sequences: that the means are of. layers: all products of one layer, the first first. products: one kind of product
+    in all layers.
+    """
+
+    sequences: int
+    error: float  # the mean itself
+    layers: list[float]
+    products: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Agreement:
     """Two computations of S sequences, in the precision in question and in the reference's, which comes second.
 
-    cosines: of the features of each model, float64 (S,). scores_S2, reference_S2: others and virus; None for proteins.
-    chunks_S: to which chunk a frame belongs, consecutive numbers from 0. failures: why a sequence has no features.
+    cosines, errors: of the features of each model, float64 (S,); errors as `relative_errors` has them.
+    scores_S2, reference_S2: others and virus; None for proteins. chunks_S: to which chunk a frame belongs, consecutive
+    numbers from 0. failures: why a sequence has no features. layer_costs: of 8-bit products alone.
     """
 
     names: Sequence[str]
@@ -35,12 +58,18 @@ class Agreement:
     scores_S2: np.ndarray | None = None
     reference_S2: np.ndarray | None = None
     chunks_S: np.ndarray | None = None
+    errors: dict[str, np.ndarray] = field(default_factory=dict)
+    layer_costs: LayerCosts | None = None
 
     def summary(self) -> dict[str, Any]:
         """The figures that a decision rests on; a sequence that failed agrees with nothing."""
         summary: dict[str, Any] = {"sequences": len(self.names), "failed": len(self.failures)}
         for model, values_S in self.cosines.items():
             summary[f"{model}_cosine"] = _figures(values_S, least=np.min, median=np.median)
+        for model, values_S in self.errors.items():
+            summary[f"{model}_error"] = _figures(values_S, mean=np.mean, largest=np.max)
+        if self.layer_costs:
+            summary["layer_costs"] = asdict(self.layer_costs)
         if self.scores_S2 is not None:
             summary["score_difference"] = _figures(self.score_differences(), largest=np.max, mean=np.mean)
             summary["frame_labels_agree"] = share(self.frame_labels_agree())

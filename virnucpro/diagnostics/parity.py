@@ -10,7 +10,7 @@ import gc
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ import torch
 from virnucpro.config.compute import ComputeConfig, compute_config
 from virnucpro.config.placement import place
 from virnucpro.config.settings import Settings
-from virnucpro.diagnostics.comparison import Agreement, cosines
+from virnucpro.diagnostics import layer_costs
+from virnucpro.diagnostics.comparison import Agreement, cosines, relative_errors
 from virnucpro.diagnostics.memory_needs import device_bytes
 from virnucpro.engine.loader import FrontEnd
 from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.results import FinishedWindow, finish
 from virnucpro.engine.startup import check_models
 from virnucpro.errors import BadInput
-from virnucpro.models.catalog import REFERENCE_PRECISION
+from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.locate import find_weights
 from virnucpro.reading.input_files import InputFiles
@@ -44,10 +45,14 @@ ALONE = 64  # chunks or proteins computed one by one between two moves of the pr
 
 @dataclass(frozen=True)
 class SampleFeatures:
-    """Features, and scores of nucleotides, of all S sequences; NaN where one failed. how: in words."""
+    """Features, and scores of nucleotides, of all S sequences; NaN where one failed.
+
+    how: in words. kept: of 8-bit products, what `layer_costs.features` gives for `layer_costs.some` of the pieces.
+    """
 
     windows: list[FinishedWindow]
     how: str
+    kept: list[np.ndarray] = field(default_factory=list)
 
     def joined(self, field: str) -> np.ndarray:
         """An array of all windows; empty if no window has one."""
@@ -57,6 +62,13 @@ class SampleFeatures:
     def features(self, model: str) -> np.ndarray:
         """Join the features of a language model, of all windows."""
         return np.concatenate([window.features[model] for window in self.windows if model in window.features])
+
+    def of_pieces(self, which: slice) -> np.ndarray:
+        """Tell which sequences are of some of the pieces: bool (S,)."""
+        sequences_R = np.concatenate([window.frames_R() for window in self.windows])
+        chosen_R = np.zeros(len(sequences_R), bool)
+        chosen_R[which] = True
+        return np.repeat(chosen_R, sequences_R)
 
     def failures(self) -> dict[int, str]:
         """Why a sequence failed, by its place."""
@@ -113,7 +125,9 @@ def measure(
         exact = {"precision": REFERENCE_PRECISION, "attention": "sdpa", "plain": True}
         reference = replace(config, **exact, token_budget=1, buffer_size=ALONE, deterministic=True)
         what = "Proteins" if kind == InputKind.PROTEIN else "Chunks"
-        with InferenceProgressReporter(2 * len(pieces), settings.show_progress, what) as bar:
+        again = layer_costs.passes(config.esm_model) if PRECISIONS[config.precision].quantised else []
+        total = 2 * len(pieces) + len(again) * len(pieces[layer_costs.some(pieces)])
+        with InferenceProgressReporter(total, settings.show_progress, what) as bar:
             ours = compute(config, device, pieces, bar.update)
             theirs = compute(reference, _device_for(reference, device), pieces, bar.update)
         digests.result()  # nothing is said of weights that turn out to be wrong
@@ -123,14 +137,20 @@ def measure(
     if not names:
         raise BadInput(f"{path}: none of {len(pieces)} chunks has an open frame, so there is nothing to compare.")
     models = {name for window in ours.windows for name in window.features}  # none where all failed
-    alike = {name: cosines(ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if name in models}
-    agreement = Agreement(names, alike, theirs.failures() | ours.failures())
+    pairs = {name: (ours.features(name), theirs.features(name)) for name in LANGUAGE_MODELS if name in models}
+    alike = {name: cosines(*pair) for name, pair in pairs.items()}
+    errors = {name: relative_errors(*pair) for name, pair in pairs.items()}
+    agreement = Agreement(names, alike, theirs.failures() | ours.failures(), errors=errors)
+    if ours.kept:
+        exact_SD = theirs.features("esm2")[theirs.of_pieces(layer_costs.some(pieces))]
+        agreement = replace(agreement, layer_costs=layer_costs.costs(ours.kept, exact_SD))
     if kind == InputKind.NUCLEOTIDE:
         scores_S2, reference_S2 = ours.joined("scores_S2"), theirs.joined("scores_S2")
         agreement = replace(agreement, scores_S2=scores_S2, reference_S2=reference_S2, chunks_S=ours.chunks_S())
     about = {
         "input": path,
         "drawn": len(pieces),
+        "precision": config.precision,
         "compared": ours.how,
         "reference": theirs.how,
         "esm_model": settings.esm_model,
@@ -165,10 +185,14 @@ def compute(
     """
     runner, front_end = ModelRunner(config, device), FrontEnd(config)
     windows = []
-    for index, first in enumerate(range(0, len(pieces), config.buffer_size)):
-        window = Window(index, tuple(pieces[first : first + config.buffer_size]))
+    for window in _windows(pieces, config.buffer_size):
         windows.append(finish(window, [runner.submit(front_end[window]).result()]))
         done(len(window.pieces))
+    kept: list[np.ndarray] = []
+    if PRECISIONS[config.precision].quantised:
+        fewer = pieces[layer_costs.some(pieces)]
+        again = [front_end[window] for window in _windows(fewer, config.buffer_size)]
+        kept = layer_costs.features(runner, again, lambda: done(len(fewer)))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     packed = "every sequence by itself" if config.deterministic else f"packs of up to {config.token_budget:,} tokens"
     how = f"{config.precision} on {name}, attention {runner.attention}, {runner.fusion}, {packed}"
@@ -176,4 +200,9 @@ def compute(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return SampleFeatures(windows, how)
+    return SampleFeatures(windows, how, kept)
+
+
+def _windows(pieces: Sequence[Piece], size: int) -> list[Window]:
+    parts = [tuple(pieces[first : first + size]) for first in range(0, len(pieces), size)]
+    return [Window(index, part) for index, part in enumerate(parts)]

@@ -16,6 +16,7 @@ from virnucpro.system.files import whole_file
 
 MODELS = {name: row.title for name, row in LANGUAGE_MODELS.items()}
 MOST_NAMED = 10  # sequences with another label, in the text
+WORST = 5  # layers, in the text
 EDGES = [10.0**power for power in np.arange(-9, 0.01, 0.25)]  # of 1 - cosine, and of differences of scores
 FOUND_NEXT = "Scores near 0.5 are turned by any rounding; if others are, choose another --precision."
 
@@ -63,11 +64,20 @@ def _rows(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, model in MODELS.items():
         if (figures := summary.get(f"{key}_cosine", {})).get("least") is not None:
             yield f"1 - cosine, {model}", f"largest {1 - figures['least']:.1e}, median {1 - figures['median']:.1e}"
+        if (figures := summary.get(f"{key}_error", {})).get("mean") is not None:
+            yield f"relative error, {model}", f"largest {figures['largest']:.1e}, mean {figures['mean']:.1e}"
     if (figures := summary.get("score_difference", {})).get("largest") is not None:
         yield "difference of scores", f"largest {figures['largest']:.1e}, mean {figures['mean']:.1e}"
     if "frame_labels_agree" in summary:
         kept = (summary["frame_labels_agree"], summary["chunk_labels_agree"])
         yield "same label", "{:.2f} % of frames, {:.2f} % of chunks".format(*(100 * part for part in kept))
+    if costs := summary.get("layer_costs"):
+        error, falls = costs["error"], sorted(enumerate(costs["layers"]), key=lambda pair: -pair[1])
+        mean = f"mean error {error:.2e} of {costs['sequences']:,} sequences"
+        yield "cost of 8 bits", f"{mean}; with these in 16 bits less by"
+        named = [(f"layer {number}", fall) for number, fall in falls[:WORST]]
+        named += [(f"{name}, all layers", fall) for name, fall in costs["products"].items()]
+        yield from ((f"  {name}", f"{fall:.1e} ({100 * fall / error:.0f} %)") for name, fall in named)
 
 
 def write(
@@ -117,6 +127,10 @@ def _page(agreement: Agreement, summary: dict[str, Any], about: dict[str, Any], 
         axes = ("score of virus, float32", "in the precision compared")
         changed_S = ~agreement.frame_labels_agree()[finite_S]
         drawn.append(("Labels", pictures.against(theirs_S, ours_S, changed_S, "Each frame", axes)))
+    if costs := agreement.layer_costs:
+        for what, falls in (("layer", dict(enumerate(costs.layers))), ("product", costs.products)):
+            shares = {str(name): 100 * fall / costs.error for name, fall in falls.items()}
+            drawn.append((f"Cost of 8 bits by {what}", pictures.columns(shares, (what, "% of the mean error"))))
     return render(
         "parity_page.html",
         input=about["input"],

@@ -20,6 +20,7 @@ class Precision:
     activation_bytes: int  # of one number
     wider: str = ""  # precision to try where features are not finite in this one
     made_of: str = ""  # of 8-bit products: the precision that weights are loaded and a run is audited in
+    least_cosine: float = 0.999  # to float32, of any feature: what `virnucpro parity` asks for unless told otherwise
 
     @property
     def reduced(self) -> bool:
@@ -39,7 +40,8 @@ PRECISIONS = {
         Precision("fp32", "float32", "float32", 4, 4),
         Precision("bf16", "bfloat16", "bfloat16", 2, 2),  # its range is that of fp32
         Precision("fp16", "float16", "float16", 2, 2, wider="bf16"),
-        Precision("int8", "int8", "float16", 1, 2, wider="fp16", made_of="fp16"),  # of ESM-2's products alone
+        # Of ESM-2's products alone.
+        Precision("int8", "int8", "float16", 1, 2, wider="fp16", made_of="fp16", least_cosine=0.995),
     )
 }
 GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise

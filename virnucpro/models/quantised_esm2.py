@@ -64,7 +64,7 @@ def quantised(model: Esm2, kept: Collection[tuple[int, str]] = KEPT) -> Esm2:
     x_TD, delta, angles = result.embed(pack), None, pack.angles((model.cos, model.sin))
     for number, layer in enumerate(model.layers):
         assert isinstance(layer, Layer)
-        rotated, watch = _rotated(layer, q_DD), Watch()
+        rotated, watch = rotated_layer(layer, q_DD), Watch()
         x_TD, delta = rotated(x_TD, delta, angles, pack, BACKENDS["sdpa"].load(), watch)
         for name in PRODUCTS:
             if (number, name) not in kept:
@@ -99,8 +99,8 @@ class Watch(Plain):
         return Plain.linear(x_TI, layer)
 
 
-def _rotated(layer: Layer, q_DD: Tensor) -> Layer:
-    """The layer for a residual stream that Q has rotated; its norms have no weights of their own."""
+def rotated_layer(layer: Layer, q_DD: Tensor) -> Layer:
+    """The layer for a residual stream that Q has rotated, in 16 bits; its norms have no weights of their own."""
     heads = layer.heads
     with Unfilled():
         result = Layer(len(q_DD), heads)

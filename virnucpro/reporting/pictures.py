@@ -29,6 +29,7 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH = 9.0  # inches
 MOST_POINTS, MOST_MARKS = 500, 100  # of a line: more cannot be told apart
+MOST_NAMES = 25  # below columns, or they would touch
 
 
 def picture(title: str, height: float, draw: Callable[[Axes], None]) -> str:
@@ -154,6 +155,24 @@ def histogram(
         axes.legend(loc="upper right")
 
     return picture(title, 2.8, draw)
+
+
+def columns(heights: Mapping[str, float], names: tuple[str, str]) -> str:
+    """A bar for each name, side by side; what is below 0 stands out.
+
+    Args:
+        names: Of the x and the y axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        colours = [FAST if height >= 0 else WORSE for height in heights.values()]
+        axes.bar(range(len(heights)), list(heights.values()), color=colours, width=0.7)
+        step = 1 + len(heights) // MOST_NAMES
+        axes.set_xticks(range(0, len(heights), step), list(heights)[::step])
+        axes.set(xlabel=names[0], ylabel=names[1])
+        axes.grid(axis="y", alpha=0.15)
+
+    return picture(" by ".join(reversed(names)), 2.8, draw)
 
 
 def against(x: Sequence[float], y: Sequence[float], odd: Sequence[bool], title: str, names: tuple[str, str]) -> str:
