@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,8 @@ def test_windows_come_back_in_order(store):
     found = list(there.finished())
     for one, other in zip(made, found, strict=True):
         assert_same(one, other)
+    for one, other in zip(made, there.finished(with_features=False), strict=True):
+        assert_same(replace(one, features={}), other)
 
 
 def test_an_interrupted_run_is_taken_up(kept, store):

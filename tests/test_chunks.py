@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virnucpro.reading.chunks import chunk_spans, chunks, read_name
+from virnucpro.reading.chunks import chunk_spans, chunks
 from virnucpro.reading.reads import Read
 
 
@@ -46,10 +46,3 @@ def test_chunks_have_names_and_keep_case():
         ("r|1_chunk_1", "acgT"),
         ("r|1_chunk_2", "Nacg"),
     ]
-
-
-@pytest.mark.parametrize(
-    "chunk, read", [("a_chunk_12", "a"), ("a_chunk_1_chunk_2", "a_chunk_1"), ("a_chunk_x_chunk_3", "a_chunk_x")]
-)
-def test_read_name_strips_the_last_chunk_number(chunk, read):
-    assert read_name(chunk) == read

@@ -10,7 +10,6 @@ from virnucpro.reading.frames import (
     CODONS,
     FRAME_SUFFIXES,
     Translation,
-    chunk_name,
     open_frames,
     reverse_complement,
 )
@@ -91,10 +90,6 @@ def test_reverse_frames_agree_with_biopython(sequence):
 def test_the_code_has_64_codons_and_three_stops():
     assert len(CODONS) == 64
     assert sorted(codon for codon, residue in CODONS.items() if residue == "*") == ["TAA", "TAG", "TGA"]
-
-
-def test_chunk_name():
-    assert chunk_name("a_chunk_12R3") == "a_chunk_12"
 
 
 @pytest.mark.parametrize(

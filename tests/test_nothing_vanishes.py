@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from benchmarks.synthetic_weights import classifier
 from virnucpro.engine.results import WindowResult, finish
-from virnucpro.output.tables import scored, write_fates, write_verdicts
+from virnucpro.output.tables import write_fates, write_verdicts
 from virnucpro.output.viral_fasta import write_viral
 from virnucpro.reading.chunks import chunk_spans
 from virnucpro.reading.reads import Read
@@ -56,7 +56,7 @@ def test_counts_add_up(tmp_path_factory, given_reads, buffer_size, data):
         outcome.failures = dict.fromkeys(failing, "planted")
         finished.append(finish(window, [outcome]))
     failures = {}
-    counts = write_verdicts(folder, scored(finished), failures)
+    counts = write_verdicts(folder, finished, failures)
     fates = write_fates(folder, finished, "nucleotide", failures)
 
     records = rows(folder / "sequences.tsv")

@@ -1,13 +1,9 @@
 """Verdicts: ties, maxima, and the contig call's arithmetic as literals."""
 
+import numpy as np
 import pytest
 
-from virnucpro.output.verdicts import ChunkVerdict, FrameScore, chunk_verdict, contig_call
-
-
-@pytest.mark.parametrize("others, virus, label", [(0.4, 0.6, "virus"), (0.6, 0.4, "others"), (0.5, 0.5, "others")])
-def test_label_of_a_frame_is_argmax(others, virus, label):
-    assert FrameScore("f", others, virus).label == label
+from virnucpro.output.verdicts import ChunkVerdict, chunk_verdicts, contig_call
 
 
 @pytest.mark.parametrize(
@@ -19,8 +15,14 @@ def test_label_of_a_frame_is_argmax(others, virus, label):
     ],
 )
 def test_chunk_verdict(frames, others, virus, is_virus):
-    verdict = chunk_verdict("c", [FrameScore(f"cF{i}", *pair) for i, pair in enumerate(frames, start=1)])
-    assert (verdict.others, verdict.virus, verdict.is_virus) == (others, virus, is_virus)
+    (verdict,) = chunk_verdicts(["c"], np.zeros(len(frames), int), np.array(frames)).values()
+    assert verdict == ("c", others, virus)
+    assert verdict.is_virus == is_virus
+
+
+def test_verdicts_go_by_the_place_of_the_chunk():
+    verdicts = chunk_verdicts("abcd", np.array([1, 3, 3]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]]))
+    assert verdicts == {1: ("b", 0.9, 0.1), 3: ("d", 0.7, 0.6)}
 
 
 VIRAL, OTHER, BOTH, NEITHER = (0.1, 0.9), (0.9, 0.1), (0.8, 0.8), (0.5, 0.5)

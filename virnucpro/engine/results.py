@@ -68,13 +68,20 @@ class FinishedWindow:
         if kind == InputKind.PROTEIN:
             yield from (name for name, is_open in zip(self.names, self.open_C, strict=True) if is_open)
             return
-        masks = iter(self.open_C.tolist())
-        for name, first, count in zip(self.names, self.firsts_R.tolist(), self.chunks_R.tolist(), strict=True):
-            for number in range(first + 1, first + count + 1):
-                mask = next(masks)
-                for frame, suffix in enumerate(FRAME_SUFFIXES):
-                    if mask >> frame & 1:
-                        yield f"{name}_chunk_{number}{suffix}"
+        chunk_names = self.chunk_names()
+        chunk_S, frame_S = self.open_frames()
+        for chunk, frame in zip(chunk_S.tolist(), frame_S.tolist(), strict=True):
+            yield chunk_names[chunk] + FRAME_SUFFIXES[frame]
+
+    def chunk_names(self) -> list[str]:
+        """Name every chunk, in order, with open frames or without."""
+        pieces = zip(self.names, self.firsts_R.tolist(), self.chunks_R.tolist(), strict=True)
+        return [f"{name}_chunk_{first + n}" for name, first, count in pieces for n in range(1, count + 1)]
+
+    def open_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """Find the open frames, in order: int64 (S,) each, the chunk's place here and the index into FRAME_SUFFIXES."""
+        chunk_S, frame_S = np.nonzero(np.unpackbits(self.open_C[:, None], axis=1, bitorder="little"))
+        return chunk_S, frame_S
 
     def frames_R(self) -> np.ndarray:
         """Count the sequences of each piece: int64 (R,)."""

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, field, fields
-from itertools import groupby
+from dataclasses import dataclass, field
+from itertools import compress, groupby
+from operator import itemgetter
 from pathlib import Path
+
+import numpy as np
 
 from virnucpro.engine.results import FinishedWindow
 from virnucpro.output.embeddings_file import EMBEDDINGS_FILE
-from virnucpro.output.verdicts import ContigCall, FrameScore, chunk_verdict, contig_call
-from virnucpro.reading.chunks import read_name
-from virnucpro.reading.frames import chunk_name
+from virnucpro.output.verdicts import ChunkVerdict, ContigCall, chunk_verdicts, contig_call
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 from virnucpro.system.files import whole_file
@@ -48,30 +49,18 @@ def has_results(folder: Path, kind: InputKind, with_features: bool) -> bool:
     return all((folder / name).is_file() for name in expected)
 
 
-def scored(windows: Iterable[FinishedWindow]) -> Iterator[FrameScore]:
-    """The score of every open frame, or the reason why it has none, in order of the input."""
-    for window in windows:
-        for place, name in enumerate(window.sequence_names(InputKind.NUCLEOTIDE)):
-            if place in window.failures:
-                yield FrameScore(name, failure=window.failures[place])
-            else:
-                # through the shortest text of the float32, the number that the tables show
-                others, virus = (float(str(score)) for score in window.scores_S2[place])  # type: ignore[index]
-                yield FrameScore(name, others, virus)
-
-
 def _row(*values: object) -> str:
     return "\t".join(map(str, values)) + "\n"
 
 
-def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[str, str]) -> Counts:
+def write_verdicts(folder: Path, windows: Iterable[FinishedWindow], failures: dict[str, str]) -> Counts:
     """Write the frame, chunk and contig tables.
 
     A chunk with a failed frame gets no verdict, and a read with such a chunk no contig call: they would
     rest on part of the evidence.
 
     Args:
-        frames: In order of the input; those of a chunk, and of a read, follow each other.
+        windows: All of the run, in order of the input.
         failures: Filled with the reason for each read that has a failed frame.
     """
     counts = Counts()
@@ -81,34 +70,53 @@ def write_verdicts(folder: Path, frames: Iterable[FrameScore], failures: dict[st
         )
         frame_file.write(_row("Sequence_ID", "Prediction", "score1", "score2"))
         chunk_file.write(_row("Modified_ID", "Is_Virus", "max_score_0", "max_score_1"))
-        contig_file.write(_row(*(column.name for column in fields(ContigCall))))
+        contig_file.write(_row(*ContigCall._fields))
 
-        def rows_of_frames() -> Iterator[FrameScore]:
-            for frame in frames:
-                if frame.failure is None:
-                    counts.frames += 1
-                    frame_file.write(_row(frame.name, frame.label, frame.others, frame.virus))
-                yield frame
+        def pieces() -> Iterator[tuple[str, list[ChunkVerdict]]]:
+            """Write the rows of frames and chunks; yield the verdicts on each piece of a read meanwhile."""
+            for window in windows:
+                frames, verdicts = _scored(window, failures)
+                frame_file.write("".join(frames))
+                chunk_file.write("".join([_row(each.name, each.is_virus, *each[1:]) for each in verdicts.values()]))
+                counts.frames += len(frames)
+                counts.chunks += len(verdicts)
+                counts.viral_chunks += sum([each.is_virus for each in verdicts.values()])
+                end = 0
+                for read, chunks in zip(window.names, window.chunks_R.tolist(), strict=True):
+                    begin, end = end, end + chunks
+                    yield read, [verdicts[chunk] for chunk in range(begin, end) if chunk in verdicts]
 
-        by_chunk = groupby(rows_of_frames(), key=lambda frame: chunk_name(frame.name))
-        chunks = ((name, list(frames)) for name, frames in by_chunk)
-        for read, group in groupby(chunks, key=lambda chunk: read_name(chunk[0])):
-            verdicts = []
-            for name, scores in group:
-                failed = [score.failure for score in scores if score.failure is not None]
-                if failed:
-                    failures[read] = failed[0]
-                    continue
-                verdict = chunk_verdict(name, scores)
-                verdicts.append(verdict)
-                chunk_file.write(_row(name, verdict.is_virus, verdict.others, verdict.virus))
-                counts.chunks += 1
-                counts.viral_chunks += verdict.is_virus
-            if read not in failures:
+        for read, group in groupby(pieces(), key=itemgetter(0)):  # a long read has several, in a row
+            verdicts = [verdict for _, some in group for verdict in some]
+            if verdicts and read not in failures:
                 contig = contig_call(read, verdicts)
-                contig_file.write(_row(*astuple(contig)))
+                contig_file.write(_row(*contig))
                 counts.calls[contig.call] = counts.calls.get(contig.call, 0) + 1
     return counts
+
+
+def _scored(window: FinishedWindow, failures: dict[str, str]) -> tuple[list[str], dict[int, ChunkVerdict]]:
+    """Return the rows of frames with scores, and by place the verdicts on chunks without failures; fill `failures`."""
+    chunk_S, _ = window.open_frames()
+    good_S = np.ones(len(chunk_S), bool)
+    good_S[list(window.failures)] = False
+    reasons: dict[int, str] = {}  # of a chunk, its first
+    for place, reason in sorted(window.failures.items()):
+        reasons.setdefault(int(chunk_S[place]), reason)
+    piece_C = np.repeat(np.arange(len(window.names)), window.chunks_R)
+    failures |= {window.names[piece_C[chunk]]: reason for chunk, reason in reasons.items()}
+    if not good_S.any():
+        return [], {}
+    assert window.scores_S2 is not None, "a frame has neither scores nor a failure"
+    scores_S2 = window.scores_S2[good_S]
+    texts = list(map(str, scores_S2.ravel()))  # the shortest that give the float32 back
+    labels = np.where(scores_S2[:, 1] > scores_S2[:, 0], "virus", "others").tolist()  # "others" on a tie, as argmax
+    names = compress(window.sequence_names(InputKind.NUCLEOTIDE), good_S.tolist())
+    rows = list(map(_row, names, labels, texts[::2], texts[1::2]))
+    # Verdicts rest on the numbers that the tables show.
+    shown_S2 = np.array(list(map(float, texts))).reshape(-1, 2)
+    verdicts = chunk_verdicts(window.chunk_names(), chunk_S[good_S], shown_S2)
+    return rows, {chunk: verdict for chunk, verdict in verdicts.items() if chunk not in reasons}
 
 
 def write_fates(
@@ -125,9 +133,10 @@ def write_fates(
     fates: dict[str, int] = {}
     with whole_file(folder / READS_FILE) as file:
         file.write(_row("Sequence_ID", "Length", "Chunks", "Frames", "Fate"))
-        for (name, length), pieces in groupby(_pieces(windows), key=lambda piece: piece[:2]):
-            counts = [piece[2:] for piece in pieces]
-            chunks, frames = (sum(column) for column in zip(*counts, strict=True))
+        for (name, length), pieces in groupby(_pieces(windows), key=itemgetter(0, 1)):
+            chunks = frames = 0
+            for _, _, more_chunks, more_frames in pieces:
+                chunks, frames = chunks + more_chunks, frames + more_frames
             fate = _fate(length, frames, kind, failures.get(name))
             file.write(_row(name, length, chunks if kind == InputKind.NUCLEOTIDE else 0, frames, fate))
             counted = fate.split(":")[0]

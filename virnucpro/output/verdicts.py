@@ -7,7 +7,9 @@ The contig call has the arithmetic and the column names of the Broad Institute's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 CONFIDENT, OPPOSING, AMBIGUOUS = 0.8, 0.3, 0.7  # scores of a chunk
 CALLED, HIGH_CONFIDENCE = 0.3, 0.6  # |weighted delta| of a contig
@@ -15,23 +17,7 @@ FEW_CHUNKS = 5
 SUPPORT = 0.1  # share of confident chunks among the unambiguous
 
 
-@dataclass(frozen=True, slots=True)
-class FrameScore:
-    """Scores of one frame, or the reason why there are none."""
-
-    name: str
-    others: float = float("nan")
-    virus: float = float("nan")
-    failure: str | None = None
-
-    @property
-    def label(self) -> str:
-        """The class with the larger score; "others" on a tie, as argmax has it."""
-        return "virus" if self.virus > self.others else "others"
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkVerdict:
+class ChunkVerdict(NamedTuple):
     """The maxima of each score over a chunk's frames."""
 
     name: str
@@ -48,13 +34,7 @@ class ChunkVerdict:
         return self.virus - self.others
 
 
-def chunk_verdict(name: str, frames: Sequence[FrameScore]) -> ChunkVerdict:
-    """The verdict on a chunk from its frames' scores (at least one)."""
-    return ChunkVerdict(name, max(frame.others for frame in frames), max(frame.virus for frame in frames))
-
-
-@dataclass(frozen=True, slots=True)
-class ContigCall:
+class ContigCall(NamedTuple):
     """One row of contigs.tsv; the fields are its columns."""
 
     ID: str
@@ -69,7 +49,23 @@ class ContigCall:
     nonviral_proportion: float
 
 
-def contig_call(name: str, chunks: list[ChunkVerdict]) -> ContigCall:
+def chunk_verdicts(names: Sequence[str], chunk_S: np.ndarray, scores_S2: np.ndarray) -> dict[int, ChunkVerdict]:
+    """Gather the scores of frames into the verdicts on their chunks, by the chunk's place.
+
+    Args:
+        names: Of all chunks, whether they have frames or not.
+        chunk_S: Place in `names` of each frame's chunk, ascending.
+        scores_S2: Of each frame: others and virus.
+    """
+    firsts = np.flatnonzero(np.diff(chunk_S, prepend=-1))
+    maxima = np.maximum.reduceat(scores_S2, firsts).tolist()
+    return {
+        chunk: ChunkVerdict(names[chunk], *scores)
+        for chunk, scores in zip(chunk_S[firsts].tolist(), maxima, strict=True)
+    }
+
+
+def contig_call(name: str, chunks: Sequence[ChunkVerdict]) -> ContigCall:
     """Call a contig from its chunks (at least one).
 
     A chunk's delta is virus - others; its weight is sqrt(|delta|), so that undecided chunks count
@@ -77,12 +73,17 @@ def contig_call(name: str, chunks: list[ChunkVerdict]) -> ContigCall:
     that at least one chunk, and a tenth of the unambiguous ones, is confident by itself. Under 5 chunks
     it is low at most, or to be reviewed where that does not hold.
     """
-    weights = [abs(chunk.delta) ** 0.5 for chunk in chunks]
-    weighted = [chunk.delta * weight for chunk, weight in zip(chunks, weights, strict=True)]
-    delta = sum(weighted) / sum(weights) if sum(weights) > 0 else 0.0  # no weight at all: every delta is 0
-    viral = sum(chunk.virus > CONFIDENT and chunk.others < OPPOSING for chunk in chunks)
-    nonviral = sum(chunk.others > CONFIDENT and chunk.virus < OPPOSING for chunk in chunks)
-    ambiguous = sum(chunk.virus > AMBIGUOUS and chunk.others > AMBIGUOUS for chunk in chunks)
+    weights, weighted = list[float](), list[float]()
+    viral = nonviral = ambiguous = 0
+    for chunk in chunks:  # one loop, for there may be as many contigs as reads
+        delta, others, virus = chunk.delta, chunk.others, chunk.virus
+        weights.append(abs(delta) ** 0.5)
+        weighted.append(delta * weights[-1])
+        viral += virus > CONFIDENT and others < OPPOSING
+        nonviral += others > CONFIDENT and virus < OPPOSING
+        ambiguous += virus > AMBIGUOUS and others > AMBIGUOUS
+    weight = sum(weights)
+    delta = sum(weighted) / weight if weight > 0 else 0.0  # no weight at all: every delta is 0
     clear = len(chunks) - ambiguous
     viral_share, nonviral_share = (viral / clear, nonviral / clear) if clear else (0.0, 0.0)
     if delta > CALLED:

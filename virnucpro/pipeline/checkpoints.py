@@ -197,18 +197,18 @@ class CheckpointStore:
         self._waiting, self.entries, self._file_of = [], [], {}
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def finished(self) -> Iterator[FinishedWindow]:
-        """Read back all windows one by one, in order of the input."""
+    def finished(self, with_features: bool = True) -> Iterator[FinishedWindow]:
+        """Read back all windows one by one, in order of the input, with or without features, which are large."""
+        wanted = (*_TABLES, *(row.array for row in LANGUAGE_MODELS.values() if with_features))
 
         @lru_cache(maxsize=8)  # several workers' windows lie mixed in neighbouring files
-        def opened_file(name: str) -> tuple[safe_open, dict[str, Any]]:
+        def opened_file(name: str) -> tuple[safe_open, set[str], dict[str, Any]]:
             opened = safe_open(self.folder / name, framework="numpy")
-            return opened, json.loads(opened.metadata()["windows"])
+            return opened, set(opened.keys()), json.loads(opened.metadata()["windows"])
 
         for index, name in sorted(self._file_of.items()):
-            opened, facts = opened_file(name)
-            keys = [key for key in opened.keys() if key.startswith(f"{index}/")]  # noqa: SIM118
-            arrays = {key.split("/")[1]: opened.get_tensor(key) for key in keys}
+            opened, keys, facts = opened_file(name)
+            arrays = {each: opened.get_tensor(key) for each in wanted if (key := f"{index}/{each}") in keys}
             features = {name: arrays.pop(row.array) for name, row in LANGUAGE_MODELS.items() if row.array in arrays}
             rest = dict(facts[str(index)])
             failures = {int(place): reason for place, reason in rest.pop("failures").items()}

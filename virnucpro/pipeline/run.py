@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
 from virnucpro.models.locate import find_weights
 from virnucpro.output.embeddings_file import EMBEDDINGS_FILE, write_embeddings
-from virnucpro.output.tables import Counts, has_results, scored, write_fates, write_verdicts
+from virnucpro.output.tables import Counts, has_results, write_fates, write_verdicts
 from virnucpro.output.viral_fasta import check_target, check_writable, write_viral
 from virnucpro.pipeline.compute import Run, compute
 from virnucpro.pipeline.manifest import Manifest, describe
@@ -102,12 +103,13 @@ def run(
 
 def _report(run: Run) -> Summary:
     """Write the result files from the finished windows, then the manifest, and clean up."""
-    directory, config, manifest, finished = run.directory, run.config, run.manifest, run.store.finished
+    directory, config, manifest = run.directory, run.config, run.manifest
+    finished = partial(run.store.finished, with_features=False)
     directory.results.mkdir(exist_ok=True)
     counts: Counts | None = None
     failures: dict[str, str] = {}
     if config.kind == InputKind.NUCLEOTIDE:
-        counts = write_verdicts(directory.results, scored(finished()), failures)
+        counts = write_verdicts(directory.results, finished(), failures)
     else:
         for window in finished():
             names = list(window.sequence_names(config.kind))

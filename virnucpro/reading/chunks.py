@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from virnucpro.reading.reads import Read
-
-_CHUNK_SUFFIX = re.compile(r"_chunk_\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,3 @@ def chunks(read: Read, chunk_size: int) -> Iterator[Chunk]:
     """Yield a read's chunks in order; none for an empty read."""
     for number, (start, end) in enumerate(chunk_spans(len(read.sequence), chunk_size), start=1):
         yield Chunk(f"{read.name}_chunk_{number}", read.sequence[start:end])
-
-
-def read_name(chunk_name: str) -> str:
-    """Name of the read a chunk was cut from: the name without its last ``_chunk_<n>``."""
-    return _CHUNK_SUFFIX.sub("", chunk_name)

@@ -114,8 +114,3 @@ def open_frames(chunk: Chunk) -> Iterator[Frame]:
     """Yield the chunk's frames with residues and without a stop, in the order F1 F2 F3 R1 R2 R3."""
     for index, residues, nucleotides in Translation(chunk.sequence).open_frames(0, len(chunk.sequence)):
         yield Frame(chunk.name + FRAME_SUFFIXES[index], residues.decode(), nucleotides)
-
-
-def chunk_name(frame_name: str) -> str:
-    """Name of the chunk a frame belongs to: without its last two characters."""
-    return frame_name[:-2]
