@@ -10,7 +10,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.support.package_api import has_streaming
+from benchmarks.support.package_api import can_write, has_streaming
 from benchmarks.support.skip import Skip
 
 EVERYTHING = "VIRNUCPRO_BENCH_ALL"
@@ -47,6 +47,15 @@ def require_engine() -> None:
 
     if not {"idle_seconds", "capacity"} <= {field.name for field in fields(Cost)}:
         raise Skip("needs what v2.0 tells of idle time and capacity, which this commit does not yet.")
+
+
+def require_writers() -> None:
+    """
+    Raises:
+        Skip: The installed commit is older than v2.0's tables.
+    """
+    if not can_write():
+        raise Skip("needs v2.0's finished windows and tables, which this commit does not have yet.")
 
 
 def protein_embeddings(output_dir: Path, stem: str):

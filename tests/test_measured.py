@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commands, history, start_up
+from benchmarks import commands, history, start_up, writers
 from benchmarks.measured import Measured
-from benchmarks.support import gpu, inputs
+from benchmarks.support import gpu, inputs, package_api
 from benchmarks.support.skip import Skip
 
 KEYS = {  # by which asv knows a figure, in all results there are; and its unit
@@ -45,6 +45,7 @@ KEYS = {  # by which asv knows a figure, in all results there are; and its unit
     "steady.SteadyState.track_loader_wait": "ms, p95",
     "steady.SteadyState.track_packing_waste": "% of the packs' tokens",
     "steady.SteadyState.track_seconds_per_10k": "s per 10,000 proteins",
+    "writers.Writers.track_seconds_per_10k": "processor s per 10,000 sequences",
 }
 
 
@@ -201,6 +202,29 @@ def test_what_old_commits_lack_is_a_skip_with_the_reason(monkeypatch):
     monkeypatch.setattr(history, "find_spec", lambda name: None)
     with pytest.raises(Skip, match=r"v2\.0's engine"):
         history.require_engine()
+
+
+@pytest.mark.parametrize("kind, records", [("reads", 2055), ("contigs", 342 + 2), ("proteins", 2055)])
+def test_writers_write_all_results_of_a_run(monkeypatch, kind, records):
+    written, write = [], writers.write
+
+    def watched(folder, *given):
+        seconds = write(folder, *given)
+        written.append({path.name: path.read_text().count("\n") for path in folder.glob("*.[tc]*")})
+        return seconds
+
+    monkeypatch.setattr(writers, "write", watched)
+    assert len(writers.least(kind, sequences=2048 + 7, times=1)) == 3
+    rows = {"prediction_results.txt": 2055, "prediction_results_highestscore.csv": 2055, "contigs.tsv": records}
+    rows = {"sequences.tsv": records} | (rows if kind != "proteins" else {})
+    assert written == [{name: 1 + count for name, count in rows.items()}]
+
+
+def test_old_commits_have_no_writers(monkeypatch):
+    history.require_writers()
+    monkeypatch.setattr(package_api, "find_spec", lambda name: None)
+    with pytest.raises(Skip, match=r"v2\.0's finished windows"):
+        history.require_writers()
 
 
 def test_between_releases_some_benchmarks_skip(monkeypatch):

@@ -1,15 +1,19 @@
-"""Package API: how the suite has the package embed and prepare, in its two spellings.
+"""Package API: how the suite has the package embed, prepare and write, each in two spellings.
 
-Commits up to the last before `virnucpro.streaming` are spelled by their own modules, the rest by that one, which is
-documented and stays. A commit with a third spelling could not be measured.
+Commits up to the last before `virnucpro.streaming` are spelled by their own modules to embed and prepare, the rest by
+that one, which is documented and stays. What writes results lies flat in v2.0, and in folders later. A commit with a
+third spelling could not be measured.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,12 +53,78 @@ def embed(
 
 def prepare(path: str, tokenizer: Path) -> Made:
     """Make all packs of a file in this process, as for a GPU."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as in a loader process, or it took all cores
     if not has_streaming():
         return _prepare_by_stages(path, tokenizer)
     from virnucpro.streaming import prepare
 
     made = prepare(path, tokenizer, **ON_A_GPU)
     return Made(made.sequences, made.packs, made.main_seconds, made.loader_seconds)
+
+
+def can_write() -> bool:
+    return _writers() is not None
+
+
+def write(folder: Path, windows: Iterable[dict[str, Any]], input_type: str) -> dict[str, float]:
+    """Write checkpoints and results in this process, as at the end of a run.
+
+    Args:
+        windows: The fields of `FinishedWindow`.
+        input_type: "nucleotide" or "protein".
+    Returns:
+        Processor seconds of each stage.
+    """
+    modules = _writers()
+    assert modules is not None, "ask can_write first"
+    (window, store), tables, embeddings = modules
+    given = [window(**_spelled(window, entries)) for entries in windows]
+    kept = store(folder / "windows", lambda: None, 10_000, 300)
+    seconds, failures = dict[str, float](), dict[str, str]()
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        begun = time.process_time()
+        yield
+        seconds[name] = time.process_time() - begun
+
+    with stage("checkpoints"):
+        for each in given:
+            kept.add(each)
+        kept.flush()
+    if input_type == "nucleotide":
+        with stage("verdicts"):
+            read = kept.finished()
+            tables.write_verdicts(folder, tables.scored(read) if hasattr(tables, "scored") else read, failures)
+    with stage("fates"):
+        tables.write_fates(folder, kept.finished(), input_type, failures)
+    if input_type == "protein":
+        with stage("embeddings"):
+            embeddings.write_embeddings(folder / "embeddings.h5", kept.finished(), input_type, {})
+    return seconds
+
+
+def _writers() -> tuple[tuple[Any, Any], Any, Any] | None:
+    """The classes of a finished window and of their store, and the modules of tables and embeddings."""
+    if find_spec("virnucpro.output") is not None:
+        names = "engine.results.FinishedWindow", "pipeline.checkpoints.CheckpointStore"
+        modules = "output.tables", "output.embeddings_file"
+    elif find_spec("virnucpro.outcomes") is not None:
+        names, modules = ("outcomes.Finished", "store.Store"), ("report", "embeddings")
+    else:
+        return None
+    paths = (name.rsplit(".", 1) for name in names)
+    window, store = (getattr(import_module(f"virnucpro.{module}"), name) for module, name in paths)
+    tables, embeddings = (import_module(f"virnucpro.{module}") for module in modules)
+    return (window, store), tables, embeddings
+
+
+def _spelled(window: Any, entries: dict[str, Any]) -> dict[str, Any]:
+    """Of a window's fields, features: by model, or in v2.0 and for some time after, ESM-2's by itself."""
+    if "features" in {field.name for field in fields(window)}:
+        return entries
+    features = entries["features"].get("esm2")
+    return {name: value for name, value in entries.items() if name != "features"} | {"esm2_SD": features}
 
 
 def _embed_streaming(weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], **options: Any) -> list:
