@@ -21,6 +21,10 @@ NEVER = 10**9
 def finished(index, count=2, failures=(), names=None, width=3):
     """A window of `count` reads with a chunk each, whose first frame is open."""
     rng = np.random.default_rng(index)
+    audited = {}
+    if index % 2:
+        audited = {"audited_A": np.array([0]), "cosines_AM": rng.random((1, 1))}
+        audited["reference_A2"] = rng.random((1, 2), np.float32)
     return FinishedWindow(
         index=index,
         names=names or [f"w{index}r{place}" for place in range(count)],
@@ -34,6 +38,7 @@ def finished(index, count=2, failures=(), names=None, width=3):
         scores_S2=rng.random((count, 2), np.float32),
         features={"esm2": rng.random((count, width), np.float32)},
         copies=3,
+        **audited,
     )
 
 

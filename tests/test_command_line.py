@@ -33,8 +33,8 @@ def test_help_lists_every_option():
     listed = [line.split()[0] for line in done.stdout.splitlines() if line.lstrip().startswith("--")]
     assert " ".join(listed) == (
         "--output-dir --weights-dir --model-type --model-path --esm-model --input-type --gpus --parallel "
-        "--workers-per-gpu --batch-tokens --num-workers --precision --attention --deterministic --save-embeddings "
-        "--write-viral "
+        "--workers-per-gpu --batch-tokens --num-workers --precision --attention --audit --deterministic "
+        "--save-embeddings --write-viral "
         "--keep-intermediate --set --resume --force --rename-duplicates --no-progress"
     )
 
@@ -143,6 +143,9 @@ def test_an_output_directory_that_cannot_be_written_to(main, tmp_path, place):
         (("--workers-per-gpu", "0"), "--workers-per-gpu must be 1 or more, not 0"),
         (("--resume", "--force"), "Give one of them"),
         (("--precision", "fp8"), "'fp8' is not one of 'auto', 'fp32', 'bf16', 'fp16', 'int8'"),
+        (("--audit", "fallback"), "--audit has a meaning with 8 bits only. Add --precision int8, or leave it out."),
+        (("--audit", "report", "--precision", "fp16"), "--audit has a meaning with 8 bits only"),
+        (("--audit", "no", "--precision", "int8"), "'no' is not one of 'report', 'fallback'"),
         (("--attention", "flash"), "'flash' is not one of 'auto', 'triton', 'varlen', 'sdpa'"),
         (("--attention", "varlen"), "--attention varlen cannot run here: needs a CUDA GPU"),
         (("--attention", "triton", "--parallel"), "--attention triton cannot run here: needs a CUDA GPU"),

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import subprocess
+from dataclasses import replace
 
 import packing
 import pytest
@@ -217,18 +218,22 @@ def test_deterministic_numbers_do_not_depend_on_company_to_the_last_bit(wide, pr
 @pytest.mark.parametrize("kind", ["nucleotide", "protein"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_the_host_waits_for_nothing_while_it_queues_a_window(wide, kind, precision):
-    engine = ModelRunner(packing.recipe(wide, kind, precision=precision), CUDA)
+    engine = ModelRunner(packing.recipe(wide, kind, precision=precision, audit=precision == "int8"), CUDA)
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS)}
     sequences = proteins if kind == "protein" else dict(workloads.reads(20))
     *_, last = packing.windows_of(sequences, kind)
-    prepared = FrontEnd(engine.config)[last]
+    prepared = FrontEnd(engine.config)[replace(last, audited=4)]
     first = engine.submit(prepared).result()  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
         pending = engine.submit(prepared)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert (pending.result().features["esm2"] == first.features["esm2"]).all()
+    result = pending.result()
+    assert (result.features["esm2"] == first.features["esm2"]).all()
+    if precision == "int8":
+        assert len(result.audited_A) == 4 and (result.cosines_AM > 0.9).all()
+        assert (result.cosines_AM == first.cosines_AM).all()
 
 
 def test_a_pack_that_does_not_fit_is_halved(wide, caplog):

@@ -33,6 +33,7 @@ TORCH = {
     "diagnostics.parity",
     "diagnostics.self_test",
     "engine.model_runner",
+    "engine.pending_result",
     "engine.startup",
     "engine.window_loop",
     "executors.local",

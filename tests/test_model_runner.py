@@ -18,7 +18,8 @@ from benchmarks import workloads
 from virnucpro.engine import loader
 from virnucpro.engine.events import WindowCost
 from virnucpro.engine.loader import FrontEnd
-from virnucpro.engine.model_runner import ModelRunner, PendingResult
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.pending_result import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, finish
 from virnucpro.engine.window_loop import WindowLoop

@@ -18,7 +18,7 @@ from test_loader import plain
 from virnucpro.diagnostics import doctor
 from virnucpro.engine import prefetch
 from virnucpro.engine.loader import FrontEnd
-from virnucpro.engine.model_runner import PendingResult
+from virnucpro.engine.pending_result import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.window_loop import WindowLoop
 from virnucpro.errors import DeviceLost

@@ -19,6 +19,7 @@ def predict(
     model_type: str = "500",
     esm_model: str = "esm2_t36_3B_UR50D",
     precision: str = "auto",
+    audit: str | None = None,
     gpus: tuple[int, ...] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -34,7 +35,9 @@ def predict(
         weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
         model_type: "300" or "500", the chunk size in bp that the classifier was trained on.
         esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
-        precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
+        precision: "fp16", "bf16", "fp32" or "int8"; "auto" is fp16 on a GPU, fp32 on the CPU.
+        audit: With "int8", what to do where its audit fails: "report" (a partial result) or "fallback" (all in FP16);
+            None is "report".
         gpus: Indices; None for all. Without a GPU one process runs on the CPU.
         resume: Resume the run in `output_dir`.
         force: Start the run in `output_dir` over.
@@ -60,6 +63,7 @@ def predict(
             model_type=model_type,
             esm_model=esm_model,
             precision=precision,
+            audit=audit,
             gpus=gpus,
             parallel=visible_gpus() > 0,
             resume=resume,

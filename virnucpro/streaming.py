@@ -54,7 +54,8 @@ class Embedder(AbstractContextManager["Embedder"]):
         weights_dir: With the weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
         esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
         device: "cuda:0", "cuda:1", ... or "cpu"; None for the first GPU, or the CPU if there is none.
-        precision: "fp16", "bf16" or "fp32"; "auto" is fp16 on a GPU, fp32 on the CPU.
+        precision: "fp16", "bf16", "fp32" or "int8"; "auto" is fp16 on a GPU, fp32 on the CPU. 8 bits are not audited
+            here: `virnucpro.predict` does that, and `virnucpro parity` compares them with float32.
         attention: As `--attention` of the command line.
         token_budget: Most tokens of a pack; None for the device's.
         buffer_size: Most proteins of a window; None for the device's.

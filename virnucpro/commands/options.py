@@ -16,7 +16,7 @@ from virnucpro.system.home import expanded
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 bad data or a failed check, 2 bad request, or weights missing or broken, "
-    "3 partial result (what failed is listed), 130 interrupted."
+    "3 partial result (what failed is listed, or which audit), 130 interrupted."
 )
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

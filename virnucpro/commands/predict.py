@@ -8,7 +8,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.config.runtime import RuntimeConfig
-from virnucpro.config.settings import INPUT_TYPES, Settings
+from virnucpro.config.settings import AUDITS, INPUT_TYPES, Settings
 from virnucpro.errors import Interrupted
 from virnucpro.system import processes
 
@@ -31,6 +31,12 @@ PARTIAL = 3
     "--num-workers", help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]"
 )
 @shared.arithmetic
+@click.option(
+    "--audit",
+    type=click.Choice(AUDITS),
+    help="With 8 bits a sample of the sequences is computed in FP16, too. Where these differ too much: say so and end "
+    "with exit code 3, or compute all in FP16.  [default: report]",
+)
 @shared.flag(
     "--deterministic",
     help="Every sequence by itself: its numbers do not depend, to the last bit, on its neighbours. Slower.",
@@ -68,4 +74,4 @@ def predict(input: str, no_progress: bool, **options: Any) -> int:
         summary = run(settings, started=lambda computation: processes.stop_with(computation.stop))
     except KeyboardInterrupt:
         raise Interrupted from None
-    return PARTIAL if "failed" in summary.fates else 0
+    return PARTIAL if summary.partial else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from virnucpro.models.catalog import AUTO
+from virnucpro.models.catalog import AUTO, PRECISIONS
 from virnucpro.models.locate import WeightPaths
 from virnucpro.reading.input_kind import InputKind
 
@@ -29,6 +29,7 @@ class ComputeConfig:
     keep_features: bool  # whether the features themselves are wanted, beside the scores
     deterministic: bool = False  # every sequence by itself, so that its bits do not depend on its neighbours
     plain: bool = False  # PyTorch's own steps between matrix products even where fused ones run
+    audit: bool = False  # of 8 bits: a sample is computed in the precision that they are made of, too
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,17 @@ class WeightsInfo:
 def compute_config(settings: Settings, kind: InputKind, weights: WeightPaths, placement: Placement) -> ComputeConfig:
     """What `settings` leave open is decided by the devices."""
     budget = settings.batch_tokens or settings.runtime.token_budget or placement.token_budget
+    precision = placement.precision if settings.precision == AUTO else settings.precision
     return ComputeConfig(
         kind=kind,
         weights=weights,
         esm_model=settings.esm_model,
         chunk_size=settings.chunk_size,
-        precision=placement.precision if settings.precision == AUTO else settings.precision,
+        precision=precision,
         attention=settings.attention,
         token_budget=1 if settings.deterministic else budget,  # every sequence is longer, and so alone
         buffer_size=settings.runtime.buffer_size or placement.buffer_size,
         keep_features=settings.save_embeddings or kind == InputKind.PROTEIN,
         deterministic=settings.deterministic,
+        audit=PRECISIONS[precision].quantised,
     )

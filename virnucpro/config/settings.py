@@ -11,12 +11,15 @@ from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, 
 from virnucpro.reading.input_kind import InputKind
 
 INPUT_TYPES = (AUTO, *map(str, InputKind))
+REPORT, FALLBACK = "report", "fallback"  # what to do where an audit fails
+AUDITS = (REPORT, FALLBACK)
 _CHOICES = {
     "model_type": MODEL_TYPES,
     "input_type": INPUT_TYPES,
     "esm_model": tuple(ESM2_SIZES),
     "precision": (AUTO, *PRECISIONS),
     "attention": (AUTO, *ATTENTIONS),
+    "audit": (None, *AUDITS),
 }
 
 
@@ -42,6 +45,7 @@ class Settings:
     num_workers: int | None = None
     precision: str = AUTO
     attention: str = AUTO
+    audit: str | None = None  # None: report, where the precision is one of 8 bits
     deterministic: bool = False
     save_embeddings: bool = False
     keep_intermediate: bool = False
@@ -55,7 +59,8 @@ class Settings:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise BadRequest(f"{_flag(name)} {getattr(self, name)} is unknown. Choose one of {', '.join(choices)}.")
+                known = ", ".join(filter(None, choices))
+                raise BadRequest(f"{_flag(name)} {getattr(self, name)} is unknown. Choose one of {known}.")
         for name, least in (("workers_per_gpu", 1), ("batch_tokens", 1), ("num_workers", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -65,6 +70,8 @@ class Settings:
             object.__setattr__(self, "resume", False)
         if self.model_type == "custom" and self.model_path is None:
             raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
+        if self.audit is not None and (self.precision == AUTO or not PRECISIONS[self.precision].quantised):
+            raise BadRequest("--audit has a meaning with 8 bits only. Add --precision int8, or leave it out.")
         if self.workers_per_gpu is not None and not self.parallel:
             raise BadRequest("--workers-per-gpu has a meaning with --parallel only. Add --parallel.")
         if self.resume and self.force:

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from virnucpro.engine import audit_sample
+
 
 def cosines(one_SD: np.ndarray, other_SD: np.ndarray) -> np.ndarray:
     """Cosine of each pair of rows: float64 (S,). Rows that are not finite, and rows of zeros, give NaN."""
-    one_SD, other_SD = one_SD.astype(np.float64), other_SD.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        lengths_S = np.linalg.norm(one_SD, axis=1) * np.linalg.norm(other_SD, axis=1)
-        cosines_S: np.ndarray = (one_SD * other_SD).sum(axis=1) / lengths_S
-    return cosines_S
+        return audit_sample.cosines(one_SD.astype(np.float64), other_SD.astype(np.float64))
 
 
 def relative_errors(one_SD: np.ndarray, exact_SD: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def measure(
     ):
         (path,), kind = settings.inputs, files.kind
         placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
-        config = replace(compute_config(settings, kind, weights, placement), keep_features=True)
+        config = replace(compute_config(settings, kind, weights, placement), keep_features=True, audit=False)
         if config.precision == REFERENCE_PRECISION:
             log.warning(
                 "The precision is float32 already, so only packing and attention are compared. Give --precision."

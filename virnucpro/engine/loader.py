@@ -1,6 +1,6 @@
 """Loader: windows become packs of tokens; what a loader process does (`prefetch`). No torch here.
 
-Axes: S sequences of a window, U that differ, P packs, T tokens of all its packs.
+Axes: S sequences of a window, U that differ, P packs, T tokens of all its packs; A sequences that are audited.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from virnucpro.config.compute import ComputeConfig
+from virnucpro.engine.audit_sample import drawn
 from virnucpro.engine.packing import distinct, pack
 from virnucpro.engine.results import WindowResult, blank_result
 from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
@@ -53,12 +54,25 @@ class ModelPacks(Generic[Array]):
 
 
 @dataclass(frozen=True)
+class AuditPacks(Generic[Array]):
+    """The sequences of a window that are computed in 16 bits too."""
+
+    places_A: Array  # int64, in the window or its part
+    packs: dict[str, ModelPacks[Array]]  # of each language model that has an 8-bit likeness
+
+    def mapped(self, function: Callable[[Array], Other]) -> AuditPacks[Other]:
+        """Put each array through a function: onto a device."""
+        return AuditPacks(function(self.places_A), {name: packs.mapped(function) for name, packs in self.packs.items()})
+
+
+@dataclass(frozen=True)
 class PackedWindow:
     """A window ready for the device."""
 
     blank: WindowResult  # its result as long as nothing is computed
     # Of each language model, in the order of the queue; none where nothing is to do.
     packs: dict[str, ModelPacks[np.ndarray]]
+    audit: AuditPacks[np.ndarray] | None = None  # None where nothing of it is audited
 
 
 class FrontEnd:
@@ -74,7 +88,18 @@ class FrontEnd:
         with self._stage("frames" if self._config.kind == InputKind.NUCLEOTIDE else "letters"):
             texts = sequences_of(window, self._config.kind)
         packs = {name: self._packed(name, texts) for name in self._models} if texts.proteins else {}
-        return PackedWindow(blank_result(window, texts), packs)
+        audit = self._audited(window, texts) if self._config.audit else None
+        return PackedWindow(blank_result(window, texts), packs, audit)
+
+    def _audited(self, window: Window, texts: Sequences) -> AuditPacks[np.ndarray] | None:
+        with self._stage("packs"):
+            places_A = drawn(window, int(np.unpackbits(texts.open_C).sum()))
+        if not len(places_A):
+            return None
+        proteins, dna = ([each[place] for place in places_A] if each else each for each in (texts.proteins, texts.dna))
+        some = replace(texts, proteins=proteins, dna=dna)
+        models = [name for name in self._models if LANGUAGE_MODELS[name].eight_bit]
+        return AuditPacks(places_A, {name: self._packed(name, some) for name in models})
 
     def _packed(self, name: str, texts: Sequences) -> ModelPacks[np.ndarray]:
         row = LANGUAGE_MODELS[name]

@@ -3,16 +3,17 @@
 Work is queued on the device and never waited for pack by pack: copies to it, packs, and copies back run in three
 streams, and the host meets the device once a window, when that window's numbers are needed.
 
-Axes: S sequences of a window, U that differ, D width of a language model, F of all together.
+Axes: S sequences of a window, U that differ, D width of a language model, F of all together; A sequences that are
+audited, M models that have an 8-bit likeness.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from virnucpro.config.compute import ComputeConfig
-from virnucpro.engine.loader import ModelPacks, PackedWindow
+from virnucpro.engine.audit_sample import cosines
+from virnucpro.engine.loader import AuditPacks, ModelPacks, PackedWindow
+from virnucpro.engine.pending_result import Event, PendingResult
 from virnucpro.engine.results import WindowResult
 from virnucpro.engine.startup import check_precision, warm_up
 from virnucpro.models import attention
@@ -31,48 +34,6 @@ from virnucpro.models.pack import Pack
 
 log = logging.getLogger(__name__)
 Means = Callable[[Tensor, Pack], Tensor]
-Event = torch.cuda.Event
-
-
-@dataclass(eq=False)
-class PendingResult:
-    """A window under way on the device, whose numbers the host takes when it needs them."""
-
-    packed: PackedWindow
-    config: ComputeConfig
-    arrays: dict[str, Tensor]  # scores_S2, finite_S, and features by language model
-    failures: dict[int, str]
-    timing: tuple[Event | None, ...] = (None, None, None, None)  # of its begin, end and arrival, and of the end before
-
-    def ready(self) -> bool:
-        """Tell whether `result` would not have to wait."""
-        try:
-            return (arrived := self.timing[2]) is None or arrived.query()
-        except RuntimeError:  # of work queued earlier; `result` will raise it where it is dealt with
-            return True
-
-    def result(self) -> WindowResult:
-        """Wait for the device and take the numbers."""
-        begun, ended, arrived, earlier = self.timing
-        arrays: dict[str, Any] = {name: array.numpy() for name, array in self.arrays.items()}
-        result = replace(self.packed.blank, failures=self.failures)
-        if packs := self.packed.packs.get("esm2"):
-            result.tokens, result.packs = packs.tokens, len(packs.lengths)
-            result.copies = result.sequences - packs.distinct
-            # A sequence over the budget has a pack of its own size.
-            result.capacity = sum(max(self.config.token_budget, sum(lengths)) for lengths in packs.lengths)
-        if arrived is not None:
-            arrived.synchronize()
-            result.seconds = begun.elapsed_time(ended) / 1000
-            if earlier is not None:
-                result.idle_seconds = max(0.0, earlier.elapsed_time(begun) / 1000)
-        if (finite_S := arrays.pop("finite_S", None)) is not None:
-            wider = PRECISIONS[self.config.precision].wider
-            advice = f" in {self.config.precision} (try --precision {wider})" if wider else ""
-            for place in np.flatnonzero(~finite_S).tolist():
-                self.failures.setdefault(place, f"features are not finite{advice}")
-        result.scores_S2, result.features = arrays.pop("scores_S2", None), arrays
-        return result
 
 
 class ModelRunner:
@@ -128,25 +89,25 @@ class ModelRunner:
             yield PendingResult(packed, self.config, {}, failures)
             return
         with torch.cuda.device(self.device) if self._streams else nullcontext():
-            model_packs = self._copied(packed)
+            model_packs, audit_packs = self._copied(packed)
             begun = self._event()
-            features = {
-                name: torch.empty(packs.distinct, self.models[name].shape.width, device=self.device)
-                for name, packs in model_packs.items()
-            }
+            features: dict[str, Tensor] = {}
             for name, packs in model_packs.items():
                 failed: dict[int, str] = {}
-                yield from self._features(name, packs, features[name], failed)
-                if packs.places_S is not None:
-                    features[name] = features[name].index_select(0, packs.places_S)
+                features[name] = yield from self._features(name, self.models[name], packs, failed)
                 failures |= _at_places(failed, packed.packs[name].places_S)
-            features_SF = torch.cat([features[name] for name in FEATURE_ORDER if name in features], dim=1)
+            features_SF = _joined(features)
             arrays = {"finite_S": features_SF.isfinite().all(dim=1)}
             if self.classifier is not None:
-                arrays["scores_S2"] = scores(self.classifier, features_SF, 1 if self.config.deterministic else None)
+                arrays["scores_S2"] = self._scores(features_SF)
             if self.config.keep_features:
                 arrays |= features
-            yield self._returned(packed, arrays, failures, begun)
+            unaudited: set[int] = set()
+            if packed.audit is not None and audit_packs is not None:
+                failed = {}
+                arrays |= yield from self._audited(audit_packs, features, failed)
+                unaudited = {n for packs in packed.audit.packs.values() for n in _at_places(failed, packs.places_S)}
+            yield self._returned(packed, arrays, failures, begun, unaudited)
 
     def failed(self, packed: PackedWindow, reason: str) -> WindowResult:
         """Return the result of a window of which nothing could be computed."""
@@ -158,11 +119,38 @@ class ModelRunner:
             features={name: np.full((count, model.shape.width), np.nan, np.float32) for name, model in kept.items()},
         )
 
+    def _audited(
+        self, audit: AuditPacks[Tensor], features: dict[str, Tensor], failures: dict[int, str]
+    ) -> Generator[None, None, dict[str, Tensor]]:
+        """Compute the sample with the models that the 8-bit ones were made of; yields after each pack.
+
+        Args:
+            features: Of the whole window.
+        """
+        sample = {name: features_SD.index_select(0, audit.places_A) for name, features_SD in features.items()}
+        columns = []
+        for name, packs in audit.packs.items():
+            eight_bit_AD = sample[name]
+            sample[name] = yield from self._features(name, self.references[name], packs, failures)
+            columns.append(cosines(eight_bit_AD.double(), sample[name].double()))
+        arrays = {"cosines_AM": torch.stack(columns, dim=1)}
+        if self.classifier is not None:
+            arrays["reference_A2"] = self._scores(_joined(sample))
+        return arrays
+
+    def _scores(self, features_SF: Tensor) -> Tensor:
+        return scores(self.classifier, features_SF, 1 if self.config.deterministic else None)
+
     def _features(
-        self, name: str, packs: ModelPacks[Tensor], features_UD: Tensor, failures: dict[int, str]
-    ) -> Iterator[None]:
-        """Put the means of all sequences that differ into features_UD, by their numbers; yields after each pack."""
-        model, means = self.models[name], self._means[name]
+        self, name: str, model: Any, packs: ModelPacks[Tensor], failures: dict[int, str]
+    ) -> Generator[None, None, Tensor]:
+        """Compute the means of all sequences (S, D), those that differ once; yields after each pack.
+
+        Args:
+            failures: Filled with the reason for each that fails, by its number among those that differ.
+        """
+        means = self._means[name]
+        features_UD = torch.empty(packs.distinct, model.shape.width, device=self.device)
         token = sequence = edge = 0
         for lengths in packs.lengths:
             tokens, count = sum(lengths), len(lengths)
@@ -170,6 +158,7 @@ class ModelRunner:
             self._run(model, means, pack, packs.order_U[sequence : sequence + count], features_UD, failures)
             token, sequence, edge = token + tokens, sequence + count, edge + count + 1
             yield
+        return features_UD if packs.places_S is None else features_UD.index_select(0, packs.places_S)
 
     def _run(
         self, model: nn.Module, means: Means, pack: Pack, order_N: Tensor, features_UD: Tensor, failures: dict[int, str]
@@ -190,10 +179,17 @@ class ModelRunner:
         for part, order in zip(pack.split(half), (order_N[:half], order_N[half:]), strict=True):
             self._run(model, means, part, order, features_UD, failures)
 
-    def _copied(self, packed: PackedWindow) -> dict[str, ModelPacks[Tensor]]:
+    def _copied(self, packed: PackedWindow) -> tuple[dict[str, ModelPacks[Tensor]], AuditPacks[Tensor] | None]:
         """Copy the packs to the device, while it still computes the window before."""
+
+        def mapped(
+            function: Callable[[np.ndarray], Tensor],
+        ) -> tuple[dict[str, ModelPacks[Tensor]], AuditPacks[Tensor] | None]:
+            audit = packed.audit and packed.audit.mapped(function)
+            return {name: packs.mapped(function) for name, packs in packed.packs.items()}, audit
+
         if self._streams is None:
-            return {name: packs.mapped(torch.from_numpy) for name, packs in packed.packs.items()}
+            return mapped(torch.from_numpy)
         compute, copy = torch.cuda.current_stream(), self._streams[0]
 
         def to_device(array: np.ndarray) -> Tensor:
@@ -203,16 +199,17 @@ class ModelRunner:
             return tensor
 
         with torch.cuda.stream(copy):
-            copies = {name: packs.mapped(to_device) for name, packs in packed.packs.items()}
+            copies = mapped(to_device)
         compute.wait_stream(copy)
         return copies
 
     def _returned(
-        self, packed: PackedWindow, arrays: dict[str, Tensor], failures: dict[int, str], begun: Event | None
-    ) -> PendingResult:
+        self, packed: PackedWindow, arrays: dict[str, Tensor], failures: dict[int, str], begun: Event | None,
+        unaudited: set[int],
+    ) -> PendingResult:  # fmt: skip
         """Start the copies to the host, which the next window's packs need not wait for."""
         if self._streams is None:
-            return PendingResult(packed, self.config, arrays, failures)
+            return PendingResult(packed, self.config, arrays, failures, unaudited=unaudited)
         compute, copy = torch.cuda.current_stream(), self._streams[1]
         ended = self._event()
         copy.wait_stream(compute)
@@ -226,7 +223,7 @@ class ModelRunner:
         arrived = torch.cuda.Event()
         arrived.record(copy)
         timing, self._ended = (begun, ended, arrived, self._ended), ended
-        return PendingResult(packed, self.config, copies, failures, timing)
+        return PendingResult(packed, self.config, copies, failures, timing, unaudited)
 
     def _event(self) -> Event | None:
         """Mark a point in the device's work, with its time."""
@@ -235,6 +232,10 @@ class ModelRunner:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
+
+
+def _joined(features: dict[str, Tensor]) -> Tensor:
+    return torch.cat([features[name] for name in FEATURE_ORDER if name in features], dim=1)
 
 
 def _at_places(failures: dict[int, str], places_S: np.ndarray | None) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """Results: what became of a window. No torch here; it is what crosses from a worker to the parent and to disk.
 
-Axes: R pieces of reads, C chunks, S sequences, D width of a language model.
+Axes: R pieces of reads, C chunks, S sequences, D width of a language model; A sequences that are audited, M models
+that have an 8-bit likeness.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class WindowResult:
     failures: dict[int, str] = field(default_factory=dict)  # why, by place in the window or its part
     seconds: float = 0.0  # on the device
     idle_seconds: float | None = None  # of the device, since the window before; None for the first, and on the CPU
+    # Of an audit: what was computed in 16 bits too. All None where nothing was.
+    audited_A: np.ndarray | None = None  # int64, places in the window or its part
+    cosines_AM: np.ndarray | None = None  # float64, of its features in 8 and in 16 bits
+    reference_A2: np.ndarray | None = None  # float32, its scores in 16 bits; None for proteins
 
 
 def blank_result(window: Window, texts: Sequences) -> WindowResult:
@@ -58,6 +63,9 @@ class FinishedWindow:
     scores_S2: np.ndarray | None = None
     features: dict[str, np.ndarray] = field(default_factory=dict)
     copies: int = 0
+    audited_A: np.ndarray | None = None
+    cosines_AM: np.ndarray | None = None
+    reference_A2: np.ndarray | None = None
 
     @property
     def sequences(self) -> int:
@@ -114,9 +122,11 @@ def finish(window: Window, results: Sequence[WindowResult]) -> FinishedWindow:
     """Put together a window from its results: one, or those of its parts in order."""
     first, pieces = results[0], window.pieces
     failures: dict[int, str] = {}
+    audited: list[np.ndarray | None] = []
     for result in results:
         offset = result.only[0] if result.only else 0
         failures |= {place + offset: reason for place, reason in result.failures.items()}
+        audited.append(None if result.audited_A is None else result.audited_A + offset)
     names = dict.fromkeys(name for result in results for name in result.features)
     features = {name: _joined(results, [result.features.get(name) for result in results]) for name in names}
     return FinishedWindow(
@@ -132,7 +142,15 @@ def finish(window: Window, results: Sequence[WindowResult]) -> FinishedWindow:
         scores_S2=_joined(results, [result.scores_S2 for result in results]),
         features={name: array for name, array in features.items() if array is not None},
         copies=sum(result.copies for result in results),
+        audited_A=_joined_where_known(audited),
+        cosines_AM=_joined_where_known([result.cosines_AM for result in results]),
+        reference_A2=_joined_where_known([result.reference_A2 for result in results]),
     )
+
+
+def _joined_where_known(arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [array for array in arrays if array is not None]
+    return np.concatenate(known) if known else None
 
 
 def _joined(results: Sequence[WindowResult], arrays: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -16,7 +16,8 @@ import torch
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.events import Began, Computed, WindowCost
 from virnucpro.engine.loader import PackedWindow
-from virnucpro.engine.model_runner import ModelRunner, PendingResult
+from virnucpro.engine.model_runner import ModelRunner
+from virnucpro.engine.pending_result import PendingResult
 from virnucpro.engine.prefetch import Prefetcher
 from virnucpro.engine.results import WindowResult, next_tries
 from virnucpro.errors import DeviceLost, one_line

@@ -29,7 +29,8 @@ from virnucpro.system.files import sha256_of, whole_file
 
 log = logging.getLogger(__name__)
 _NAMES = "[0-9]" * 6 + ".safetensors"  # of our files, for glob
-_TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C", "scores_S2")
+_AUDIT = ("audited_A", "cosines_AM", "reference_A2")
+_TABLES = ("lengths_R", "firsts_R", "chunks_R", "open_C", "scores_S2", *_AUDIT)
 _FACTS = ("names", "cut", "unknown", "copies", "failures")
 
 

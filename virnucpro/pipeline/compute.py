@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from virnucpro.config.compute import ComputeConfig, WeightsInfo
 from virnucpro.config.placement import Placement
-from virnucpro.config.settings import Settings
-from virnucpro.errors import BadInput, BadRequest, DeviceLost, Interrupted
+from virnucpro.config.settings import FALLBACK, Settings
+from virnucpro.engine.audit_sample import with_least
+from virnucpro.errors import BadInput, DeviceLost, Interrupted
 from virnucpro.executors.base import Executor, WindowAndCost
 from virnucpro.executors.select import make_executor
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.output.fasta_files import tee_fasta
+from virnucpro.pipeline.audit import Audit, RunningAudit
 from virnucpro.pipeline.checkpoints import CheckpointStore
 from virnucpro.pipeline.manifest import Manifest
 from virnucpro.pipeline.meter import Meter
@@ -71,6 +74,22 @@ class Run:
         if self.windows_before:
             log.info("Resuming: %d windows are done.", self.windows_before)
 
+    def fall_back(self, audit: Audit) -> None:
+        """Forget what was computed in 8 bits, and have all computed in the precision that they are made of."""
+        before, after = self.config.precision, PRECISIONS[self.config.precision].made_of
+        log.warning(
+            "The audit of %s failed: %s (%d sequences). Falling back: all is computed in %s.",
+            before, "; ".join(audit.missed), audit.sequences, after,
+        )  # fmt: skip
+        if self.executor is not None:
+            self.executor.close()
+        self.store.forget()
+        self.windows_before = 0
+        self.config = replace(self.config, precision=after, audit=False)
+        self.manifest.fall_back(after, audit.entry(before, after, after))
+        if self.manifest.begun:
+            self.write("running")
+
     def stop(self) -> None:
         """Finish the windows in hand, save, and end; later, when all windows are saved, end at once."""
         if self.over:
@@ -111,8 +130,15 @@ def compute(run: Run) -> None:
         Interrupted: The run was stopped; what was finished is saved.
     """
     try:
-        _finish_all(run)
-        run.end_if_stopped()
+        falls_back = run.config.audit and run.settings.audit == FALLBACK
+        running = RunningAudit(run.store.finished(with_features=False)) if falls_back else None
+        if running is None or not running.failed:
+            _finish_all(run, running)
+            run.end_if_stopped()
+        if running is not None and running.audit.missed:
+            run.fall_back(running.audit)
+            _finish_all(run)
+            run.end_if_stopped()
     except BaseException:
         if run.manifest.begun and not run.settings.runtime.enable_checkpointing and not run.settings.resume:
             run.store.forget()  # no manifest would ever list them
@@ -123,7 +149,8 @@ def compute(run: Run) -> None:
             run.executor.close()  # whatever went wrong, no process is left
 
 
-def _finish_all(run: Run) -> None:
+def _finish_all(run: Run, running: RunningAudit | None = None) -> None:
+    """Finish every window, or those up to the failure of the audit."""
     run.telemetry.begin_stage("loading the models")
     info = _opened(run, apart=False)
     run.digests.check()
@@ -143,6 +170,8 @@ def _finish_all(run: Run) -> None:
                 for window, cost in finished:
                     run.digests.check()
                     meter.count(window, cost, run.store.add(window))
+                    if running is not None and running.add(window):
+                        break
         finally:
             meter.count_write(run.store.flush())
     run.digests.result()  # no tables of weights that turn out to be wrong
@@ -181,7 +210,9 @@ def _finished(run: Run, chunk_size: int) -> Generator[WindowAndCost]:
 
 def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
     assert run.executor is not None
-    kept = _intermediate_files(run, chunk_size)
+    kept = None
+    if run.settings.keep_intermediate:  # begun: they are from before a device was lost, or an audit failed
+        kept = run.directory.intermediate_files(chunk_size, ours=run.manifest.kept or run.manifest.begun)
     unfinished = _unfinished(run, chunk_size, kept)
     # Loader processes ask for windows while the models are loaded: intermediate files might be whole after a few, and
     # take their names in a directory that is not this run's yet.
@@ -205,28 +236,13 @@ def _computed(run: Run, chunk_size: int) -> Iterator[WindowAndCost]:
         unfinished.close()  # which removes intermediate files that are not whole
 
 
-def _intermediate_files(run: Run, chunk_size: int) -> tuple[Path, Path, Path] | None:
-    """Name the files of chunks, frames and proteins; None if they are not to be kept.
-
-    Raises:
-        BadRequest: One is there that no run has written.
-    """
-    if not run.settings.keep_intermediate:
-        return None
-    directory, manifest = run.directory, run.manifest
-    files = directory.chunk_fasta(chunk_size), directory.nucleotide_fasta, directory.protein_fasta
-    foreign = next((path for path in files if path.exists()), None)
-    if foreign and not manifest.kept and not manifest.begun:  # begun: they are from before a device was lost
-        raise BadRequest(f"{foreign} exists, and this run did not write it. Move it away.")
-    return files
-
-
 def _unfinished(run: Run, chunk_size: int, kept: tuple[Path, Path, Path] | None) -> Generator[Window]:
     """Cut the windows that are not finished, in order; `kept` is written meanwhile."""
     config, reads = run.config, run.files.reads()
     if kept is not None:
         reads = tee_fasta(reads, *kept, config.kind, chunk_size)
     done = run.store.done
-    for window in windows(reads, config.kind, chunk_size, config.buffer_size, config.token_budget):
+    every_window = windows(reads, config.kind, chunk_size, config.buffer_size, config.token_budget)
+    for window in with_least(every_window, config.kind) if config.audit else every_window:
         if window.index not in done:
             yield window

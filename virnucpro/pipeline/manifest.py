@@ -39,8 +39,7 @@ class Manifest:
         self._resumed = earlier if resume and earlier is not None else {}
         self._replaced = None if resume else earlier
         self._entries: dict[str, Any] = {"weights": {}, "sessions": [*self._resumed.get("sessions", []), _session()]}
-        if "viral" in self._resumed:
-            self._entries["viral"] = self._resumed["viral"]
+        self._entries |= {name: self._resumed[name] for name in ("viral", "audit") if name in self._resumed}
         self.begun = False  # the directory is this run's
 
     def settle(self, entries: dict[str, Any]) -> None:
@@ -73,6 +72,19 @@ class Manifest:
         if before != others:
             log.warning("The run began on %s: the last digits of what is computed now may differ.", before)
         self._entries["backends"] = others
+
+    def fell_back_from(self, precision: str) -> str | None:
+        """Return the precision that the resumed run is computed in since its audit failed in this one, if it did."""
+        audit = self._resumed.get("audit", {})
+        fell_back = audit.get("precision") == precision != audit.get("results")
+        return audit["results"] if fell_back else None
+
+    def fall_back(self, precision: str, audit: dict[str, Any]) -> None:
+        """Record that all is computed anew in another precision, and the audit that is the reason."""
+        for entries in (self._entries, self._resumed):
+            if "settings" in entries:
+                entries["settings"] = entries["settings"] | {"precision": precision}
+        self._entries["audit"] = audit
 
     @property
     def checkpoints(self) -> list[dict[str, Any]]:

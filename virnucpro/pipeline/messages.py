@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.output.tables import Counts
+from virnucpro.pipeline.audit import Audit
 from virnucpro.reading.alphabet import GAPS
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.survey import Survey
@@ -81,3 +83,17 @@ def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: InputWa
             "Partial result: %d of %d sequences failed (%s). Repeat the command with --resume to try them again.",
             odd.failed, odd.sequences, odd.reason,
         )  # fmt: skip
+
+
+def say_what_the_audit_found(audit: Audit, precision: str, sequences: int) -> None:
+    """Tell in one line how near 8 bits came to what they are made of."""
+    wider = PRECISIONS[precision].made_of
+    what = f"{audit.sequences} of {sequences} sequences were computed in {wider} too"
+    if audit.missed:
+        log.error(
+            "Partial result: the audit of %s failed: %s (%s). Run again with --precision %s, or add --resume --audit "
+            "fallback.",
+            precision, "; ".join(audit.missed), what, wider,
+        )  # fmt: skip
+    elif audit.sequences:
+        log.info("The audit of %s is passed: %s: %s.", precision, what, audit)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from typing import Any
 from virnucpro._version import __version__
 from virnucpro.config.compute import compute_config
 from virnucpro.config.placement import place
-from virnucpro.config.settings import Settings
+from virnucpro.config.settings import FALLBACK, Settings
 from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.locate import find_weights
 from virnucpro.output.embeddings_file import EMBEDDINGS_FILE, write_embeddings
 from virnucpro.output.tables import Counts, has_results, write_fates, write_verdicts
 from virnucpro.output.viral_fasta import check_target, check_writable, write_viral
+from virnucpro.pipeline.audit import Audit
 from virnucpro.pipeline.compute import Run, compute
 from virnucpro.pipeline.manifest import Manifest, describe
-from virnucpro.pipeline.messages import InputWarnings, say_what_came_out, say_what_was_read
+from virnucpro.pipeline.messages import InputWarnings, say_what_came_out, say_what_the_audit_found, say_what_was_read
 from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -39,14 +41,16 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Summary:
-    """What a run came to; a key "failed" in `fates` means a partial result."""
+    """What a run came to."""
 
     results: Path  # the folder with the tables
     embeddings: Path | None  # the HDF5 file, if one was asked for
-    fates: dict[str, int]  # how many records met each
+    fates: dict[str, int]  # how many records met each; "failed" among them
     counts: Counts | None = None  # of chunks and contigs; None for proteins
     failed_ranks: list[int] = field(default_factory=list)  # workers that were lost for good
     performance: dict[str, Any] = field(default_factory=dict)  # totals, rates: `virnucpro.utils.totals`
+    partial: bool = False  # records failed, or the audit of 8 bits did
+    audit: dict[str, Any] | None = None  # of 8 bits, as in the manifest
 
 
 def run(
@@ -85,6 +89,8 @@ def run(
         say_what_was_read(files.survey)
         config = compute_config(settings, files.kind, weights, placement)
         manifest = Manifest(directory, earlier, settings.resume)
+        if settings.audit == FALLBACK and (wider := manifest.fell_back_from(config.precision)):
+            config = replace(config, precision=wider, audit=False)
         this_run = Run(settings, directory, files, config, placement, manifest, telemetry, digests)
         manifest.settle(describe(settings, config, files.survey))
         if settings.resume and earlier is not None:
@@ -120,18 +126,26 @@ def _report(run: Run) -> Summary:
     for write in WRITERS:
         write(run)
     warnings = InputWarnings.of(finished())
+    audit = sum(map(Audit.of, finished()), Audit()) if config.audit else Audit()
+    if config.audit:
+        manifest.record(audit=audit.entry(config.precision, PRECISIONS[config.precision].made_of, config.precision))
     performance = _finalized(run)
     del performance["per_rank"]  # for the telemetry's own file
     counted = {"records": records} | {name: getattr(warnings, name) for name in ("sequences", "copies", "failed")}
     if counts is not None:
         counted |= asdict(counts)
-    run.write("partial" if warnings.failed else "complete", fates=fates, counts=counted, performance=performance)
-    if not warnings.failed:
+    partial_result = bool(warnings.failed or audit.missed)
+    run.write("partial" if partial_result else "complete", fates=fates, counts=counted, performance=performance)
+    if not partial_result:
         directory.remove_windows()
     say_what_came_out(fates, counts, warnings, bool(manifest["synthetic_weights"]))
+    if config.audit:
+        say_what_the_audit_found(audit, config.precision, warnings.sequences)
     log.info("Results: %s", directory.results)
     failed_ranks = run.executor.failed_ranks if run.executor else []
-    return _summary(run, fates, counts=counts, failed_ranks=failed_ranks, performance=performance)
+    return _summary(
+        run, fates, counts=counts, failed_ranks=failed_ranks, performance=performance, partial=partial_result
+    )
 
 
 def _write_embeddings(run: Run) -> None:
@@ -166,6 +180,8 @@ def _finalized(run: Run) -> dict[str, Any]:
     telemetry, manifest = run.telemetry, run.manifest
     entries = {"settings": manifest["settings"], "backends": manifest["backends"] or {}}
     entries["synthetic_weights"] = manifest["synthetic_weights"]
+    if manifest["audit"]:
+        entries["audit"] = manifest["audit"]
     if run.windows_before:
         entries["windows_done_before"] = run.windows_before  # of an earlier run; nothing here is about them
     telemetry.set_run_metadata(virnucpro=__version__, **entries, hardware=capture_hardware_info())
@@ -182,4 +198,4 @@ def _finalized(run: Run) -> dict[str, Any]:
 
 def _summary(run: Run, fates: dict[str, int], **more: Any) -> Summary:
     embeddings = run.directory.results / EMBEDDINGS_FILE if run.config.keep_features else None
-    return Summary(run.directory.results, embeddings, fates, **more)
+    return Summary(run.directory.results, embeddings, fates, audit=run.manifest["audit"], **more)

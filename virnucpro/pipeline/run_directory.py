@@ -75,6 +75,19 @@ class RunDirectory:
         """Return the file of chunks of so many bp."""
         return self.root / f"{self.stem}_chunked{chunk_size}.fa"
 
+    def intermediate_files(self, chunk_size: int, ours: bool) -> tuple[Path, Path, Path]:
+        """Name the files of chunks, frames and proteins.
+
+        Args:
+            ours: Those that are there may be written over.
+        Raises:
+            BadRequest: One is there that no run has written.
+        """
+        files = self.chunk_fasta(chunk_size), self.nucleotide_fasta, self.protein_fasta
+        if not ours and (foreign := next((path for path in files if path.exists()), None)):
+            raise BadRequest(f"{foreign} exists, and this run did not write it. Move it away.")
+        return files
+
     @contextmanager
     def opened(self, resume: bool, force: bool) -> Iterator[dict[str, Any] | None]:
         """Make the directory, or resume the one that is there, and keep other runs out meanwhile.

@@ -49,6 +49,7 @@ class Window:
     index: int
     pieces: tuple[Piece, ...]
     only: tuple[int, int] | None = None
+    audited: int = 0  # how many of its sequences an audit takes at least, if it has so many
 
     @property
     def key(self) -> Key:

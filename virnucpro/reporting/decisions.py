@@ -142,6 +142,15 @@ REQUIREMENTS = {
             Step("Measure the overhead again.", f"{_PRODUCTION} -k checkpoint"),
         ),
     ),
+    "audit": Requirement(
+        "audit of 8 bits", "<", 1, " bounds missed",
+        (
+            Step("Are the results those of 8 bits? They are not to be trusted then: have those of FP16 in their place.",
+                 "virnucpro predict INPUT --output-dir DIR --precision int8 --resume --audit fallback"),
+            Step("Is it the model or the sequences, as peptides are? See what each layer costs, and try others.",
+                 "virnucpro parity INPUT --precision int8"),
+        ),
+    ),
 }  # fmt: skip
 
 

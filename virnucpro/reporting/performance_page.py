@@ -27,7 +27,7 @@ def page(telemetry: Content, results: Mapping[str, Content]) -> str:
         KeyError, TypeError, AttributeError, ValueError: It is something else.
     """
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
-    findings = find(summary, results)
+    findings = find(summary, results, metadata.get("audit"))
     counts = Counter(finding.verdict for finding in findings)
     return render(
         "report_page.html",

@@ -110,7 +110,7 @@ def _filled(form: Callable[..., str], *content: object, files: Iterable[Path] = 
 
 def _text(telemetry: Content, results: Mapping[str, Content]) -> str:
     metadata, summary = telemetry["run_metadata"], telemetry["summary"]
-    findings = find(summary, results)
+    findings = find(summary, results, metadata.get("audit"))
     lines = ["virnucpro performance report", "============================"]
     for title, rows in sections(metadata, summary, results):
         lines += _section(title, rows)

@@ -38,7 +38,7 @@ Rows = list[tuple[str, str]]
 def sections(metadata: Content, summary: Content, results: Mapping[str, Content]) -> Iterator[tuple[str, Rows]]:
     """Yield titles and rows (name, text) of all but the requirements and the ranks."""
     shards = metadata.get("shards", [])  # what differs between the files of workers
-    run = _pairs(_without(metadata, "hardware", "shards", "stage_seconds"))
+    run = _pairs(_without(metadata, "hardware", "shards", "stage_seconds", "audit"))
     for number, shard in enumerate(shards):
         run += _pairs({f"shard {number}, {key}": value for key, value in _without(shard, "hardware").items()})
     yield "Run", run
@@ -50,6 +50,8 @@ def sections(metadata: Content, summary: Content, results: Mapping[str, Content]
         rows = [(name, f"{decimals(sec)} s ({100 * sec / whole:.0f} %)") for name, sec in stages.items()]
         yield "Stages", rows
     yield f"Steady state ({summary['warmup_reason']})", _table(STEADY, summary)
+    if audit := metadata.get("audit"):
+        yield f"Audit of {audit['precision']}", _audit(audit)
     comparison = results.get("speedup_comparison", {})
     if steps := comparison.get("breakdown"):
         title = f"Each optimisation, seconds per 10,000 proteins{steps_from(comparison)}"
@@ -67,6 +69,22 @@ def rank_sections(summary: Content) -> Iterator[tuple[str, Rows]]:
     """Yield title and rows of each worker."""
     for rank, entry in summary["per_rank"].items():
         yield f"Rank {rank} ({entry['device']})", _table(RANK, entry)
+
+
+def _audit(audit: Content) -> Rows:
+    """What was found in a sample, and what is asked for."""
+    bounds = audit["bounds"]
+    rows = [("results", f"in {audit['results']}"), ("sequences", f"{audit['sequences']:,} in {audit['reference']} too")]
+    rows += [
+        (f"{name} cosine", f"{audit[key]:.4f} (required {bounds[key]:g})")
+        for name, key in (("mean", "mean_cosine"), ("least", "least_cosine"))
+        if audit[key] is not None
+    ]
+    if audit["labels"]:
+        allowed = f"{bounds['labels_changed']} or {100 * bounds['labels_changed_share']:g} %"
+        rows.append(("labels changed", f"{audit['labels_changed']} of {audit['labels']:,} (allowed {allowed})"))
+        rows.append(("score difference", f"{audit['score_difference']:.4f} at most"))
+    return rows
 
 
 def _gain(seconds: float | str, less: float | None) -> str:

@@ -59,7 +59,7 @@ def decimals(value: float) -> str:
     return text.rstrip("0").rstrip(".") if math.isfinite(value) else text
 
 
-def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
+def find(summary: Content, results: Mapping[str, Content], audit: Content | None = None) -> list[Finding]:
     """Check a run against all requirements.
 
     Args:
@@ -68,6 +68,7 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
             the CPU the hours do not: they are asked of a GPU.
         results: What the validation suite measured, by the names of its files: "speedup_comparison" (if it was judged),
             "scaling" (if it is of two GPUs), "checkpoint_overhead". What is missing is not measured.
+        audit: Of a run in 8 bits; nothing is asked of others.
     """
     workers = summary["per_rank"]
     steady = all(entry["sums"]["after_warmup"]["batches"] for entry in workers.values())
@@ -93,6 +94,9 @@ def find(summary: Content, results: Mapping[str, Content]) -> list[Finding]:
         ("scaling", scaling["speedup"] if is_of_two_gpus else None, ""),
         ("checkpoint_overhead", results.get("checkpoint_overhead", {}).get("overhead_percent", share), ""),
     ]
+    if audit:
+        missed = len(audit["missed"]) if audit["sequences"] else None
+        measured.append(("audit", missed, f"results in {audit['results']}"))
     return [Finding(REQUIREMENTS[key], value, of) for key, value, of in measured]
 
 
