@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from virnucpro.engine import model_runner, startup
-from virnucpro.engine.startup import check_precision
+from virnucpro.engine.startup import check_kernels, check_precision
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.linear import Int8Linear, Products
@@ -34,6 +34,12 @@ def device_of(monkeypatch, capability, compiler):
     monkeypatch.setattr(startup, "cannot_compile", lambda device: None if compiler else "no C compiler")
 
 
+def check(precision=INT8, device=CUDA):
+    """What a run asks, the first of it before anything is loaded."""
+    check_precision(precision, device)
+    check_kernels(precision, device)
+
+
 @pytest.mark.parametrize(
     "capability, compiler, refusal",
     [
@@ -47,10 +53,10 @@ def device_of(monkeypatch, capability, compiler):
 def test_what_8_bits_need(monkeypatch, capability, compiler, refusal):
     device_of(monkeypatch, capability, compiler)
     if refusal is None:
-        check_precision(INT8, CUDA)
+        check()
         return
     with pytest.raises(BadRequest) as told:
-        check_precision(INT8, CUDA)
+        check()
     assert str(told.value) == refusal
 
 
@@ -58,13 +64,13 @@ def test_what_8_bits_need(monkeypatch, capability, compiler, refusal):
 def test_other_precisions_ask_nothing_of_a_device(monkeypatch, caplog, name):
     device_of(monkeypatch, (3, 5), compiler=False)
     for device in (CUDA, CPU):
-        check_precision(PRECISIONS[name], device)
+        check(PRECISIONS[name], device)
     assert not caplog.records
 
 
 def test_the_cpu_takes_8_bits_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
-        check_precision(INT8, CPU)
+        check(INT8, CPU)
     (record,) = caplog.records
     assert record.getMessage() == ("8-bit products on the CPU are for checking: they are slower than --precision fp32.")
 

@@ -7,12 +7,13 @@ import logging
 import multiprocessing
 import os
 import subprocess
+import sys
 from dataclasses import replace
 
 import packing
 import pytest
 import torch
-from conftest import DATA, ESM_8M, command, environment
+from conftest import DATA, ESM_8M, ROOT, command, environment
 from packing import random_dna, random_proteins
 from references import assert_equal_within_float32, hugging_face_features, worst
 from runs import wait_for
@@ -26,6 +27,7 @@ from virnucpro.engine.loader import FrontEnd
 from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.results import finish
 from virnucpro.models import attention
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.dnabert_s import load_dnabert
 from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.ops import Ops, Plain, choose_ops
@@ -241,15 +243,16 @@ def test_a_pack_that_does_not_fit_is_halved(wide, caplog):
     proteins = {f"p{i}": protein for i, protein in enumerate(PROTEINS * 5)}
     first, *_ = packing.windows_of(proteins, "protein", buffer_size=10_000)
     prepared = FrontEnd(engine.config)[first]  # one pack
+    held = torch.cuda.memory_allocated()  # by what other tests have left, too
     torch.cuda.reset_peak_memory_stats()
     whole = engine.submit(prepared).result()
     assert whole.packs == 1
     peak = torch.cuda.max_memory_allocated()
     assert "Out of GPU memory" not in caplog.text
     torch.cuda.empty_cache()
-    _, total = torch.cuda.mem_get_info()
+    kept, (_, total) = torch.cuda.memory_reserved(), torch.cuda.mem_get_info()
     with caplog.at_level(logging.WARNING):
-        torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+        torch.cuda.set_per_process_memory_fraction((kept + 0.6 * (peak - held)) / total)
         try:
             halved = engine.submit(prepared).result()
         finally:
@@ -355,3 +358,46 @@ def test_kill_and_resume_give_the_same_bytes(predict, wide, tmp_path, files):
     assert code == 0, said
     assert "Resuming: " in said
     assert resumed == whole
+
+
+COLD = """
+import sys
+
+import triton
+
+missed = []
+
+
+def told(*, src, metadata, cache_hit, **more):
+    if not cache_hit:
+        missed.append((metadata["name"], src.signature, src.constants, src.attrs))
+
+
+triton.knobs.compilation.listener = told
+from virnucpro.cli import main
+
+try:
+    main(sys.argv[1:])
+finally:
+    print("missed:", missed)
+"""
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("kind", ["protein", "nucleotide"])
+def test_a_cold_start_finds_all_that_was_compiled_ahead(wide, tmp_path, precision, kind):
+    """By the published models' shapes, which these have but for their layers."""
+    proteins = enumerate(random_proteins([20, 100, 200, 300], seed=1))
+    fasta = tmp_path / "in.fa"
+    fasta.write_text(workloads.fasta(proteins if kind == "protein" else workloads.reads(20)))
+    arguments = ["predict", fasta, "--output-dir", tmp_path / "out", "--weights-dir", wide, "--esm-model", ESM_8M]
+    arguments += ["--precision", precision]
+    if attention.choose("auto", CUDA, PRECISIONS[precision], [16, 64]) != "triton":
+        pytest.skip("Triton cannot compile here")
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-c", COLD, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+        env=os.environ | {"TRITON_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "missed: []", done.stdout

@@ -58,9 +58,9 @@ def ops(request, monkeypatch) -> Ops:
         return Fused()
     if reason := cannot_run_on_hopper(CUDA):
         pytest.skip(f"products for Hopper cannot be had here ({reason})")
-    from virnucpro.models import ops_hopper
+    from virnucpro.models import hopper_kernel, ops_hopper
 
-    monkeypatch.setattr(ops_hopper, "SMALL", 0)
+    monkeypatch.setattr(hopper_kernel, "SMALL", 0)
     return ops_hopper.Hopper()
 
 

@@ -62,7 +62,8 @@ def composition(monkeypatch):
     code.sample = lambda esm_model, layers: (Composition(), {}, len(LETTERS))
     row = LanguageModel(
         "Composition", "composition", "composition_S4", "composition", "dna", (InputKind.NUCLEOTIDE,), False,
-        lambda _: 0, name="Composition", described="{place}/ with config.json and model.safetensors",
+        lambda _: Composition.shape, lambda _: 0, name="Composition",
+        described="{place}/ with config.json and model.safetensors",
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, code.__name__, code)
     monkeypatch.setitem(language_models.LANGUAGE_MODELS, "composition", row)

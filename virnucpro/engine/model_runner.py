@@ -25,7 +25,7 @@ from virnucpro.engine.audit_sample import cosines
 from virnucpro.engine.loader import AuditPacks, ModelPacks, PackedWindow
 from virnucpro.engine.pending_result import Event, PendingResult
 from virnucpro.engine.results import WindowResult
-from virnucpro.engine.startup import check_precision, warm_up
+from virnucpro.engine.startup import Wait, check_precision, warm_up
 from virnucpro.models import attention
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.classifier import load_classifier, scores
@@ -39,18 +39,20 @@ Means = Callable[[Tensor, Pack], Tensor]
 class ModelRunner:
     """Models on one device.
 
+    Args:
+        compiled: Waits for whoever compiles kernels ahead.
     Raises:
         BadWeights: As their loaders. BadRequest: The device cannot do what the config asks for.
     """
 
-    def __init__(self, config: ComputeConfig, device: torch.device) -> None:
+    def __init__(self, config: ComputeConfig, device: torch.device, compiled: Wait = lambda: None) -> None:
         self.config, self.device = config, device
         precision = PRECISIONS[config.precision]
         check_precision(precision, device)
         loaded = PRECISIONS[precision.made_of] if precision.quantised else precision
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
-            compiling = aside.submit(warm_up, config, device)
+            compiling = aside.submit(warm_up, config, device, compiled)
             code = {name: LANGUAGE_MODELS[name].code for name in config.weights.models}
             paths = config.weights.models
             self.models: dict[str, Any] = {name: code[name].load(paths[name], device, loaded) for name in paths}

@@ -17,24 +17,28 @@ log = logging.getLogger(__name__)
 
 
 def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable: bool = False) -> LocalExecutor:
-    """Fork the loader processes, small ones that know nothing of a GPU; import torch, and make a `LocalExecutor`.
+    """Fork loader processes and compilers, which know nothing of torch; import it, and make a `LocalExecutor`.
 
     Args:
         expendable: This process may die of what kills its loader processes: another will be started.
     """
+    from virnucpro.engine.compilers import Compilers
     from virnucpro.engine.loader import FrontEnd  # imports tokenizers, which a coordinator does without
     from virnucpro.engine.prefetch import Prefetcher
 
     prepare, runtime = FrontEnd(config.compute).__getitem__, config.runtime
     ahead, retries = runtime.prefetch_factor, runtime.max_retries_transient
+    # What one of several workers compiles, the others find.
+    compilers = Compilers(config.compute, device if rank == 0 else "")
     loaders = Prefetcher(prepare, config.num_workers, ahead, retries, expendable)
     try:
         threading.Thread(target=_wake, args=(device,), daemon=True).start()
         with uncollected():
             from virnucpro.executors.local import LocalExecutor
 
-        return LocalExecutor(config, device, rank, loaders)
+        return LocalExecutor(config, device, rank, loaders, compilers)
     except BaseException:
+        compilers.close()
         loaders.close()
         raise
 

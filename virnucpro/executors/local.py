@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from virnucpro.config.compute import WeightsInfo
+from virnucpro.engine.compilers import Compilers
 from virnucpro.engine.events import Began, Computed
 from virnucpro.engine.model_runner import ModelRunner
 from virnucpro.engine.prefetch import Prefetcher
@@ -27,12 +28,14 @@ class LocalExecutor:
     """A `base.Executor` of one. `load` and `run` may follow each other again: models and loader processes stay.
 
     Args:
-        loaders: Begun before torch was imported.
+        loaders, compilers: Begun before torch was imported.
     """
 
-    def __init__(self, config: ExecutorConfig, device: str, rank: int, loaders: Prefetcher) -> None:
+    def __init__(
+        self, config: ExecutorConfig, device: str, rank: int, loaders: Prefetcher, compilers: Compilers
+    ) -> None:
         self._config, self._device, self._rank = config, torch.device(device), rank
-        self._loaders = loaders
+        self._loaders, self._compilers = loaders, compilers
         self._loop: WindowLoop | None = None
         self._runner: ModelRunner | None = None
         self._stopped = False
@@ -86,6 +89,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """End the loader's processes, and let go of the models; nothing can be run any more."""
+        self._compilers.close()
         self._loaders.close()
         self._runner = self._loop = None
 
@@ -96,7 +100,7 @@ class LocalExecutor:
                 "fits the driver, or have the run use the CPU with CUDA_VISIBLE_DEVICES= before the command."
             )
         try:
-            return ModelRunner(self._config.compute, self._device)
+            return ModelRunner(self._config.compute, self._device, self._compilers.wait)
         except torch.OutOfMemoryError as error:
             raise BadRequest(
                 f"{self._device} has too little memory for the models ({one_line(error)}). "

@@ -44,6 +44,8 @@ PRECISIONS = {
         Precision("int8", "int8", "float16", 1, 2, wider="fp16", made_of="fp16", least_cosine=0.995),
     )
 }
+GREATEST = 127  # of 8-bit numbers; -128 is not used, so that they are symmetric
+LEAST_SCALE = 1e-20  # of a row of zeros in 8 bits
 GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise
 REFERENCE_PRECISION = "fp32"  # what others are compared with
 PUBLISHED_PRECISION = "fp16"  # of ESM-2's published files

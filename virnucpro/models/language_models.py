@@ -72,6 +72,7 @@ class LanguageModel:
     reads: str  # proteins or dna, of `window_sequences.Sequences`
     kinds: tuple[InputKind, ...]  # of input that it is for
     rotary: bool  # positions by rotation, or by ALiBi
+    published: Callable[[str], Shape]  # its size; takes --esm-model
     parameters: Callable[[str], int]  # numbers that it consists of, as far as a run needs them; takes --esm-model
     name: str | None = None  # of its files in a weights directory; None for --esm-model's
     required: tuple[str, ...] = ()  # files in its folder beside configuration and weights
@@ -102,14 +103,15 @@ def _esm2_parameters(esm_model: str) -> int:
 LANGUAGE_MODELS = {
     "esm2": LanguageModel(
         "ESM-2", "esm2", "esm2_SD", "embeddings", "proteins", tuple(InputKind), True,
-        _esm2_parameters, described="{place}.pt, or a Hugging Face folder {place}/",
+        lambda esm_model: Shape(*ESM2_SIZES[esm_model]), _esm2_parameters,
+        described="{place}.pt, or a Hugging Face folder {place}/",
         source="https://dl.fbaipublicfiles.com/fair-esm/models/{name}.pt\n              or the folder of "
         "https://huggingface.co/facebook/{name}",
         eight_bit="quantised_esm2",
     ),
     "dnabert_s": LanguageModel(
         "DNABERT-S", "dnabert_s", "dnabert_SE", "dnabert_s", "dna", (InputKind.NUCLEOTIDE,), False,
-        lambda _: 117_000_000, DNABERT_S, ("tokenizer.json",),
+        lambda _: Shape(12, 768, 12), lambda _: 117_000_000, DNABERT_S, ("tokenizer.json",),
         "{place}/ with config.json, tokenizer.json and model weights",
         "the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)",
     ),

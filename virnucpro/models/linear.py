@@ -13,10 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.models.catalog import Precision
+from virnucpro.models.catalog import GREATEST, LEAST_SCALE, Precision
 
-GREATEST = 127  # of the 8-bit numbers; -128 is not used, so that they are symmetric
-LEAST_SCALE = 1e-20  # of a row of zeros
 BLOCK = 8  # inputs that `spread` mixes: what one thread of a kernel holds; it divides 4 D of every published ESM-2
 
 

@@ -8,6 +8,7 @@ Axes: T tokens, D model width, I inputs, O outputs, F of the MLP; H heads, K per
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Protocol
 
@@ -15,7 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from virnucpro.models.linear import Activations, Delta, Linear, Products, spread
+from virnucpro.models.catalog import Precision
+from virnucpro.models.kernels import HOPPER, Tensors, hopper_probe, probe
+from virnucpro.models.language_models import Shape
+from virnucpro.models.launch import Launch
+from virnucpro.models.linear import Activations, Delta, Linear, Products, spread, torch_type
 from virnucpro.models.pack import Tables
 from virnucpro.system.home import give_triton_a_cache
 
@@ -45,6 +50,9 @@ class Ops(Protocol):
 
     def gated_gelu(self, x_T2F: Tensor) -> Tensor:
         """GELU of the first half of each row, times the second half: (T, F)."""
+
+    def launches(self, shape: Shape, rotary: bool, precision: Precision, tensors: Tensors) -> Iterable[Launch]:
+        """What of `kernels` a model of that shape makes of these steps."""
 
 
 class Plain(Products):
@@ -85,34 +93,31 @@ class Plain(Products):
         gate_TF, value_TF = x_T2F.chunk(2, dim=-1)
         return F.gelu(gate_TF) * value_TF
 
+    def launches(self, *_: object) -> Iterable[Launch]:
+        return ()
+
 
 @lru_cache
 def cannot_compile(device: torch.device) -> str | None:
     """Why Triton cannot make kernels for a CUDA device; None if it can. The first call takes a second or two."""
     give_triton_a_cache()
-    try:
-        from virnucpro.models.ops_triton import Fused
-
-        with torch.cuda.device(device):
-            x_TD = torch.ones(2, 32, device=device, dtype=torch.float16)
-            Fused().add_norm(x_TD, torch.ones_like(x_TD), nn.LayerNorm(32, device=device, dtype=torch.float16))
-    except Exception as error:  # no Triton, no C compiler, no room for its cache: Triton raises all kinds
-        return str(error).strip().split("\n")[0] or type(error).__name__
-    return None
+    return _why_not(probe, device)
 
 
 @lru_cache
 def cannot_run_on_hopper(device: torch.device) -> str | None:
     """Why the products written for Hopper cannot be had on a CUDA device; None if they can."""
-    if (capability := torch.cuda.get_device_capability(device)) != (9, 0):
-        return f"compute capability {capability[0]}.{capability[1]} is not 9.0"
-    try:
-        from virnucpro.models.product_hopper import product
+    if (capability := torch.cuda.get_device_capability(device)) != HOPPER:
+        return f"compute capability {capability[0]}.{capability[1]} is not {HOPPER[0]}.{HOPPER[1]}"
+    return _why_not(hopper_probe, device)
 
+
+def _why_not(launch: Callable[[Tensors], Launch], device: torch.device) -> str | None:
+    """Why a launch fails; None if it does not."""
+    try:
         with torch.cuda.device(device):
-            sample = torch.zeros(8, 64, device=device, dtype=torch.float16)
-            product(sample, nn.Linear(64, 8, device=device, dtype=torch.float16))  # is compiled once for all layers
-    except Exception as error:  # an older Triton has no Gluon, or another one
+            launch(lambda dtype, *sizes: torch.zeros(sizes, dtype=torch_type(dtype), device=device)).run()
+    except Exception as error:  # no Triton, or an older one; no C compiler, no room for its cache: it raises all kinds
         return str(error).strip().split("\n")[0] or type(error).__name__
     return None
 

@@ -6,22 +6,22 @@ Axes: T tokens, D model width, I inputs, P parts of D, J pairs of a head.
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor, nn
 
+from virnucpro.models import hopper_kernel
+from virnucpro.models import rows_kernel as rows
 from virnucpro.models.hopper_finish import ADD, GELU, NOTHING, ROTATE, SPREAD_GELU
+from virnucpro.models.hopper_kernel import PART
 from virnucpro.models.linear import Activations, Added, Delta, Int8Linear, Linear, Normed
 from virnucpro.models.ops_triton import Fused, apart, quantised
 from virnucpro.models.pack import Tables
-from virnucpro.models.product_hopper import PART, product, rotates, supports
-
-SMALL = 1 << 22  # weights of a layer below which PyTorch's 16-bit product is at least as fast on an H100
-TOKENS = 32  # of a program that finishes sums
+from virnucpro.models.product_hopper import product, rotates, supports
 
 
 class Hopper(Fused):
     """`ops.Ops` for compute capability 9.0."""
+
+    hopper = True
 
     def linear(self, x_TI: Activations, layer: Linear) -> Tensor:
         return product(_operand(x_TI, layer), layer, NOTHING) if _fits(layer) else super().linear(x_TI, layer)
@@ -43,7 +43,7 @@ class Hopper(Fused):
             return super().linear_onto(x_TD, y_TI, layer)
         sums_TP2 = None
         if not isinstance(layer, Int8Linear):  # before 8-bit products LayerNorm is a pass, as it must find the largest
-            sums_TP2 = torch.empty(len(x_TD), triton.cdiv(x_TD.shape[1], PART), 2, device=x_TD.device)
+            sums_TP2 = torch.empty(len(x_TD), -(-x_TD.shape[1] // PART), 2, device=x_TD.device)
         product(_operand(y_TI, layer), layer, ADD, stream_TO=x_TD, sums_TP2=sums_TP2)
         return x_TD, Added(sums_TP2)
 
@@ -51,35 +51,17 @@ class Hopper(Fused):
         left = not isinstance(layer, Int8Linear) and _fits(layer) and norm.weight is None
         if not (left and isinstance(delta, Added) and delta.sums_TP2 is not None):
             return super().add_norm_for(layer, x_TD, delta, norm)
-        (tokens, width), parts = x_TD.shape, delta.sums_TP2.shape[1]
+        tokens, width = x_TD.shape
         # Two tensors: of one with an odd row the second would not be aligned, and a kernel be compiled for that.
         means_T, scales_T = (torch.empty(tokens, device=x_TD.device) for _ in range(2))
-        _moments[(triton.cdiv(tokens, TOKENS),)](
-            delta.sums_TP2, means_T, scales_T, tokens, width, norm.eps, parts,
-            BLOCK_T=TOKENS, BLOCK_P=triton.next_power_of_2(parts),
-        )  # fmt: skip
+        rows.moments(delta.sums_TP2, means_T, scales_T, width, norm.eps).run()
         return x_TD, Normed(x_TD, means_T, scales_T)
 
 
 def _fits(layer: Linear) -> bool:
     """Whether the product for Hopper can be had, and is worth it."""
-    return (isinstance(layer, Int8Linear) or layer.weight.numel() >= SMALL) and supports(layer)
+    return (isinstance(layer, Int8Linear) or layer.weight.numel() >= hopper_kernel.SMALL) and supports(layer)
 
 
 def _operand(x_TI: Activations, layer: Linear) -> Activations:
     return quantised(x_TI) if isinstance(layer, Int8Linear) else x_TI
-
-
-@triton.jit(do_not_specialize=["tokens"])
-def _moments(
-    sums_ptr, means_ptr, scales_ptr, tokens, width, eps, parts, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr
-):  # fmt: skip
-    """Mean and 1 / standard deviation of each token from the sums of its parts."""
-    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
-    part = tl.arange(0, BLOCK_P)[None]
-    inside = (token[:, None] < tokens) & (part < parts)
-    place = sums_ptr + (token[:, None].to(tl.int64) * parts + part) * 2
-    mean = tl.sum(tl.load(place, mask=inside, other=0.0), axis=1) / width
-    square = tl.sum(tl.load(place + 1, mask=inside, other=0.0), axis=1) / width
-    tl.store(means_ptr + token, mean, mask=token < tokens)
-    tl.store(scales_ptr + token, tl.rsqrt(tl.maximum(square - mean * mean, 0.0) + eps), mask=token < tokens)

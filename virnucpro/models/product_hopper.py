@@ -9,29 +9,22 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from triton.experimental.gluon import language as gl
-from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from virnucpro.models.hopper_finish import NOTHING, PARTS
-from virnucpro.models.hopper_kernel import product_kernel
+from virnucpro.models import hopper_kernel
+from virnucpro.models.hopper_finish import NOTHING
+from virnucpro.models.hopper_kernel import PART, TYPES
+from virnucpro.models.launch import type_name
 from virnucpro.models.linear import Activations, Int8Linear, Linear, Normed, Quantised
 from virnucpro.models.pack import Tables
-
-TOKENS, OUTPUTS = 128, 256  # a tile of y: what the registers of eight warps hold
-PART = OUTPUTS // PARTS.value
-STEP = 128  # bytes of a row of operands that are fetched at once: the widest swizzle
-STAGES = 3  # steps of operands in shared memory
-FINISHERS, FINISHER_REGISTERS = 2, 64  # 12 warps in all: more would leave those that multiply too few registers
-GROUP = 8  # tiles of tokens that share weights in the L2 cache
-TYPES = {torch.float16: gl.float16, torch.bfloat16: gl.bfloat16, torch.int8: gl.int8}
 
 
 def supports(layer: Linear) -> bool:
     """Whether the layer has a bias, and weights of 8 or 16 bits in rows that TMA can fetch: multiples of 16 bytes."""
     if layer.bias is None:
         return False
-    weight = layer.weight
-    return weight.dtype in TYPES and weight.shape[1] * weight.itemsize % 16 == 0 and len(weight) % 8 == 0
+    outputs, inputs = layer.weight.shape
+    fetched = inputs * layer.weight.itemsize % 16 == 0 and outputs % 8 == 0
+    return fetched and type_name(layer.weight) in TYPES
 
 
 def rotates(layer: Linear, half: int) -> bool:
@@ -61,17 +54,14 @@ def product(
         x_scales_T, factors_O = x_TI.scales_T, layer.scales_O
     if isinstance(x_TI, Normed):
         means_T, x_scales_T, factors_O = x_TI.means_T, x_TI.scales_T, _row_sums(layer)
-    (tokens, inputs), outputs = values_TI.shape, len(layer.weight)
+    tokens, outputs = len(values_TI), len(layer.weight)
     dtype = layer.dtype if isinstance(layer, Int8Linear) else values_TI.dtype
     y_TO = torch.empty(tokens, outputs, device=values_TI.device, dtype=dtype) if stream_TO is None else stream_TO
-    step = STEP // values_TI.itemsize
     cos_TJ, sin_TJ = (nothing, nothing) if angles_TJ is None else angles_TJ
-    product_kernel[(_processors(values_TI.device),)](
-        _blocks(values_TI, TOKENS, step), _blocks(layer.weight, OUTPUTS, step), _blocks(y_TO, TOKENS, PART),
-        x_scales_T, means_T, factors_O, layer.bias, cos_TJ, sin_TJ, nothing if sums_TP2 is None else sums_TP2,
-        tokens, outputs, inputs, outputs // 3 * 2, cos_TJ.shape[-1], int(isinstance(x_TI, Normed)), do,
-        STAGES=STAGES, GROUP=GROUP, FINISHERS=FINISHERS, REGISTERS=FINISHER_REGISTERS, num_warps=8,
-    )  # fmt: skip
+    hopper_kernel.product(
+        values_TI, layer.weight, y_TO, x_scales_T, means_T, factors_O, layer.bias, cos_TJ, sin_TJ,
+        nothing if sums_TP2 is None else sums_TP2, isinstance(x_TI, Normed), do, _processors(values_TI.device),
+    ).run()  # fmt: skip
     return y_TO
 
 
@@ -88,13 +78,6 @@ def _row_sums(layer: Linear) -> Tensor:
         kept["row_sums_O"] = layer.weight.float().sum(dim=1)
     sums_O: Tensor = kept["row_sums_O"]
     return sums_O
-
-
-def _blocks(tensor: Tensor, rows: int, columns: int) -> TensorDescriptor:
-    """What TMA moves at once."""
-    block = [rows, columns]
-    layout = gl.NVMMASharedLayout.get_default_for(block, TYPES[tensor.dtype])
-    return TensorDescriptor.from_tensor(tensor, block, layout)
 
 
 @lru_cache

@@ -1,0 +1,135 @@
+"""Compilers: processes that compile a run's kernels while torch is imported and weights are read. No torch here.
+
+Triton's compiler needs neither torch nor a context on the GPU, but it holds Python's lock for half of its time: by
+threads of one process kernels are compiled nearly one after the other. What it makes goes into Triton's cache, where
+the engine finds it. Whatever goes wrong here, the engine compiles for itself what it does not find.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import sys
+from contextlib import suppress
+from itertools import chain
+from typing import Any
+
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.models.catalog import PRECISIONS
+from virnucpro.models.kernels import HOPPER, Kernels, forms, hopper_probe, probe
+from virnucpro.models.language_models import LANGUAGE_MODELS
+from virnucpro.models.launch import Blank, Launch
+from virnucpro.system.devices import usable_cpus
+from virnucpro.system.home import give_triton_a_cache
+from virnucpro.system.processes import follow_the_parent, interrupts_held, why_no_children
+
+MOST = 6  # processes: with one more nothing is finished earlier, for there are few slow kernels
+LIMIT = 60.0  # s, for all to be finished
+COMPUTE_CAPABILITY = 75, 76  # cuDeviceGetAttribute's numbers for the two parts of it
+
+
+class Compilers:
+    """Processes under way; none where there is nothing for them to do, or to gain.
+
+    Args:
+        device: As torch names it.
+    """
+
+    def __init__(self, config: ComputeConfig, device: str) -> None:
+        self._processes: list[Any] = []  # of multiprocessing
+        wanted = device.startswith("cuda") and PRECISIONS[config.precision].reduced and not config.plain
+        # With torch there already is no time to be won, and the process may have begun with CUDA.
+        if not wanted or "torch" in sys.modules or why_no_children():
+            return
+        give_triton_a_cache()
+        context = multiprocessing.get_context("fork")  # no second import of what is here
+        reader, writer = os.pipe()  # every byte is the number of a launch: who reads it compiles that
+        os.write(writer, bytes(range(256)))
+        os.close(writer)
+        with suppress(OSError, RuntimeError), interrupts_held():  # as many as the system gives
+            for _ in range(min(MOST, usable_cpus() // 2)):
+                process = context.Process(
+                    target=_compile, args=(config, int(device.split(":")[1]), reader), daemon=True
+                )
+                process.start()
+                self._processes.append(process)
+        os.close(reader)
+
+    def wait(self) -> None:
+        """Return when all is compiled, or no more can be expected."""
+        for process in self._processes:
+            process.join(LIMIT)
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+        self._processes = []
+
+
+def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:
+    """What the published models need, each once, the slow ones first."""
+    rows = [LANGUAGE_MODELS[name] for name in config.weights.models]
+    models = [
+        Kernels(row.published(config.esm_model), row.rotary, precision, hopper, Blank)
+        for row in rows
+        for precision in forms(PRECISIONS[config.precision])
+    ]
+    probes = [probe(Blank), hopper_probe(Blank)] if hopper else [probe(Blank)]
+    listed = (group(model) for group in Kernels.groups for model in models)
+    return [*{str(launch): launch for launch in chain(probes, *listed)}.values()]
+
+
+def _compile(config: ComputeConfig, gpu: int, numbers: int) -> None:
+    """Compile what the numbers name; the body of a process, which has nobody to tell what goes wrong."""
+    with suppress(BaseException):
+        follow_the_parent()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engine will say it
+        capability = _settle(gpu)
+        from triton.backends.nvidia.driver import CudaLauncher, CudaUtils
+
+        CudaUtils()
+        wanted = launches(config, capability == HOPPER)
+        while (given := os.read(numbers, 1)) and given[0] < len(wanted):
+            with suppress(Exception):
+                compiled = wanted[given[0]].compile()
+                CudaLauncher(compiled.src, compiled.metadata)  # what hands it its arguments, by the C compiler
+    os._exit(0)
+
+
+def _settle(gpu: int) -> tuple[int, int]:
+    """Have Triton compile for a GPU without torch, by which it would ask for it; return its compute capability."""
+    sys.modules["torch"] = None  # type: ignore[assignment]  # else Triton would import it, for seconds, to know its types
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    cuda = ctypes.CDLL("libcuda.so.1")
+    device, part = ctypes.c_int(), ctypes.c_int()
+    capability = []
+    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), gpu):
+        raise OSError("no such GPU")
+    for number in COMPUTE_CAPABILITY:
+        cuda.cuDeviceGetAttribute(ctypes.byref(part), number, device)
+        capability.append(part.value)
+    major, minor = capability
+    triton.runtime.driver.set_active(_Driver(GPUTarget("cuda", 10 * major + minor, 32)))
+    return major, minor
+
+
+class _Driver:
+    """What Triton's compiler asks of a driver."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def get_current_target(self) -> Any:
+        return self._target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
