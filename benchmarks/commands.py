@@ -32,8 +32,10 @@ class _Command(Measured):
     """A command on one kind of input."""
 
     kind = ""
+    precision = ""  # the release's own
     params = (["gpu-10k", "cpu-small"], ["default", "one"])
     param_names = ("workload", "workers")
+    rests = True  # v1.0's are also the other half of pairs with 8-bit ones
     figures = {
         "wall_seconds": "seconds",
         "gpu_memory": "bytes",
@@ -54,7 +56,7 @@ class _Command(Measured):
         with tempfile.TemporaryDirectory() as folder:
             output_dir = Path(folder, "out")
             path = inputs.fasta(work, self.kind)
-            found = run(work, path, workers, output_dir)
+            found = run(work, path, workers, output_dir, self.precision)
             manifest = json.loads(Path(output_dir, f"{path.stem}_run.json").read_text(encoding="utf-8"))
             found |= {"error": float(self.error(work, output_dir)), "output": self.output(output_dir, path.stem)}
         evidence.keep(
@@ -81,7 +83,6 @@ class EmbedProteins(_Command):
 
     kind = "proteins"
     version = inputs.version("3", kind)
-    rests = True
     figures = {"error": "largest |error| / |reference|"}
 
     def error(self, work: Workload, output_dir: Path) -> float:
@@ -121,6 +122,32 @@ class PredictContigs(_Command):
     version = inputs.version("3", kind)
 
 
+class _Int8(_Command):
+    """The same command with `--precision int8`, of the same version: it is compared with v1.0's run of the other.
+
+    Only on a GPU: on the CPU 8-bit products are there to be checked, and are slower than any.
+    """
+
+    precision = "int8"
+    params = (["gpu-10k"], ["default"])
+
+    def setup(self, workload: str, workers: str) -> None:
+        history.require_precision(self.precision)
+        super().setup(workload, workers)
+
+
+class EmbedProteinsInt8(_Int8, EmbedProteins):
+    """Proteins of 50 to 1,000 residues, in 8 bits."""
+
+
+class PredictReadsInt8(_Int8, PredictReads):
+    """Reads of 100 to 500 bp, in 8 bits."""
+
+
+class PredictContigsInt8(_Int8, PredictContigs):
+    """Contigs of 1 to 5 kb in chunks of 500 bp, in 8 bits."""
+
+
 def summary(output_dir: Path, stem: str, names: list[str], finite: bool) -> dict[str, Any]:
     """Of a whole output: `records` and `frames` as sequences.tsv counts them, records by fate; rows with a number, and
     the sha256 of their names in order of the alphabet."""
@@ -146,17 +173,18 @@ def largest(errors: list[float]) -> float:
     return max(errors)
 
 
-def predict(work: Workload, path: Path, output_dir: Path) -> list[str]:
-    """What a user types for one GPU, or for the CPU; the same at every release."""
+def predict(work: Workload, path: Path, output_dir: Path, precision: str = "") -> list[str]:
+    """What a user types for one GPU, or for the CPU; the same at every release but for a precision that is named."""
     command = [sys.executable, "-m", "virnucpro", "predict", str(path), "--output-dir", str(output_dir)]
     command += ["--weights-dir", str(inputs.weights(work)), "--esm-model", work.esm_model]
     command += ["--parallel", "--no-progress"]
-    return command if work.device == "cpu" else [*command, "--gpus", "0"]
+    command += [] if work.device == "cpu" else ["--gpus", "0"]
+    return [*command, "--precision", precision] if precision else command
 
 
-def run(work: Workload, path: Path, workers: str, output_dir: Path) -> dict[str, Any]:
-    """Run the command with the release's own number of workers, or "one"; see `cold`."""
-    command = predict(work, path, output_dir)
+def run(work: Workload, path: Path, workers: str, output_dir: Path, precision: str = "") -> dict[str, Any]:
+    """Run the command with the release's own number of workers, or "one", in its own precision or another; `cold`."""
+    command = predict(work, path, output_dir, precision)
     if workers == "one":
         command += ["--workers-per-gpu", "1"]
     return cold(work, command, output_dir.with_name("caches"))

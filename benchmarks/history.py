@@ -10,7 +10,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.support.package_api import can_write, has_streaming
+from benchmarks.support.package_api import can_write, has_precision, has_streaming
 from benchmarks.support.skip import Skip
 
 EVERYTHING = "VIRNUCPRO_BENCH_ALL"
@@ -47,6 +47,15 @@ def require_engine() -> None:
 
     if not {"idle_seconds", "capacity"} <= {field.name for field in fields(Cost)}:
         raise Skip("needs what v2.0 tells of idle time and capacity, which this commit does not yet.")
+
+
+def require_precision(name: str) -> None:
+    """
+    Raises:
+        Skip: The installed commit does not know that precision.
+    """
+    if not has_precision(name):
+        raise Skip(f"needs --precision {name}, which this version does not have.")
 
 
 def require_writers() -> None:

@@ -1,16 +1,19 @@
 """What asv's benchmarks of this project have in common: measured once, failed once, skipped with a reason."""
 
+import dataclasses
 import inspect
 import json
 import math
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
+import conftest
 import pytest
 
-from benchmarks import commands, history, start_up, writers
+from benchmarks import commands, history, start_up, synthetic_weights, workloads, writers
 from benchmarks.measured import Measured
 from benchmarks.support import gpu, inputs, package_api
 from benchmarks.support.skip import Skip
@@ -21,14 +24,26 @@ KEYS = {  # by which asv knows a figure, in all results there are; and its unit
     "commands.EmbedProteins.track_gpu_memory": "bytes",
     "commands.EmbedProteins.track_host_memory": "bytes",
     "commands.EmbedProteins.track_wall_seconds": "seconds",
+    "commands.EmbedProteinsInt8.track_error": "largest |error| / |reference|",
+    "commands.EmbedProteinsInt8.track_gpu_memory": "bytes",
+    "commands.EmbedProteinsInt8.track_host_memory": "bytes",
+    "commands.EmbedProteinsInt8.track_wall_seconds": "seconds",
     "commands.PredictContigs.track_error": "largest difference of a score",
     "commands.PredictContigs.track_gpu_memory": "bytes",
     "commands.PredictContigs.track_host_memory": "bytes",
     "commands.PredictContigs.track_wall_seconds": "seconds",
+    "commands.PredictContigsInt8.track_error": "largest difference of a score",
+    "commands.PredictContigsInt8.track_gpu_memory": "bytes",
+    "commands.PredictContigsInt8.track_host_memory": "bytes",
+    "commands.PredictContigsInt8.track_wall_seconds": "seconds",
     "commands.PredictReads.track_error": "largest difference of a score",
     "commands.PredictReads.track_gpu_memory": "bytes",
     "commands.PredictReads.track_host_memory": "bytes",
     "commands.PredictReads.track_wall_seconds": "seconds",
+    "commands.PredictReadsInt8.track_error": "largest difference of a score",
+    "commands.PredictReadsInt8.track_gpu_memory": "bytes",
+    "commands.PredictReadsInt8.track_host_memory": "bytes",
+    "commands.PredictReadsInt8.track_wall_seconds": "seconds",
     "exact.Exact.track_operations": "10^9 operations for a protein (ESM-2 8M)",
     "exact.Exact.track_packs": "packs of 10,000 proteins",
     "exact.Exact.track_padding": "% of the packs' tokens",
@@ -194,6 +209,45 @@ def test_one_worker_is_no_copy_of_the_default_where_a_gpu_has_one_process(monkey
     monkeypatch.setattr(history, "one_process_per_gpu", lambda: False)
     commands.EmbedProteins().setup("gpu-10k", "one")
     assert measured == [("gpu-10k", "default"), ("gpu-10k", "one")]
+
+
+def test_8_bits_are_skipped_where_a_version_or_the_machine_cannot(monkeypatch):
+    benchmark = commands.EmbedProteinsInt8()
+    monkeypatch.setattr(gpu, "visible", lambda: False)
+    with pytest.raises(Skip, match="gpu-10k is skipped: no GPU is visible"):
+        benchmark.setup("gpu-10k", "default")
+    monkeypatch.setattr(gpu, "visible", lambda: True)
+    monkeypatch.setattr(package_api, "find_spec", lambda name: None)  # as at v1.0 and v2.0
+    with pytest.raises(Skip, match="needs --precision int8, which this version does not have"):
+        benchmark.setup("gpu-10k", "default")
+
+
+@pytest.mark.parametrize("kind, name, least", [("proteins", "few.faa", 2e-3), ("reads", "few.fa", 1e-5)])
+def test_8_bits_are_measured_as_their_own_command(monkeypatch, weights, tmp_path, kind, name, least):
+    """A small variant: real commands on the CPU, their errors against the float32 reference. FP32 errs by 1e-6."""
+    shutil.copytree(weights, tmp_path / "weights")
+    layers = {"num_hidden_layers": 12}  # which the reference expects
+    synthetic_weights.write_dnabert(tmp_path / "weights" / "DNABERT-S", **conftest.TINY_DNABERT | layers)
+    work = dataclasses.replace(inputs.CPU_SMALL, sample=8)
+    (tmp_path / name).write_text(workloads.fasta(getattr(workloads, kind)(8)))
+    monkeypatch.setattr(inputs, "require", lambda name: work)
+    monkeypatch.setattr(inputs, "fasta", lambda work, kind: tmp_path / name)
+    monkeypatch.setattr(inputs, "weights", lambda work: tmp_path / "weights")
+    monkeypatch.setattr("benchmarks.support.reference.DNABERT_WIDTH", conftest.TINY_DNABERT["hidden_size"])
+    kept = []
+    monkeypatch.setattr(commands.evidence, "keep", lambda *given: kept.append(given))
+    benchmark = {"proteins": commands.EmbedProteinsInt8, "reads": commands.PredictReadsInt8}[kind]()
+    found = benchmark.measure("cpu-small", "default")
+    assert found["command"][-2:] == ["--precision", "int8"] and least < found["error"] < 0.05
+    ((named, *_, document),) = kept
+    assert named == f"commands.{type(benchmark).__name__}"
+    assert document["manifest"]["settings"]["precision"] == "int8" and document["version"] == type(benchmark).version
+
+
+def test_8_bits_are_of_the_version_that_v1_is_measured_by():
+    for name in ("EmbedProteins", "PredictReads", "PredictContigs"):
+        usual, int8 = (getattr(commands, f"{name}{more}") for more in ("", "Int8"))
+        assert (usual.version, usual.kind, usual.rests) == (int8.version, int8.kind, int8.rests) and usual.rests
 
 
 def test_what_old_commits_lack_is_a_skip_with_the_reason(monkeypatch):

@@ -36,6 +36,15 @@ def has_streaming() -> bool:
     return find_spec("virnucpro.streaming") is not None
 
 
+def has_precision(name: str) -> bool:
+    """Whether `--precision` takes that name; False for all commits from before the package had folders, and no int8."""
+    if find_spec("virnucpro.output") is None:
+        return False
+    from virnucpro.models.catalog import PRECISIONS
+
+    return name in PRECISIONS
+
+
 def embed(
     weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], device: str, loaders: int, threads: int | None,
     token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
