@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from itertools import pairwise
 
 import pytest
@@ -136,3 +137,49 @@ def test_only_that_head_was_not_measured_there_is_no_failure(tmp_path, monkeypat
     monkeypatch.setattr(bench, "steps", lambda: todo)
     monkeypatch.setattr(bench, "step", lambda title, *_: dict(zip([bench.NOT_YET, bench.ELSEWHERE], codes))[title])
     assert bench.main() == code
+
+
+@pytest.mark.parametrize("measured, version, more", [
+    (None, "2.1.0.dev0", []), ("c0ffee" * 6, "2.1.0.dev0", ["--candidate", "c0ffeec0"]), (None, "2.1.0", ["--strict"]),
+    ("c0ffee" * 6, "2.1.0", ["--strict"]), ("HEAD", "2.1.0.dev0", []),
+])  # fmt: skip
+def test_the_other_claims_are_judged_strictly_at_a_release(tmp_path, monkeypatch, measured, version, more):
+    (tmp_path / "virnucpro").mkdir()
+    (tmp_path / "virnucpro" / "_version.py").write_text(f'__version__ = "{version}"\n')
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "nearest", lambda question: measured)
+    steps = list(bench.of_other_claims())
+    assert [words[:3] for *_, words in steps] == [
+        ["benchmarks.check_speedup", "--claim", f"{name}-int8"] for name in ("proteins", "reads", "contigs")
+    ]
+    assert all(words[7:] == more for *_, words in steps)
+
+
+@pytest.mark.parametrize("code, whole", [(0, 0), (77, 0), (1, 1), (2, 2)])
+def test_only_that_another_claim_is_not_measured_yet_is_no_failure(tmp_path, monkeypatch, code, whole):
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "steps", lambda: [(f"{bench.ANOTHER}reads-int8 on toy", digest.nothing, ["a"])])
+    monkeypatch.setattr(bench, "step", lambda *_: code)
+    assert bench.main() == whole
+
+
+@pytest.mark.parametrize("workload, measured, aside", [
+    ("gpu-10k", ["EmbedProteins", "EmbedProteinsInt8", "PredictReads", "PredictReadsInt8", "PredictContigsInt8"], []),
+    ("cpu-small", ["EmbedProteins"], ["PredictReads"]),
+])  # fmt: skip
+def test_what_is_judged_is_measured_in_rounds_and_the_rest_once(monkeypatch, workload, measured, aside):
+    monkeypatch.setattr(bench, "this_machine", lambda: "toy")
+    monkeypatch.setattr(bench.inputs, "chosen", lambda: workload)
+    monkeypatch.setattr(bench, "of_committed_results", list)
+    commands = {title: words for title, _, words in bench.steps()}
+    in_rounds, once = (
+        next(re.compile(word.removeprefix("--bench=")) for word in commands[title] if word.startswith("--bench="))
+        for title in ("Measure what is judged, pair 1", "Measure the rest, the newest first")
+    )
+    for names, first in ((measured, True), ([*aside, "EmbedProteinsNew"], False)):
+        for name in names:
+            key = f"commands.{name}.track_error('{workload}', 'default')"
+            assert (bool(in_rounds.search(key)), bool(once.search(key))) == (first, not first)
+    claims = [words[words.index("--claim") + 1] for title, words in commands.items() if "on this machine" in title[5:]
+              and "--claim" in words]  # fmt: skip
+    assert claims == (["proteins-int8", "reads-int8", "contigs-int8"] if workload == "gpu-10k" else [])

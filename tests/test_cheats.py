@@ -27,11 +27,11 @@ from benchmarks import check_speedup
 from benchmarks.releases import commit_of
 from benchmarks.support import evidence
 from benchmarks.support.git import GitFailed, NoGit, holds
-from benchmarks.support.sides import MEMORY
+from benchmarks.support.sides import keys_of
 
 MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
 WALL, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
-KEYS = {"seconds": WALL, "error": ERROR, **MEMORY}  # evidence's names, and asv's
+KEYS = keys_of(BENCHMARK)  # evidence's names, and asv's
 ELSEWHERE = "another-gpu"
 
 

@@ -21,8 +21,9 @@ import toy_suite
 from conftest import ROOT
 from surroundings import HANG
 
-from benchmarks import check_speedup
-from benchmarks.support import conditions, evidence, verdict
+from benchmarks import check_speedup, workloads
+from benchmarks.support import claims, conditions, evidence, verdict
+from benchmarks.support.nearest import nearest
 from benchmarks.support.results import Results, Value
 from virnucpro.reporting.decisions import REQUIREMENTS, branch
 
@@ -243,13 +244,13 @@ def test_a_commit_whose_package_is_another_is_not_measured(toy, check):
 def test_the_nearest_measured_commit(toy):
     """The candidate or what stands for it; else one before it that is not the baseline's."""
     question = verdict.Question(toy.repo, toy.repo / "results", MACHINE)
-    assert verdict.nearest(question) == "HEAD"
+    assert nearest(question) == "HEAD"
     (toy.repo / "setup.py").write_text("# another\n")
     toy_suite.git(toy.repo, "commit", "--quiet", "--all", "--message", "Build otherwise")
-    assert verdict.nearest(question) == toy.fast
+    assert nearest(question) == toy.fast
     for path in (toy.repo / "results" / MACHINE).rglob(f"{toy.fast[:8]}-*"):
         path.unlink()
-    assert verdict.nearest(question) is None
+    assert nearest(question) is None
 
 
 @pytest.mark.parametrize("seconds, beside, claimed", [(53.0, False, False), (53.4, False, True), (53.0, True, True)])
@@ -261,7 +262,7 @@ def test_of_a_commit_that_ran_without_the_baseline_nothing_is_claimed(toy, secon
     runs = [(head, "default", seconds), *[(toy.first, "one", 242.0)] * beside]
     toy_suite.turns(toy.repo, MACHINE, runs, begun=toy_suite.BEGUN + 100_000)
     question = verdict.Question(toy.repo, toy.repo / "results", MACHINE)
-    assert verdict.nearest(question) == ("HEAD" if claimed else toy.fast)
+    assert nearest(question) == ("HEAD" if claimed else toy.fast)
 
 
 def test_a_release_that_was_not_measured_is_no_candidate(toy, check):
@@ -494,15 +495,35 @@ def test_values_keep_failed_skipped_and_absent_apart(toy):
 def test_the_checkers_words_are_those_of_the_suite():
     """It imports no benchmark, so that it stays small; what it names is there."""
     from benchmarks import ablation, commands, peers
-    from benchmarks.support import gpu, inputs, tables, validity
+    from benchmarks.support import gpu, inputs, tables
 
     assert tuple(ablation.STEPS)[: len(tables.WATERFALL)] == tables.WATERFALL
     assert tuple(peers.PEERS) == tables.PEERS
     assert {name: getattr(commands, name).kind for name in tables.COMMANDS} == tables.KINDS
-    assert {name: work.files["proteins"] for name, work in inputs.WORKLOADS.items()} == conditions.INPUTS
-    assert [*verdict.WORKERS] == [*verdict.LEAST_PAIRS] == [*validity.BOUNDS] == [*inputs.WORKLOADS]
+    for name, files in conditions.INPUTS.items():
+        assert files.items() <= inputs.WORKLOADS[name].files.items()
+    assert [*verdict.WORKERS] == [*verdict.LEAST_PAIRS] == [*conditions.INPUTS] == [*inputs.WORKLOADS]
+    for claim in claims.CLAIMS.values():
+        judged, slow = (getattr(commands, name.split(".")[1]) for name in (claim.benchmark, claim.against))
+        assert (judged.kind, judged.precision) == (claim.kind, claim.precision)
+        assert (slow.kind, slow.precision) == (claim.kind, "")
+        assert {*claim.errors} == {*judged.params[0]} and judged.version == slow.version
     assert {name: work.esm_model for name, work in inputs.WORKLOADS.items()} == conditions.MODELS
     assert set(gpu.SLOWED_BY) >= conditions.SLOWED_BY
+
+
+@pytest.mark.parametrize("name", ["proteins-10k", "proteins-small", "reads-10k", "contigs-10k"])
+def test_the_output_that_is_expected_is_what_the_input_has(name):
+    from benchmarks.support import reference
+
+    workload = workloads.WORKLOADS[name]
+    sequences = [sequence for _, sequence in workload.generator(workload.count)]
+    records, rows, _ = conditions.output_of(name)
+    assert len(sequences) == records
+    if "proteins" not in name:
+        chunks = [chunk for dna in sequences for chunk in reference.chunks(dna)]
+        sequences = [frame for chunk in chunks for frame in reference.open_frames(chunk)]
+    assert len(sequences) == rows
 
 
 @pytest.mark.parametrize("workload", ["gpu-10k", "cpu-small"])
@@ -515,3 +536,158 @@ def test_the_command_that_is_expected_is_that_of_the_suite(tmp_path, monkeypatch
     (tmp_path / f"weights-v{inputs.WEIGHTS_VERSION}-{work.esm_model}").mkdir()
     found = ["python", *commands.predict(work, tmp_path / f"{kind}.faa", tmp_path / "out")[1:]]
     assert evidence.without_places(found) == toy_suite.command(kind, workload, "default")
+
+
+# --- the other claims -------------------------------------------------------------------------------------------------
+
+
+def test_the_claims():
+    found = {claim.name: (claim.at_least, claim.errors, claim.no_worse) for claim in claims.CLAIMS.values()}
+    assert found == {
+        "proteins": (4.5, {"gpu-10k": 2**-9, "cpu-small": 2**-18}, True),
+        "proteins-int8": (11.0, {"gpu-10k": 0.05}, False),
+        "reads-int8": (5.2, {"gpu-10k": 0.05}, False),
+        "contigs-int8": (4.0, {"gpu-10k": 0.05}, False),
+    }
+    assert verdict.Question.claim == claims.THE_CLAIM and claims.THE_CLAIM.at_least == verdict.TARGET == 4.5
+
+
+def test_the_documentation_has_the_claims():
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for claim in claims.CLAIMS.values():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{claim.name}`")]
+        assert f"| `{claim.benchmark}` |" in row and f"| {claim.at_least:g} " in row
+
+
+def measure_int8(toy: Toy, command: str, int8: list[float], usual: float = 30.0) -> None:
+    """A round each: HEAD in its own precision, in 8 bits, and v1.0, whose run is half of both pairs."""
+    shutil.rmtree(toy.repo / "results" / MACHINE)
+    runs = [(toy.first, "default", 260.0, command)]
+    for seconds in int8:
+        runs += [(toy.fast, "default", usual, command), (toy.fast, "default", seconds, f"{command}Int8")]
+        runs += [(toy.first, "one", 240.0, command)]
+    toy_suite.turns(toy.repo, MACHINE, runs)
+
+
+@pytest.mark.parametrize("claim, command, target", [
+    ("proteins-int8", "EmbedProteins", 11), ("reads-int8", "PredictReads", 5.2), ("contigs-int8", "PredictContigs", 4),
+])  # fmt: skip
+def test_a_claim_in_8_bits_is_judged_in_pairs_with_the_same_runs_of_v1(toy, check, claim, command, target):
+    measure_int8(toy, command, [20.0, 20.0, 20.0])
+    code, out, err, said = check("--claim", claim)
+    assert (code, err, said["claim"], said["pairs"]) == (0, "", claim, [[240.0, 20.0]] * 3)
+    assert out.startswith(f"== {claim}: commands.{command}Int8, {target} times as fast as v1.0\n")
+    assert f"Ratio 12.00, with 95 % between 12.00 and 12.00 (3 pairs); target {target}: PASS" in out
+    assert said["candidate"]["precision"] == "int8" and said["baseline"]["precision"] == "p"
+    measure_int8(toy, command, [20.0, 20.0, 240.0 / target + 0.1])
+    assert check("--claim", claim)[3]["verdict"] == "AMBIGUOUS"
+
+
+def test_the_first_claim_is_what_it_was_beside_runs_in_8_bits(toy, check):
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0])
+    code, out, _, said = check()
+    assert (code, said["claim"], said["pairs"]) == (0, "proteins", [[240.0, 30.0]] * 3)
+    assert out.startswith("gpu-10k on toy") and "target 4.5: PASS" in out
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("embed proteins in 8 bits: v1.0, one")]
+    assert row[-3:] == ["240.00", "20.00", "12.00"]
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0], usual=60.0)
+    assert check()[3]["verdict"] == "FAIL" and check("--claim", "proteins-int8")[3]["verdict"] == "PASS"
+
+
+def test_a_claim_without_results_is_not_measured_yet(toy, check):
+    """That v1.0 has skipped it is no result."""
+    message = (
+        "NOT MEASURED: proteins-int8 is not measured yet on toy (gpu-10k): there is nothing of "
+        "commands.EmbedProteinsInt8.\n"
+    )
+    code, out, err, said = check("--claim", "proteins-int8")
+    assert (code, err, said["verdict"]) == (77, message, "NOT MEASURED") and out.count("\n") == 1
+    assert check("--claim", "proteins-int8", "--strict")[0] == 1
+
+
+def test_the_nearest_commit_that_was_measured_in_8_bits(toy):
+    claim = claims.CLAIMS["proteins-int8"]
+    question = verdict.Question(toy.repo, toy.repo / "results", MACHINE, target=claim.at_least, claim=claim)
+    assert nearest(question) is None
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0])
+    assert nearest(question) == "HEAD"
+    (toy.repo / "setup.py").write_text("# another\n")
+    toy_suite.git(toy.repo, "commit", "--quiet", "--all", "--message", "Build otherwise")
+    assert nearest(question) == toy.fast
+    head = toy_suite.git(toy.repo, "rev-parse", "HEAD")
+    for number, (seconds, found) in enumerate([(21.8, toy.fast), (21.9, "HEAD")], 1):  # 240 s by 11 are 21.82
+        runs, begun = [(head, "default", seconds, "EmbedProteinsInt8")], toy_suite.BEGUN + number * 100_000
+        toy_suite.turns(toy.repo, MACHINE, runs, begun=begun)
+        assert nearest(question) == found
+
+
+def test_nothing_else_is_measured_beside_runs_in_8_bits(toy, check):
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0])
+    key, within = "steady.SteadyState.track_seconds_per_10k", int(1000 * toy.runs()[-1]["begun"])  # v1.0's last run
+    toy.change(toy.fast, lambda whole: whole["results"][key].__setitem__(slice(3, 5), [within, 60.0]))
+    code, out, err, _ = check("--claim", "proteins-int8")
+    assert code == 1 and "asv measured steady.SteadyState" in out + err
+
+
+def test_of_all_claims_the_worst_is_the_exit_code(toy, check):
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0])
+    code, out, err, said = check("--claim", "all")
+    assert code == 77 and err.count("is not measured yet") == 2 and out.count(": PASS") == 2
+    words = {name: answer["verdict"] for name, answer in said["claims"].items()}
+    assert words == {"proteins": "PASS", "proteins-int8": "PASS"} | {f"{x}-int8": "NOT MEASURED" for x in KINDS}
+    assert (said["verdict"], said["claim"], said["target"]) == ("PASS", "proteins", 4.5)
+    measure_int8(toy, "EmbedProteins", [40.0, 40.0, 40.0])
+    assert check("--claim", "all")[0] == 1
+    assert check("--claim", "all", "--workload", "cpu-small")[3]["claims"].keys() == {"proteins"}
+
+
+KINDS = ("reads", "contigs")
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--claim", "proteins-int8", "--workload", "cpu-small"], "--claim proteins-int8 is of no run of cpu-small."),
+    (["--claim", "all", "--min-ratio", "3"], "--min-ratio is of one claim: name it with --claim."),
+    (["--claim", "twice"], "invalid choice: 'twice'"),
+])  # fmt: skip
+def test_what_cannot_be_claimed_is_a_bad_request(toy, capsys, arguments, said):
+    with pytest.raises(SystemExit) as ended:
+        check_speedup.main(arguments, toy.repo)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def error(run: dict, x: float) -> None:
+    run["error"] = x
+
+
+WRONG = [  # in the evidence of the candidate's runs: command, what is changed, what is said
+    ("EmbedProteins", lambda run: error(run, 0.06), "its error is 0.06; at most 0.05 is allowed (the bound), and no"),
+    ("EmbedProteins", lambda run: error(run, 0.0), "its error is 0; at most 0.05 is allowed"),
+    ("PredictReads", lambda run: error(run, 0.06), "its error is 0.06; at most 0.05"),
+    ("EmbedProteins", lambda run: run["manifest"]["settings"].update(precision="fp16"),
+     "its precision is fp16, and the command that was asked for computes in int8"),
+    ("EmbedProteins", lambda run: run["command"].__setitem__(-1, "fp16"), "--precision int8 was expected"),
+    ("PredictContigs", lambda run: run["output"].update(rows=64), "its output has 64 rows of 10184"),
+    ("PredictContigs", lambda run: run["output"].update(records=1500), "its output has 1500 records of 1522"),
+    ("PredictReads", lambda run: run["output"].update(fates={"failed": 10_000}), "all 10000 were to be scored"),
+    ("PredictReads", lambda run: run["manifest"].update(weights={"esm2_t36_3B_UR50D.pt": "0"}), "has, for weights"),
+    ("PredictReads", lambda run: run["input"].update(name="proteins-10k"), "its input is"),
+    ("EmbedProteins", lambda run: run["output"].update(distinct=65), "its output has 65 distinct rows of 10000"),
+    ("EmbedProteins", lambda run: run.update(load=64.0), "the load was 64.0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command, change, said", WRONG)
+def test_what_has_to_hold_of_a_run_has_to_hold_in_8_bits(toy, check, command, change, said):
+    measure_int8(toy, command, [20.0, 20.0, 20.0])
+    documents = toy.runs()
+    for run in documents:
+        if run["benchmark"] == f"commands.{command}Int8":
+            change(run)
+    for path in (toy.repo / "results" / MACHINE / "evidence").iterdir():
+        path.unlink()
+    for number, run in enumerate(documents):
+        toy_suite.write(path.with_name(f"{run['commit'][:8]}-{number}.jsonl"), run)
+    toy_suite.store(toy.repo, MACHINE, documents, {})
+    name = {"EmbedProteins": "proteins", "PredictReads": "reads", "PredictContigs": "contigs"}[command]
+    code, out, err, _ = check("--claim", f"{name}-int8")
+    assert code == 1 and said in out + err

@@ -25,7 +25,9 @@ COMMANDS = ("EmbedProteins", "PredictReads", "PredictContigs")
 UNITS = {
     "wall_seconds": "s", "gpu_memory": "bytes", "host_memory": "bytes", "error": "error",
 }  # fmt: skip
+OF_INT8 = [["gpu-10k"], ["default"]]
 BENCHMARKS = {f"commands.{c}.track_{x}": ([WORKLOADS, WORKERS], UNITS[x]) for c in COMMANDS for x in UNITS} | {
+    **{f"commands.{c}Int8.track_{x}": (OF_INT8, UNITS[x]) for c in COMMANDS for x in UNITS},
     "ablation.Ablation.track_seconds_per_10k": ([WORKLOADS, list(STEPS)], "s"),
     "peers.Peers.track_seconds_per_10k": ([WORKLOADS, ["fair-esm", "transformers"]], "s"),
     "steady.SteadyState.track_seconds_per_10k": ([WORKLOADS], "s"),
@@ -84,12 +86,13 @@ def make(folder: Path) -> dict[str, str]:
 
 
 def results(
-    folder: Path, machine: str, commit: str, values: dict[tuple[str, ...], float | list[float]], last: float = BEGUN
-) -> None:
+    folder: Path, machine: str, commit: str, values: dict[tuple[str, ...], float | list[float]],
+    last: dict[str, tuple[float, float]] | None = None,
+) -> None:  # fmt: skip
     """Store figures, by benchmark and parameters; all others were skipped.
 
     Args:
-        values: A figure, or its samples. last: when the last run of a command began.
+        values: A figure, or its samples. last: when the last run of a benchmark began, and how long asv took for it.
     """
     facts = {"machine": machine, "os": "Linux", "arch": "x86_64", "cpu": "a CPU", "num_cpu": "2", "ram": "8589934592"}
     facts["gpu"] = "NVIDIA H100, driver 580"
@@ -99,11 +102,8 @@ def results(
         found = [values.get((key, *each), math.nan) for each in itertools.product(*params)]
         samples = [value if isinstance(value, list) else None for value in found]
         medians = [statistics.median(value) if isinstance(value, list) else value for value in found]
-        judged = key.startswith("commands.EmbedProteins.")
-        times = (
-            [int(1000 * last), 3600.0] if judged else [int(1000 * (last - 172_800)), 60.0]
-        )  # the rest two days before
-        rows[key] = [medians, reprs(params), "1", *times, samples]
+        begun, took = (last or {}).get(key.rsplit(".", 1)[0], (BEGUN - 172_800, 60.0))  # the rest two days before
+        rows[key] = [medians, reprs(params), "1", int(1000 * begun), took, samples]
     date = 1000 * int(git(folder, "show", "--no-patch", "--format=%ct", commit))
     environment = {"python": "3.11", "requirements": {"torch": "2.13.0"}, "env_vars": {}, "durations": {}}
     whole = {"commit_hash": commit, "env_name": ENV, "date": date, "results": rows, "version": 2, **environment}
@@ -115,7 +115,7 @@ def results(
 def turns(
     folder: Path,
     machine: str,
-    runs: list[tuple[str, str, float]],
+    runs: list[tuple],
     workload: str = "gpu-10k",
     begun: float = BEGUN,
     more: dict[str, dict] | None = None,
@@ -123,11 +123,12 @@ def turns(
     """Store runs of commits in turn, as asv and the suite do it: their figures and evidence; returns the evidence.
 
     Args:
-        runs: commit, workers and seconds of each. begun: of the first. more: commit -> its other figures.
+        runs: commit, workers and seconds of each, and its command if it is not EmbedProteins. begun: of the first.
+        more: commit -> its other figures.
     """
     documents, now = [], begun
-    for commit, workers, seconds in runs:
-        documents.append(run(folder, commit, workers, seconds, workload, now))
+    for commit, workers, seconds, *command in runs:
+        documents.append(run(folder, commit, workers, seconds, workload, now, *command))
         now += seconds + REST
     for document in documents:
         moment = f"{document['commit'][:8]}-{document['workers']}-{document['begun']:.0f}"
@@ -143,15 +144,21 @@ def store(folder: Path, machine: str, documents: list[dict], more: dict[str, dic
         values: dict[tuple[str, ...], list[float]] = dict(more.get(commit, {}))
         for document in mine:
             for figure, name in (("wall_seconds", "seconds"), ("error", "error")):
-                key = f"commands.EmbedProteins.track_{figure}", document["workload"], document["workers"]
+                key = f"{document['benchmark']}.track_{figure}", document["workload"], document["workers"]
                 values[key] = [*(found if isinstance(found := values.get(key), list) else []), document[name]]
-        results(folder, machine, commit, values, last=mine[-1]["begun"])
+        results(folder, machine, commit, values, {run["benchmark"]: (run["begun"], run["seconds"]) for run in mine})
 
 
-def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, begun: float) -> dict:
+def run(
+    folder: Path, commit: str, workers: str, seconds: float, workload: str, begun: float, name: str = "EmbedProteins"
+) -> dict:
     """Evidence of a run as the suite leaves it; all that is checked is as it has to be."""
-    kind = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}[workload]
+    int8 = name.endswith("Int8")
+    precision = "int8" if int8 else {"gpu-10k": "p", "cpu-small": "fp32"}[workload]
+    of = {"EmbedProteins": "proteins", "PredictReads": "reads", "PredictContigs": "contigs"}[name.removesuffix("Int8")]
+    kind = conditions.INPUTS[workload][of]
     pinned, on_gpu = workloads.WORKLOADS[kind], workload == "gpu-10k"
+    records, rows, fate = conditions.output_of(kind)
     version = git(folder, "show", f"{commit}:virnucpro/__init__.py").split('"')[1]
     gpu = {
         "name": "NVIDIA H100", "uuid": "GPU-1", "driver": "580.1", "power_limit": 700.0, "default_power_limit": 700.0,
@@ -160,22 +167,23 @@ def run(folder: Path, commit: str, workers: str, seconds: float, workload: str, 
         "memory_before": 2**29, "gpus_used": 1,
     }  # fmt: skip
     return {
-        "format": 1, "benchmark": "commands.EmbedProteins", "version": "1", "workload": workload, "workers": workers,
+        "format": 1, "benchmark": f"commands.{name}", "version": "1", "workload": workload, "workers": workers,
         "commit": commit, "environment": ENV,
         "package": {"version": version, "digest": evidence.committed(folder, commit)},
         "suite": {"commit": git(folder, "rev-parse", "HEAD"), "clean": True},
         "machine": {"boot": "one", "cpus": 16, "python": "3.11.7", "packages": {"torch": "2.13.0", "numpy": "2.4.6"}},
-        "seconds": seconds, "begun": begun, "ended": begun + seconds, "load": 0.5, "error": 4e-7,
-        "command": command(kind, workload, workers), "exit_code": 0, "gpu": gpu if on_gpu else None,
+        "seconds": seconds, "begun": begun, "ended": begun + seconds, "load": 0.5,
+        "error": 0.02 if int8 else 4e-7,
+        "command": command(kind, workload, workers, "int8" * int8), "exit_code": 0, "gpu": gpu if on_gpu else None,
         "input": {"name": kind, "sha256": pinned.sha256, "sequences": pinned.count},
         "weights": {"version": "1", "sha256": "3" * 64},
         "output": {
-            "records": pinned.count, "frames": pinned.count, "rows": pinned.count, "finite": True,
-            "distinct": pinned.count, "fates": {"embedded": pinned.count}, "names_sha256": "4" * 64,
+            "records": records, "frames": rows, "rows": rows, "finite": True, "fates": {fate: records},
+            "names_sha256": "4" * 64, **({"distinct": rows} if of == "proteins" else {}),
         },
         "manifest": {
             "virnucpro": version, "status": "complete", "input": {"sha256": "5" * 64},
-            "settings": {"precision": "p" if on_gpu else "fp32", "esm_model": conditions.MODELS[workload]},
+            "settings": {"precision": precision, "esm_model": conditions.MODELS[workload]},
             "sessions": [
                 {
                     "started": said(begun), "finished": said(begun + seconds),
@@ -191,12 +199,14 @@ def said(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds")
 
 
-def command(kind: str, workload: str, workers: str) -> list[str]:
+def command(kind: str, workload: str, workers: str, precision: str = "") -> list[str]:
     """What the suite runs on a workload."""
     model = conditions.MODELS[workload]
-    words = f"python -m virnucpro predict {kind}.faa --output-dir out --weights-dir weights-v1-{model}"
+    suffix = "faa" if kind.startswith("proteins") else "fa"
+    words = f"python -m virnucpro predict {kind}.{suffix} --output-dir out --weights-dir weights-v1-{model}"
     words += f" --esm-model {model} --parallel --no-progress"
-    words += " --gpus 0" * (workload == "gpu-10k") + " --workers-per-gpu 1" * (workers == "one")
+    words += " --gpus 0" * (workload == "gpu-10k") + f" --precision {precision}" * bool(precision)
+    words += " --workers-per-gpu 1" * (workers == "one")
     return words.split()
 
 

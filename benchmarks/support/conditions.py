@@ -13,25 +13,34 @@ from pathlib import Path
 from benchmarks import workloads
 from benchmarks.releases import read_releases
 from benchmarks.support import evidence
+from benchmarks.support.claims import Claim
 from benchmarks.support.git import GitFailed, git, holds, mentions, version_at
 
-INPUTS = {"gpu-10k": "proteins-10k", "cpu-small": "proteins-small"}
+INPUTS = {  # by workload and kind
+    "gpu-10k": {"proteins": "proteins-10k", "reads": "reads-10k", "contigs": "contigs-10k"},
+    "cpu-small": {"proteins": "proteins-small"},
+}
+DNA = {"reads-10k": (10_000, 12_383), "contigs-10k": (1_522, 10_184)}  # its records, and open frames of all chunks
 MODELS = {"gpu-10k": "esm2_t36_3B_UR50D", "cpu-small": "esm2_t6_8M_UR50D"}
 SLACK = 2.0  # s by which times of two programs may differ: they are whole seconds, or a program's start lies between
 CLOCKS = 0.1  # s by which two clocks of one program may differ over a run
 IDLE = 2.0  # processes: the load that a run of this suite may leave behind for half a minute
 HELD_DOWN = 0.05  # of the samples: a clock that is held down for longer, other than by the GPU's own power limit
+OF_DNA = [  # its models' files, beside ESM-2's
+    "500_model.pth", *(f"DNABERT-S/{name}" for name in (
+        "config.json", "pytorch_model.bin", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json")),
+]  # fmt: skip
 SLOWED_BY = {"power_cap", "hardware", "heat", "clocks_setting"}
 
 
-def of_run(run: dict, repo: Path, workload: str, facts: dict, asked: str) -> Iterator[str]:
+def of_run(run: dict, repo: Path, workload: str, facts: dict, asked: str, claim: Claim) -> Iterator[str]:
     """All that does not hold of it.
 
     Args:
-        facts: machine.json. asked: The commit that it stands for, whose package is the same.
+        facts: machine.json. asked: The commit that it stands for, whose package is the same. claim: For which.
     """
     for condition in (of_commit, of_command, of_workload, complete, of_manifest, of_time, of_suite, of_machine):
-        yield from condition(run, repo=repo, workload=workload, facts=facts, asked=asked)
+        yield from condition(run, repo=repo, workload=workload, facts=facts, asked=asked, claim=claim)
 
 
 def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
@@ -50,12 +59,13 @@ def of_commit(run: dict, repo: Path, **_: object) -> Iterator[str]:
         yield f"the version is one of {sorted(map(str, versions))}, by package, by manifest and by commit {commit[:8]}."
 
 
-def of_command(run: dict, workload: str, **_: object) -> Iterator[str]:
+def of_command(run: dict, workload: str, claim: Claim, **_: object) -> Iterator[str]:
     """It is what the suite runs, no more and no less, and it ended well."""
-    name, model, weights = INPUTS[workload], MODELS[workload], run["weights"].get("version")
-    wanted = ["python", "-m", "virnucpro", "predict", f"{name}.faa", "--output-dir", "out"]
+    model, weights, precision = MODELS[workload], run["weights"].get("version"), _precision(run, claim)
+    wanted = ["python", "-m", "virnucpro", "predict", _file(workload, claim), "--output-dir", "out"]
     wanted += ["--weights-dir", f"weights-v{weights}-{model}", "--esm-model", model, "--parallel", "--no-progress"]
     wanted += ["--gpus", "0"] if workload == "gpu-10k" else []
+    wanted += ["--precision", precision] if precision else []
     wanted += ["--workers-per-gpu", "1"] if run["workers"] == "one" else []
     if run["command"] != wanted:
         yield f"its command was {' '.join(map(str, run['command']))}; {' '.join(wanted)} was expected."
@@ -63,10 +73,11 @@ def of_command(run: dict, workload: str, **_: object) -> Iterator[str]:
         yield f"its exit code was {run['exit_code']}."
 
 
-def of_workload(run: dict, repo: Path, workload: str, asked: str, **_: object) -> Iterator[str]:
+def of_workload(run: dict, repo: Path, workload: str, asked: str, claim: Claim, **_: object) -> Iterator[str]:
     """It is the workload's own input, by its sha256 and count."""
-    pinned = workloads.WORKLOADS[INPUTS[workload]]
-    wanted = {"name": INPUTS[workload], "sha256": pinned.sha256, "sequences": pinned.count}
+    name = INPUTS[workload][claim.kind]
+    pinned = workloads.WORKLOADS[name]
+    wanted = {"name": name, "sha256": pinned.sha256, "sequences": pinned.count}
     if run["workload"] != workload or run["input"] != wanted:
         yield f"its input is {run['input']}, and {workload} has {wanted}."
     if workload == "gpu-10k" and run["gpu"] is None:
@@ -79,44 +90,50 @@ def of_workload(run: dict, repo: Path, workload: str, asked: str, **_: object) -
         yield f"its model is {model}, and {workload} has {MODELS[workload]}."
     release = next((each for each in read_releases(repo) if each.commit in (run["commit"], asked)), None)
     own = release.precision if release and workload == "gpu-10k" else precision
+    whose = release.tag if release else "its own"
+    if asked_for := _precision(run, claim):
+        own, whose = asked_for, "the command that was asked for"
     if not _has(run["weights"], version=str, sha256=str):
         yield f"its weights are {run['weights']}: no version, or no sha256."
     if precision.lower().split()[:1] != own.lower().split()[:1]:  # "bf16 autocast"
-        yield f"its precision is {precision}, and {release.tag if release else 'its own'} computes in {own.lower()}."
+        yield f"its precision is {precision}, and {whose} computes in {own.lower()}."
 
 
-def complete(run: dict, repo: Path, workload: str, **_: object) -> Iterator[str]:
-    """Every record has a row, every row is finite, and the run itself says that it is done."""
-    count, output = workloads.WORKLOADS[INPUTS[workload]].count, run["output"]
-    for name in ("records", "frames", "rows"):
+def complete(run: dict, repo: Path, workload: str, claim: Claim, **_: object) -> Iterator[str]:
+    """Every record has its rows, every row is finite, and the run itself says that it is done."""
+    (records, rows, fate), output = output_of(INPUTS[workload][claim.kind]), run["output"]
+    for name, count in {"records": records, "frames": rows, "rows": rows}.items():
         if output.get(name) != count:
             yield f"its output has {output.get(name)} {name} of {count}."
-    if output.get("fates") != {"embedded": count}:
-        yield f"the fates of its records are {output.get('fates')}; all {count} were to be embedded."
+    if output.get("fates") != {fate: records}:
+        yield f"the fates of its records are {output.get('fates')}; all {records} were to be {fate}."
     if output.get("finite") is not True:
         yield "its output has numbers that are not finite."
-    if output.get("distinct", None if _tells(run, repo, "distinct", "commands.py") else count) != count:
-        yield f"its output has {output.get('distinct')} distinct rows of {count}."
+    of_scores = claim.kind != "proteins"  # of which no two need differ
+    least = None if not of_scores and _tells(run, repo, "distinct", "commands.py") else rows
+    if output.get("distinct", least) != rows:
+        yield f"its output has {output.get('distinct')} distinct rows of {rows}."
     if run["manifest"].get("status") != "complete":
         yield f"its manifest says {run['manifest'].get('status')!r}, not 'complete'."
 
 
-def of_manifest(run: dict, workload: str, **_: object) -> Iterator[str]:
+def of_manifest(run: dict, workload: str, claim: Claim, **_: object) -> Iterator[str]:
     """What the run itself left says the same, as far as its version tells it."""
-    manifest, count = run["manifest"], workloads.WORKLOADS[INPUTS[workload]].count
+    manifest, (records, rows, _) = run["manifest"], output_of(INPUTS[workload][claim.kind])
+    models = [*([] if claim.kind == "proteins" else OF_DNA), f"{MODELS[workload]}.pt"]
     counts, read, gpu = manifest.get("counts", {}), manifest["input"], run["gpu"]
     session = (manifest.get("sessions") or [{}])[-1]
     theirs = session.get("packages", {})
     packages = {name: found for name, found in run["machine"]["packages"].items() if name in theirs}
     told = {  # what is said there, and what it has to be
         "fates": (manifest.get("fates"), run["output"].get("fates")),
-        "records": (read.get("records", read.get("reads")), count),
-        "records counted": (counts.get("records"), count),
-        "sequences": (counts.get("sequences"), count),
+        "records": (read.get("records", read.get("reads")), records),
+        "records counted": (counts.get("records"), records),
+        "sequences": (counts.get("sequences"), rows),
         "failures": (counts.get("failed"), 0),
-        "sequences computed": (manifest.get("performance", {}).get("sequences"), count),
-        "input": (read.get("files"), {f"{run['input']['name']}.faa": run["input"]["sha256"]}),
-        "weights": (manifest.get("weights") and sorted(manifest["weights"]), [f"{MODELS[workload]}.pt"]),
+        "sequences computed": (manifest.get("performance", {}).get("sequences"), rows),
+        "input": (read.get("files"), {_file(workload, claim): run["input"]["sha256"]}),
+        "weights": (manifest.get("weights") and sorted(manifest["weights"]), sorted(models)),
         "device": (gpu and manifest.get("backends", {}).get("device"), gpu and gpu["name"]),
         "command": (session.get("command"), " ".join(["virnucpro", *map(str, run["command"][3:])])),
         "packages": ({name: theirs[name] for name in packages} or None, packages),
@@ -192,6 +209,21 @@ def of_machine(run: dict, facts: dict, **_: object) -> Iterator[str]:
         yield "it does not say which start of the machine, which Python or which torch and numpy it was."
     if not 0 <= run["load"] <= max(IDLE, run["machine"]["cpus"] / 4):
         yield f"the load was {run['load']} on {run['machine']['cpus']} processors before it began."
+
+
+def output_of(name: str) -> tuple[int, int, str]:
+    """What an input has to become: records, rows, and the fate of every record."""
+    count = workloads.WORKLOADS[name].count
+    return (*DNA[name], "scored") if name in DNA else (count, count, "embedded")
+
+
+def _precision(run: dict, claim: Claim) -> str:
+    """The precision that it was to be asked for by name."""
+    return claim.precision if run["benchmark"] == claim.benchmark else ""
+
+
+def _file(workload: str, claim: Claim) -> str:
+    return f"{INPUTS[workload][claim.kind]}.{'faa' if claim.kind == 'proteins' else 'fa'}"
 
 
 def _tells(run: dict, repo: Path, name: str, module: str) -> bool:

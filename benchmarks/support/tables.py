@@ -8,15 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from benchmarks import workloads
 from benchmarks.releases import release_of
-from benchmarks.support.conditions import INPUTS
 from benchmarks.support.output import printable
 from benchmarks.support.results import CommitResults, ratio
 from benchmarks.support.sides import Side
 
 SIX_MILLION = 6_000_000  # sequences: a metagenome of the size users bring
 COMMANDS = {"EmbedProteins": "embed proteins", "PredictReads": "predict reads", "PredictContigs": "predict contigs"}
+INT8 = "Int8"  # at the end of a command's class: the same in 8 bits
 KINDS = {"EmbedProteins": "proteins", "PredictReads": "reads", "PredictContigs": "contigs"}
 ABLATION = "ablation.Ablation.track_seconds_per_10k"
 WATERFALL = (  # from v1.0's way to v2.0's: steps of the ablation
@@ -33,9 +32,9 @@ ROWS = {
 }  # fmt: skip
 
 
-def facts(side: Side, repo: Path, workload: str) -> dict:
+def facts(side: Side, repo: Path) -> dict:
     """What speedup_comparison.json says of a side."""
-    every, count = [run["seconds"] for run in side.runs], workloads.WORKLOADS[INPUTS[workload]].count
+    every, count = [run["seconds"] for run in side.runs], side.runs[-1]["input"]["sequences"]
     seconds = median(every)
     clocks = [run["gpu"]["sm_clock"] for run in side.runs if run["gpu"] and run["gpu"]["sm_clock"]]
     return {
@@ -71,10 +70,13 @@ def reported(before: CommitResults, after: CommitResults, workload: str, label: 
     """Not judged: what with, its seconds, the candidate's seconds, ratio; as far as the first was measured."""
     found = []
     for command, words in COMMANDS.items():
-        key = f"commands.{command}.track_wall_seconds"
-        mine = after.value(key, workload, "default")
+        key, in_8_bits = (f"commands.{command}{more}.track_wall_seconds" for more in ("", INT8))
+        mine, int8 = after.value(key, workload, "default"), after.value(in_8_bits, workload, "default")
         for workers, how in (("default", ""), ("one", ", one worker")):
-            found.append((f"{words}: {label}{how}", before.value(key, workload, workers), mine))
+            theirs = before.value(key, workload, workers)
+            found.append((f"{words}: {label}{how}", theirs, mine))
+            if int8.sound:
+                found.append((f"{words} in 8 bits: {label}{how}", theirs, int8))
     steady = after.value("steady.SteadyState.track_seconds_per_10k", workload)
     floor = after.value("steady.SteadyState.track_floor_seconds_per_10k", workload)
     peers = {peer: after.value("peers.Peers.track_seconds_per_10k", workload, peer) for peer in PEERS}

@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, median
 
+from benchmarks.support.claims import Claim
 from benchmarks.support.conditions import SLACK, of_run
 from benchmarks.support.evidence import moment
 from benchmarks.support.results import MEASURED, CommitResults, Value
-from benchmarks.support.sides import BENCHMARK, FIGURES, Side
+from benchmarks.support.sides import Side, keys_of
 
-# The largest error that a figure may have: of FP16, with 11 significant bits, four times the rounding of one number; of
-# float32, which has 24, sixty-four times. Below the latter a difference is rounding, and neither side's merit.
-BOUNDS = {"gpu-10k": 2**-9, "cpu-small": 2**-18}
-ROUNDING = 2**-18
+ROUNDING = 2**-18  # sixty-four times that of a float32: below, a difference of errors is neither side's merit
 EXACT = 2**-26  # the largest error of many numbers in float32 is above a quarter of its rounding
 LONGEST = 2 * 3600.0  # s, of a row of asv's: its limit for a benchmark, for either of two settings
 A_QUIET_GPU = 2**30  # bytes that its driver may hold before a run
@@ -48,6 +46,7 @@ def of_sitting(
     repo: Path,
     workload: str,
     facts: dict,
+    claim: Claim,
 ) -> Iterator[str]:
     """What does not hold of the runs of one sitting.
 
@@ -57,14 +56,14 @@ def of_sitting(
     """
     for side in sides:
         for run in (run for run in side.runs if run in sitting):
-            said = of_run(run, repo=repo, workload=workload, facts=facts, asked=side.asked)
+            said = of_run(run, repo=repo, workload=workload, facts=facts, asked=side.asked, claim=claim)
             yield from (f"{side.name}, run of {moment(run)}: {each}" for each in said)
     for side in sides[:-1]:
         yield from (f"{side.name}: {said}" for said in undisturbed([run for run in side.runs if run in sitting]))
     yield from rested(sitting, everything)
-    yield from alone(sitting, results)
+    yield from alone(sitting, results, [claim.against, claim.benchmark])
     yield from alike([[run for run in side.runs if run in sitting] for side in sides])
-    yield from errors([[run for run in side.runs if run in sitting] for side in sides], sides[-1].name, workload)
+    yield from errors([[run for run in side.runs if run in sitting] for side in sides], sides[-1].name, workload, claim)
 
 
 def stored(value: Value, found: list[float], name: str) -> Iterator[str]:
@@ -93,16 +92,16 @@ def in_asvs_record(sides: list[Side], commit: str) -> Iterator[str]:
     runs = sorted((run for side in sides for run in side.runs if run["commit"] == commit), key=lambda run: run["begun"])
     if not runs:
         return
-    last = runs[-1]
+    last, benchmark = runs[-1], sides[0].benchmark
     for file in next(each for side in sides for each in side.results if each.commit == commit).files:
         for key, row in file.rows.items():
             begun, took = (row.get("started_at") or 0) / 1000, row.get("duration") or 0
             within = begun - SLACK <= last["begun"] and last["ended"] <= begun + took + SLACK
-            if key in FIGURES and within and took <= LONGEST:
+            if key in keys_of(benchmark).values() and within and took <= LONGEST:
                 return
     yield (
         f"the run of {moment(last)} ({last['seconds']} s) does not lie within the time that asv took for any figure of "
-        f"{BENCHMARK}."
+        f"{benchmark}."
     )
 
 
@@ -132,11 +131,12 @@ def _where(run: dict) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found.items() if value]
 
 
-def alone(sitting: list[dict], results: list[CommitResults]) -> Iterator[str]:
-    """asv measured nothing else on that machine meanwhile, by its own record of the last call."""
+def alone(sitting: list[dict], results: list[CommitResults], benchmarks: list[str]) -> Iterator[str]:
+    """asv measured nothing else than these on that machine meanwhile, by its own record of the last call."""
+    judged = {key for benchmark in benchmarks for key in keys_of(benchmark).values()}
     begun, ended = (fold(run[name] for run in sitting) for fold, name in ((min, "begun"), (max, "ended")))
     for found in results:
-        for key, row in ((key, row) for file in found.files for key, row in file.rows.items() if key not in FIGURES):
+        for key, row in ((key, row) for file in found.files for key, row in file.rows.items() if key not in judged):
             start = (row.get("started_at") or 0) / 1000
             end = start + (row.get("duration") or 0)
             for run in sitting if begun < end and start < ended else ():
@@ -190,15 +190,17 @@ def _clocks(before: list[dict], after: list[dict]) -> Iterator[str]:
         yield f"The baseline's GPU ran at {slow:.0f} MHz, the candidate's at {fast:.0f}: the baseline was slowed."
 
 
-def errors(sides: list[list[dict]], name: str, workload: str) -> Iterator[str]:
-    """The candidate's error is under the bound, and no larger than the baseline's, or than rounding."""
+def errors(sides: list[list[dict]], name: str, workload: str, claim: Claim) -> Iterator[str]:
+    """The candidate's error is under the bound, and no larger than the baseline's, or rounding, where that is asked."""
     *before, after = sides
     baseline = [run["error"] for side in before for run in side]
-    bound = min(BOUNDS[workload], max([ROUNDING, *baseline])) if baseline else BOUNDS[workload]
+    bound, which = claim.errors[workload], "the bound"
+    if claim.no_worse:
+        bound, which = min(bound, max([ROUNDING, *baseline])) if baseline else bound, "the bound, or v1.0's"
     for x in (run["error"] for run in after):
         if not EXACT <= x <= bound:
             least = f"and no less than {EXACT:.0e}, which float32 has"
-            yield f"{name}: its error is {x:.3g}; at most {bound:.3g} is allowed (the bound, or v1.0's), {least}."
+            yield f"{name}: its error is {x:.3g}; at most {bound:.3g} is allowed ({which}), {least}."
 
 
 def _numbers(values) -> str:

@@ -10,12 +10,13 @@ from statistics import median
 
 from benchmarks.releases import check_committed, read_releases
 from benchmarks.support import evidence, pairs, stand_in, validity
+from benchmarks.support.claims import THE_CLAIM, Claim
 from benchmarks.support.git import DEEPEN, is_shallow
 from benchmarks.support.output import printable
 from benchmarks.support.results import ABSENT, FAILED, SKIPPED, BadResults, Results, once, text_of
-from benchmarks.support.sides import BENCHMARK, SECONDS, Side, commits_measured, known_of, side_of
+from benchmarks.support.sides import Side, commits_measured, keys_of, known_of, side_of
 
-TARGET = 4.5  # times as fast: the claim
+TARGET = THE_CLAIM.at_least  # times as fast
 WORKERS = {"gpu-10k": ("default", "one"), "cpu-small": ("default",)}  # v1.0's settings, of which the best counts
 IN_WORDS = {"default": "default workers", "one": "one worker"}
 LEAST_PAIRS = {"gpu-10k": 3, "cpu-small": 5}
@@ -33,6 +34,7 @@ class Question:
     baseline: str = "v1.0"
     candidate: str = "HEAD"
     target: float = TARGET
+    claim: Claim = THE_CLAIM
 
 
 @dataclass
@@ -80,12 +82,16 @@ def judge(question: Question) -> Verdict:
 
 def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     """Fill the verdict; yields why it is none, or none of success."""
-    repo, workload, machine = question.repo, question.workload, question.machine
+    repo, workload, machine, claim = question.repo, question.workload, question.machine, question.claim
     results, runs = Results.load(question.results, machine), evidence.load(question.results / machine)
-    if not (measured := commits_measured(results, runs, machine, workload)):
+    before, after = commits_measured(results, runs, machine, workload, claim)
+    if not before:
         yield f"{question.baseline} was not measured on {machine} ({workload}), nor was any other commit."
         return
-    for revision in (question.baseline, question.candidate):
+    if not after:
+        yield f"{claim.name} is not measured yet on {machine} ({workload}): there is nothing of {claim.benchmark}."
+        return
+    for revision, measured in ((question.baseline, before), (question.candidate, after)):
         if (asked := stand_in.find(repo, revision, measured)) is None:
             cure = DEEPEN if is_shallow(repo) else "measure it there: docs/benchmarks.md"
             why = stand_in.missing(repo, revision, measured)
@@ -96,12 +102,15 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if set(before.measured) & set(after.measured):
         yield f"{before.revision} and {after.revision} have one package: there is nothing to compare."
         return
-    figures = (known_of(results, machine, commit).value(SECONDS, workload, "default") for commit in after.measured)
+    key = keys_of(claim.benchmark)["seconds"]
+    figures = (known_of(results, machine, commit).value(key, workload, "default") for commit in after.measured)
     env = next((figure.env for figure in figures if figure.env), None)
-    sides = {each: side_of(results, machine, before, each, runs, env, workload) for each in WORKERS[workload]}
+    sides = {
+        each: side_of(results, machine, before, claim.against, each, runs, env, workload) for each in WORKERS[workload]
+    }
     if before.commit != read_releases(repo)[0].commit:
         sides = {name: side for name, side in sides.items() if side.status != SKIPPED}  # one process a GPU
-    candidate = side_of(results, machine, after, "default", runs, env, workload)
+    candidate = side_of(results, machine, after, claim.benchmark, "default", runs, env, workload)
     everyone = [*sides.values(), candidate]
     for side, workers in zip(everyone, [*sides, "default"]):
         if side.status in (ABSENT, SKIPPED):
@@ -121,7 +130,8 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     for sitting in pairs.sittings([run for side in everyone for run in side.runs]):
         if not any(run["commit"] in after.measured for run in sitting):
             continue  # v1.0 beside another candidate, or alone
-        wrong = list(validity.of_sitting(everyone, sitting, runs, results.commits(machine), repo, workload, facts))
+        every = results.commits(machine)
+        wrong = list(validity.of_sitting(everyone, sitting, runs, every, repo, workload, facts, claim))
         (left_out if wrong else sound).append((sitting, wrong))
     if of_files or not sound:
         yield from [*of_files, *(reason for _, wrong in left_out for reason in wrong)]
@@ -153,36 +163,6 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     if verdict.word == PASS and any(against):
         verdict.word = AMBIGUOUS
         yield from filter(None, against)
-
-
-def nearest(question: Question) -> str | None:
-    """The candidate if it was measured, or another with its package; else the commit before it that was, other than the
-    baseline; None if there is none. Of a commit that ran only beside others, fast enough, nothing is claimed yet.
-
-    Raises:
-        What `judge` raises.
-    """
-    folder, repo = question.results / question.machine, question.repo
-    results, runs = Results.load(question.results, question.machine), evidence.load(folder)
-    measured = commits_measured(results, runs, question.machine, question.workload)
-    if before := stand_in.find(repo, question.baseline, measured):
-        mine = [run for run in runs if (run["benchmark"], run["workload"]) == (BENCHMARK, question.workload)]
-        aside = {*before.measured, *_unclaimed(mine, before.measured, question.target)}
-        measured = [commit for commit in measured if commit not in aside]
-    if stand_in.find(repo, question.candidate, measured):
-        return question.candidate
-    return stand_in.before(repo, question.candidate, measured)
-
-
-def _unclaimed(runs: list[dict], baseline: tuple[str, ...], target: float) -> set[str]:
-    """Commits that ran in no sitting of the baseline's, as where two others were compared. One that misses the target
-    against any run of the baseline is none: it would pass for want of pairs."""
-    commits = {run["commit"] for run in runs}
-    least = min((run["seconds"] for run in runs if run["commit"] in baseline), default=0.0)
-    for sitting in pairs.sittings(runs):
-        if any(run["commit"] in baseline for run in sitting):
-            commits -= {run["commit"] for run in sitting}
-    return commits - {run["commit"] for run in runs if least < target * run["seconds"]}
 
 
 def _pairs(
@@ -226,17 +206,17 @@ def _beside(sitting: list[dict], sides: dict[str, Side], candidate: Side, target
 def _nearby(verdict: Verdict, others: list[dict]) -> str | None:
     """What speaks against it at about the same time, in runs of either package that are counted to no sitting: a start
     of the machine, a GPU, a suite or an environment is a word in a file, by which a run would be put away."""
-    before, after = verdict.asked
+    (before, after), claim = verdict.asked, verdict.question.claim
     judged = [run for side in verdict.sides for run in side.runs]
     begun, ended = min(run["begun"] for run in judged), max(run["ended"] for run in judged)
     slow, fast = ([pair[place] for pair in verdict.pairs] for place in (0, 1))
     for run in others:
         near = run["begun"] - ended <= pairs.GAP and begun - run["ended"] <= pairs.GAP
-        if (run["benchmark"], run["workload"]) != (BENCHMARK, verdict.question.workload) or not near:
+        if run["workload"] != verdict.question.workload or not near:
             continue
-        if run["commit"] in before.measured:
+        if (run["benchmark"], run["commit"] in before.measured) == (claim.against, True):
             ratio = run["seconds"] / max(fast)
-        elif run["commit"] in after.measured:
+        elif (run["benchmark"], run["commit"] in after.measured) == (claim.benchmark, True):
             ratio = min(slow) / run["seconds"]
         else:
             continue
