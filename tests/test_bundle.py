@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -252,40 +253,66 @@ def test_results_of_another_machine_are_refused_and_nothing_changes(tmp_path, ca
     assert contents(into) == before
 
 
-def steps(folder: Path, on_gpu: bool, commits: list[str]) -> list[tuple[str, str]]:
-    """Of --record: commit, and what of the judged benchmark is measured, "beside" for the rest."""
+COMMANDS = {  # a line of what a step measures stands for these
+    "proteins": "commands.EmbedProteins", "reads": "commands.PredictReads", "contigs": "commands.PredictContigs",
+}  # fmt: skip
+
+
+def steps(folder: Path, on_gpu: bool, commits: list[str]) -> list[str]:
+    """Of --record: the commit, which commands, with which workers if not the default; "beside" for the rest."""
     hashes = {"HEAD": "a" * 40, "v1.0": "b" * 40} | {commit: commit * 40 for commit in commits}
+    keys = [
+        (name + more.lower(), workers, f"{command}{more}.track_error('{work}', '{workers}')")
+        for name, command in COMMANDS.items()
+        for more in ("", "Int8")
+        for work in ("gpu-10k", "cpu-small")
+        for workers in ("default", "one")
+    ]
+    for name, key in (
+        ("start", "start_up.OneProtein.track_wall_seconds"),
+        ("steady", "steady.SteadyState.track_gpu_idle"),
+    ):
+        keys += [(name, "default", f"{key}('{work}')") for work in ("gpu-10k", "cpu-small")]
     found = []
     for commit, bench in record.recorded(["HEAD", "v1.0", *commits], hashes, folder, on_gpu):
-        workers = [regex.split(".*")[-1] for regex in bench if "EmbedProteins" in regex]
-        found.append((commit, "+".join([*workers, *(["beside"] if len(bench) > 1 else [])])))
+        asked = [(name, workers) for name, workers, key in keys if any(re.search(regex, key) for regex in bench)]
+        assert len({workers for _, workers in asked}) == 1
+        found.append(" ".join([commit, *(name for name, _ in asked), *({asked[0][1]} - {"default"})]))
     return found
 
 
-def measured(folder: Path, default: float | None, one: float | None) -> None:
-    """Results of v1.0 with both settings on a GPU."""
+def measured(folder: Path, **figures: tuple[float | None, float | None]) -> None:
+    """Results of v1.0 on a GPU: of an input with its default and with one worker."""
     params = [["'gpu-10k'", "'cpu-small'"], ["'default'", "'one'"]]
-    row = [[default, one, float("nan"), float("nan")], params]
-    content = {"result_columns": ["result", "params"], "results": {record.WALL: row}}
+    rows = {
+        f"{COMMANDS[name]}.track_wall_seconds": [[*both, float("nan"), float("nan")], params]
+        for name, both in figures.items()
+    }
+    content = {"result_columns": ["result", "params"], "results": rows}
     (folder / f"{'b' * 8}-toy.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.mark.parametrize("default, one, best", [
-    (257.8, 252.2, "one"), (240.0, 252.2, "default"), (None, 252.2, "one"), (240.0, None, "default"),
+    (257.8, 252.2, " one"), (240.0, 252.2, ""), (None, 252.2, " one"), (240.0, None, ""),
 ])  # fmt: skip
 def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, default, one, best):
-    measured(tmp_path, default, one)
+    """v1.0 is measured once for what is claimed in 8 bits and in 16."""
+    measured(tmp_path, proteins=(default, one), reads=(70.0, 80.0), contigs=(70.0, 60.0))
     assert steps(tmp_path, True, ["c"]) == [
-        ("HEAD", "default"), ("v1.0", "one"), ("HEAD", "default"), ("v1.0", "default"),
-        ("HEAD", "default"), ("v1.0", best), ("HEAD", "default"), ("v1.0", best),
-        ("HEAD", "beside"), ("v1.0", "beside"), ("c", "default+beside"),
+        "HEAD proteins proteinsint8", "v1.0 proteins one", "HEAD proteins proteinsint8", "v1.0 proteins",
+        *["HEAD proteins proteinsint8", f"v1.0 proteins{best}"] * 2,
+        "HEAD readsint8", "v1.0 reads one", "HEAD readsint8", "v1.0 reads", *["HEAD readsint8", "v1.0 reads"] * 2,
+        "HEAD contigsint8", "v1.0 contigs one", "HEAD contigsint8", "v1.0 contigs",
+        *["HEAD contigsint8", "v1.0 contigs one"] * 2,
+        "HEAD reads contigs start", "HEAD steady", "v1.0 start",
+        "c proteins proteinsint8 reads readsint8 contigs contigsint8 start", "c steady",
     ]  # fmt: skip
 
 
 def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path):
-    assert steps(tmp_path, False, []) == [
-        *[("HEAD", "default"), ("v1.0", "default")] * 5, ("HEAD", "beside"), ("v1.0", "beside"),
-    ]  # fmt: skip
+    found = steps(tmp_path, False, [])
+    beside = ["HEAD reads contigs start", "HEAD steady", "v1.0 reads contigs start"]
+    assert found == [*["HEAD proteins", "v1.0 proteins"] * 5, *beside]
 
 
 def test_a_step_is_taken_to_need_what_the_like_of_it_took(tmp_path):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
+from benchmarks.support.claims import CLAIMS, of_workload
 from benchmarks.support.output import whole_file
 
 FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
-JUDGED = r"commands\.EmbedProteins\..*{workload}.*{workers}"
-BESIDE = [r"commands\.Predict.*{workload}.*default", r"start_up\.OneProtein\..*{workload}", "steady.*{workload}"]
-WALL = "commands.EmbedProteins.track_wall_seconds"
+COMMAND = r"{benchmark}\..*{workload}.*{workers}"
+ONE_PROTEIN, STEADY = r"start_up\.OneProtein\..*{workload}", "steady.*{workload}"
 
 
 class Taken:
@@ -38,32 +39,46 @@ class Taken:
 
 
 def recorded(commits: list[str], hashes: dict[str, str], folder: Path, on_gpu: bool) -> Iterator[tuple[str, list[str]]]:
-    """Steps of --record: commit, and which benchmarks. v1.0 is measured with each number of workers that it may have,
-    and then with the one that is best here, until there are pairs enough of that."""
+    """Steps of --record: commit, and which benchmarks.
+
+    Input by input: all that is claimed of it of the newest commit, then v1.0, whose run is the other half of each pair.
+    v1.0 is measured with each number of workers that it may have, and then with the one that is best here, until there
+    are pairs enough of that.
+    """
     workload, settings, pairs = ("gpu-10k", ["one", "default"], 3) if on_gpu else ("cpu-small", ["default"], 5)
     newest, first = commits[:2]
+    own = list(dict.fromkeys(claim.against for claim in CLAIMS.values()))  # in a commit's own precision
+    claimed: dict[str, list[str]] = {}
+    for claim in of_workload(workload):
+        claimed.setdefault(claim.against, []).append(claim.benchmark)
 
-    def judged(commit: str, workers: str) -> tuple[str, list[str]]:
-        return commit, [JUDGED.format(workload=workload, workers=workers)]
+    def commands(benchmarks: Iterable[str], workers: str = "default") -> list[str]:
+        return [COMMAND.format(benchmark=re.escape(each), workload=workload, workers=workers) for each in benchmarks]
 
-    for workers in settings:
-        yield judged(newest, "default")
-        yield judged(first, workers)
-    best = fastest(folder, hashes[first], settings, workload)
-    for _ in range(pairs - 1):
-        yield judged(newest, "default")
-        yield judged(first, best)
+    for against, judged in claimed.items():
+        for workers in settings:
+            yield newest, commands(judged)
+            yield first, commands([against], workers)
+        best = fastest(folder, hashes[first], settings, workload, against)
+        for _ in range(pairs - 1):
+            yield newest, commands(judged)
+            yield first, commands([against], best)
+    in_pairs = [each for judged in claimed.values() for each in judged]
+    every = dict.fromkeys([*own, *in_pairs])
+    done = {newest: in_pairs, first: [*claimed, *in_pairs]}  # v1.0 has no 8 bits
     for commit in commits:
-        beside = [regex.format(workload=workload) for regex in BESIDE]
-        yield commit, beside if commit in (newest, first) else [*judged(commit, "default")[1], *beside]
+        left = [each for each in every if each not in done.get(commit, [])]
+        yield commit, [*commands(left), ONE_PROTEIN.format(workload=workload)]
+        if commit != first:  # which has no engine to be warm
+            yield commit, [STEADY.format(workload=workload)]
 
 
-def fastest(folder: Path, commit: str, settings: list[str], workload: str) -> str:
+def fastest(folder: Path, commit: str, settings: list[str], workload: str, benchmark: str) -> str:
     """Of the settings of v1.0 that with the least median, as far as the results here tell; else the first."""
     found = {}
     for path in folder.glob(f"{commit[:8]}-*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
-        row = dict(zip(content["result_columns"], content["results"].get(WALL, [])))
+        row = dict(zip(content["result_columns"], content["results"].get(f"{benchmark}.track_wall_seconds", [])))
         for (name, workers), value in zip(product(*row.get("params", [])), row.get("result") or []):
             if name == repr(workload) and value is not None and value == value:
                 found[workers.strip("'")] = value
