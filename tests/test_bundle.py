@@ -268,10 +268,9 @@ def steps(folder: Path, on_gpu: bool, commits: list[str]) -> list[str]:
         for work in ("gpu-10k", "cpu-small")
         for workers in ("default", "one")
     ]
-    for name, key in (
-        ("start", "start_up.OneProtein.track_wall_seconds"),
-        ("steady", "steady.SteadyState.track_gpu_idle"),
-    ):
+    others = [("start", "start_up.OneProtein.track_wall_seconds"), ("steady", "steady.SteadyState.track_gpu_idle")]
+    others += [(f"steady{name.lower()}", f"steady.Steady{name}.track_joules_per_10k") for name in ("Fp16", "Int8")]
+    for name, key in others:
         keys += [(name, "default", f"{key}('{work}')") for work in ("gpu-10k", "cpu-small")]
     found = []
     for commit, bench in record.recorded(["HEAD", "v1.0", *commits], hashes, folder, on_gpu):
@@ -304,8 +303,8 @@ def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, de
         "HEAD readsint8", "v1.0 reads one", "HEAD readsint8", "v1.0 reads", *["HEAD readsint8", "v1.0 reads"] * 2,
         "HEAD contigsint8", "v1.0 contigs one", "HEAD contigsint8", "v1.0 contigs",
         *["HEAD contigsint8", "v1.0 contigs one"] * 2,
-        "HEAD reads contigs start", "HEAD steady", "v1.0 start",
-        "c proteins proteinsint8 reads readsint8 contigs contigsint8 start", "c steady",
+        "HEAD reads contigs start", "HEAD steady", "HEAD steadyfp16", "HEAD steadyint8", "v1.0 start",
+        "c proteins proteinsint8 reads readsint8 contigs contigsint8 start", "c steady", "c steadyfp16", "c steadyint8",
     ]  # fmt: skip
 
 

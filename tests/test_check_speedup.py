@@ -594,6 +594,20 @@ def test_the_first_claim_is_what_it_was_beside_runs_in_8_bits(toy, check):
     assert check()[3]["verdict"] == "FAIL" and check("--claim", "proteins-int8")[3]["verdict"] == "PASS"
 
 
+def test_what_is_reported_beside_a_verdict_has_the_floors_of_each_precision(toy, check):
+    key, names = "steady.SteadyInt8.track_{}seconds_per_10k", ("floor_", "")
+
+    def measured(whole: dict) -> None:
+        for name, seconds in zip(names, (9.0, 12.0), strict=True):
+            whole["results"][key.format(name)][0] = [seconds, seconds / 2]  # proteins, frames
+
+    toy.change(toy.fast, measured)
+    rows = [line.split() for line in check()[1].splitlines() if "warm, " in line]
+    wanted = ["10K proteins, warm, INT8: the matrix products alone 9.00 12.00 0.75",
+              "10K frames of 166 residues, warm, INT8: the matrix products alone 4.50 6.00 0.75"]  # fmt: skip
+    assert rows == [row.split() for row in wanted]
+
+
 def test_a_claim_without_results_is_not_measured_yet(toy, check):
     """That v1.0 has skipped it is no result."""
     message = (

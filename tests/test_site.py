@@ -47,6 +47,7 @@ def toy(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for commit, release in ((first, "v1.0"), (second, "v2.0"), (head, "v2.0"))
     }
     more[head]["commands.PredictReads.track_wall_seconds", "gpu-10k", "default"] = 20.0  # a step back
+    more[head]["steady.SteadyInt8.track_joules_per_10k", "gpu-10k", "frames"] = 6600.0
     toy_suite.results(folder, "nvidia-h100", second, more[second])
     runs = [(first, "default", 230.2)]
     for seconds in (29.0, 28.0, 30.0):
@@ -140,6 +141,9 @@ def test_a_table_has_the_figures_or_says_that_there_is_none(visit):
     assert "embed proteins (10,000) | v1.0 | default | 230.2 | 43.4 | 38.4 | 24.0 GB | 6.3 GB | 4.0e-07" in rows
     assert "fair-esm sorted by length, s for 10,000 proteins | not measured | 88.0 | 88.0" in rows
     assert "transformers sorted by length, s for 10,000 proteins" + 3 * " | not measured" in rows
+    assert [row for row in rows if "warm, " in row and "10,000 " in row] == [
+        "INT8 warm, J for 10,000 frames | not measured | not measured | 6,600.0"
+    ]
     (cpu,) = [row for row in rows if row.startswith("embed proteins (200) | v2.0")]
     assert cpu.split(" | ")[3:8] == ["18.4", "10.9", "153.3", "not measured", "6.3 GB"]
 

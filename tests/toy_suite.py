@@ -31,6 +31,11 @@ BENCHMARKS = {f"commands.{c}.track_{x}": ([WORKLOADS, WORKERS], UNITS[x]) for c 
     "ablation.Ablation.track_seconds_per_10k": ([WORKLOADS, list(STEPS)], "s"),
     "peers.Peers.track_seconds_per_10k": ([WORKLOADS, ["fair-esm", "transformers"]], "s"),
     "steady.SteadyState.track_seconds_per_10k": ([WORKLOADS], "s"),
+    **{
+        f"steady.Steady{name}.track_{figure}": ([["gpu-10k"], ["proteins", "frames"]], unit)
+        for name in ("Fp16", "Int8")
+        for figure, unit in (("seconds_per_10k", "s"), ("floor_seconds_per_10k", "s"), ("joules_per_10k", "J"))
+    },
     "start_up.Help.track_seconds": ([], "s"),
 }
 GPU = {  # of a release: seconds of the three commands; then what only v2.0 has

@@ -14,7 +14,11 @@ from benchmarks.support.output import whole_file
 
 FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
 COMMAND = r"{benchmark}\..*{workload}.*{workers}"
-ONE_PROTEIN, STEADY = r"start_up\.OneProtein\..*{workload}", "steady.*{workload}"
+ONE_PROTEIN = r"start_up\.OneProtein\..*{workload}"
+STEADY = {  # each a step
+    "gpu-10k": [rf"steady\.Steady{which}\..*{{workload}}" for which in ("State", "Fp16", "Int8")],
+    "cpu-small": [r"steady\.SteadyState\..*{workload}"],
+}
 
 
 class Taken:
@@ -70,7 +74,7 @@ def recorded(commits: list[str], hashes: dict[str, str], folder: Path, on_gpu: b
         left = [each for each in every if each not in done.get(commit, [])]
         yield commit, [*commands(left), ONE_PROTEIN.format(workload=workload)]
         if commit != first:  # which has no engine to be warm
-            yield commit, [STEADY.format(workload=workload)]
+            yield from ((commit, [regex.format(workload=workload)]) for regex in STEADY[workload])
 
 
 def fastest(folder: Path, commit: str, settings: list[str], workload: str, benchmark: str) -> str:

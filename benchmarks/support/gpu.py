@@ -37,6 +37,13 @@ def memory_used() -> int | None:
     return None if watch._device is None else watch._memory()
 
 
+def joules() -> float | None:
+    """That the first visible GPU has used since its driver was loaded; None where NVML does not tell."""
+    device = Watch.first()
+    millijoules = None if device is None else _ask(pynvml.nvmlDeviceGetTotalEnergyConsumption, device)
+    return None if millijoules is None else millijoules / 1000
+
+
 class Watch:
     """Sample the first visible GPU in a thread, for as long as the `with` block runs.
 

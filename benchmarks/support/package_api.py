@@ -10,15 +10,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.support.inputs import GPU_10K
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ON_A_GPU = {"chunk_size": 500, "token_budget": GPU_10K.token_budget, "buffer_size": GPU_10K.buffer_size}
 
@@ -47,27 +50,45 @@ def has_precision(name: str) -> bool:
 
 def embed(
     weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], device: str, loaders: int, threads: int | None,
-    token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
-) -> list[tuple[float, Any]]:  # fmt: skip
+    token_budget: int | None, buffer_size: int, precision: str, attention: str, plain: bool,
+    now: Callable[[], Any] = time.perf_counter,
+) -> list[tuple[Any, Any]]:  # fmt: skip
     """Embed proteins in this process.
 
     Args:
+        token_budget: None for the device's own.
         plain: PyTorch's own steps between the matrix products, where the package would take its kernels in Triton.
+        now: What is read when a window is done.
     Returns:
-        For each window when it was done, by `time.perf_counter`, and its costs.
+        For each window what was read then, and its costs.
     """
     options = dict(locals())
     return _embed_streaming(**options) if has_streaming() else _embed_inline(**options)
 
 
-def prepare(path: str, tokenizer: Path) -> Made:
+def int8_product(
+    device: str,
+) -> tuple[Callable[[Tensor], Any], Callable[[Tensor], Any], Callable[[Any, Any], Tensor]]:
+    """The package's product in 8 bits, with nothing but scales and bias at its end: what makes a layer of weights in
+    16 bits, what makes an operand of activations, and the product of an operand and a layer."""
+    import torch
+
+    from virnucpro.models.linear import Int8Linear, quantise
+    from virnucpro.models.ops import choose_ops
+
+    ops, said = choose_ops(torch.device(device))
+    print(said)
+    return lambda weight_OI: Int8Linear(weight_OI, weight_OI.new_zeros(len(weight_OI))), quantise, ops.linear
+
+
+def prepare(path: str, tokenizer: Path, token_budget: int = ON_A_GPU["token_budget"]) -> Made:
     """Make all packs of a file in this process, as for a GPU."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # as in a loader process, or it took all cores
     if not has_streaming():
-        return _prepare_by_stages(path, tokenizer)
+        return _prepare_by_stages(path, tokenizer, token_budget)
     from virnucpro.streaming import prepare
 
-    made = prepare(path, tokenizer, **ON_A_GPU)
+    made = prepare(path, tokenizer, **ON_A_GPU | {"token_budget": token_budget})
     return Made(made.sequences, made.packs, made.main_seconds, made.loader_seconds)
 
 
@@ -136,19 +157,21 @@ def _spelled(window: Any, entries: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if name != "features"} | {"esm2_SD": features}
 
 
-def _embed_streaming(weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], **options: Any) -> list:
+def _embed_streaming(
+    weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], now: Callable[[], Any], **options: Any
+) -> list:
     from virnucpro.streaming import Embedder
 
     with Embedder(weights, esm_model, **options) as embedder:
-        costs = [(time.perf_counter(), window.cost) for window in embedder.embed(proteins)]
+        costs = [(now(), window.cost) for window in embedder.embed(proteins)]
         print(embedder.backends)
     return costs
 
 
 def _embed_inline(
     weights: Path, esm_model: str, proteins: Iterable[tuple[str, str]], device: str, loaders: int, threads: int | None,
-    token_budget: int, buffer_size: int, precision: str, attention: str, plain: bool,
-) -> list[tuple[float, Any]]:  # fmt: skip
+    token_budget: int | None, buffer_size: int, precision: str, attention: str, plain: bool, now: Callable[[], Any],
+) -> list[tuple[Any, Any]]:  # fmt: skip
     from virnucpro.inline import Inline
     from virnucpro.reads import Read
     from virnucpro.recipe import Recipe
@@ -159,14 +182,15 @@ def _embed_inline(
     from virnucpro.weights import WeightPaths
 
     paths = WeightPaths(weights / f"{esm_model}.pt", None, None)
+    token_budget = token_budget or ON_A_GPU["token_budget"]
     recipe = Recipe("protein", paths, esm_model, None, precision, attention, token_budget, True)
     job = Work(recipe, RuntimeConfig(), loaders, threads, logging.INFO)
     reads = (Read(name, residues) for name, residues in proteins)
     made = windows(reads, "protein", 0, buffer_size, token_budget)
-    costs: list[tuple[float, Any]] = []
+    costs: list[tuple[Any, Any]] = []
     with _plain_steps() if plain else nullcontext():
         Inline(job, device).run(
-            made, lambda window, cost: costs.append((time.perf_counter(), cost)), lambda backends: print(backends)
+            made, lambda window, cost: costs.append((now(), cost)), lambda backends: print(backends)
         )
     return costs
 
@@ -183,7 +207,7 @@ def _plain_steps() -> Iterator[None]:
         fusion.choose = choose
 
 
-def _prepare_by_stages(path: str, tokenizer: Path) -> Made:
+def _prepare_by_stages(path: str, tokenizer: Path, budget: int) -> Made:
     from virnucpro.loader import FrontEnd
     from virnucpro.recipe import Recipe
     from virnucpro.survey import reread, survey
@@ -194,7 +218,7 @@ def _prepare_by_stages(path: str, tokenizer: Path) -> Made:
     begun = time.perf_counter()
     seen = survey([path])
     surveyed = time.perf_counter()
-    size, budget, buffer = ON_A_GPU["chunk_size"], ON_A_GPU["token_budget"], ON_A_GPU["buffer_size"]
+    size, buffer = ON_A_GPU["chunk_size"], ON_A_GPU["buffer_size"]
     made = list(windows(reread([path], seen), seen.kind, size, buffer, budget))
     cut = time.perf_counter()
     weights = WeightPaths(Path("unused"), tokenizer, None)

@@ -82,6 +82,13 @@ def reported(before: CommitResults, after: CommitResults, workload: str, label: 
     peers = {peer: after.value("peers.Peers.track_seconds_per_10k", workload, peer) for peer in PEERS}
     found += [(f"10K proteins, warm: {peer}", value, steady) for peer, value in peers.items()]
     found.append(("10K proteins, warm: the matrix products alone", floor, steady))
+    for name, precision in (("SteadyFp16", "FP16"), ("SteadyInt8", "INT8")):
+        for sequences, words in (("proteins", "proteins"), ("frames", "frames of 166 residues")):
+            pair = (
+                after.value(f"steady.{name}.track_{figure}", workload, sequences)
+                for figure in ("floor_seconds_per_10k", "seconds_per_10k")
+            )
+            found.append((f"10K {words}, warm, {precision}: the matrix products alone", *pair))
     return [[words, a.figure, b.figure, ratio(a, b)] for words, a, b in found if a.sound]
 
 
