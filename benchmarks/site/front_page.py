@@ -16,17 +16,19 @@ from urllib.parse import quote
 
 from benchmarks.ablation import STEPS
 from benchmarks.releases import ROOT, read_releases
-from benchmarks.site import bars
+from benchmarks.site import bars, commits
 from benchmarks.site.cells import card, cell, decimal, facts_line, table
+from benchmarks.support.claims import THE_CLAIM, Claim, of_workload
 from benchmarks.support.evidence import moment
-from benchmarks.support.git import GitFailed, git
+from benchmarks.support.git import GitFailed
 from benchmarks.support.inputs import WORKLOADS
 from benchmarks.support.results import MEASURED, BadResults, CommitResults, Results, Value
-from benchmarks.support.tables import ABLATION, COMMANDS, KINDS, SIX_MILLION, WATERFALL, best
-from benchmarks.support.verdict import TARGET, Question, judge
+from benchmarks.support.tables import ABLATION, COMMANDS, INT8, KINDS, SIX_MILLION, WATERFALL, bars_of
+from benchmarks.support.verdict import NOT_MEASURED, Question, judge
 
 TEMPLATE = Path(__file__).with_name("front_page.html")
 FIRST, CLAIMED = "nvidia-h100", "gpu-10k"  # the claim: its machine and its workload
+DOING = {"proteins": "embedding {:,} proteins", "reads": "predicting {:,} reads", "contigs": "predicting {:,} chunks"}
 PEERS = "peers.Peers.track_seconds_per_10k"
 # Heading -> the figure of a command, and how it is shown for so many sequences.
 COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
@@ -37,14 +39,6 @@ COLUMNS: dict[str, tuple[str, Callable[[float, int], str]]] = {
     "host memory": ("host_memory", lambda x, count: f"{x / 1e9:.1f} GB"),
     "error": ("error", lambda x, count: f"{x:.1e}"),
 }
-# The history: heading, benchmark, parameters.
-HISTORY = [
-    ("proteins", "commands.EmbedProteins.track_wall_seconds", ["{workload}", "default"]),
-    ("reads", "commands.PredictReads.track_wall_seconds", ["{workload}", "default"]),
-    ("contigs", "commands.PredictContigs.track_wall_seconds", ["{workload}", "default"]),
-    ("one protein", "start_up.OneProtein.track_wall_seconds", ["{workload}"]),
-    ("warm, 10,000 proteins", "steady.SteadyState.track_seconds_per_10k", ["{workload}"]),
-]
 WARM = [  # shown where it was measured
     (f"{name.upper()} warm, {words} for 10,000 {sequences}", f"steady.Steady{name}.track_{figure}",
      ["{workload}", sequences])
@@ -53,7 +47,6 @@ WARM = [  # shown where it was measured
     for words, figure in (("s", "seconds_per_10k"), ("s of matrix products alone", "floor_seconds_per_10k"),
                           ("J", "joules_per_10k"))
 ]  # fmt: skip
-WORSE = 1.05  # times the best before: shown as a step back
 # What else is measured: name and unit, benchmark, parameters.
 OTHERS = [
     ("steady state, s for 10,000 proteins", "steady.SteadyState.track_seconds_per_10k", ["{workload}"]),
@@ -93,10 +86,11 @@ def page(results_dir: Path, repo: Path = ROOT) -> str:
     return Template(text).substitute(body="\n".join(sections))
 
 
-def verdict(repo: Path, results_dir: Path, machine: str) -> tuple[str, list[str]]:
+def verdict(repo: Path, results_dir: Path, machine: str, claim: Claim) -> tuple[str, list[str]]:
     """PASS, FAIL, AMBIGUOUS or NOT MEASURED, and sentences; judged as `benchmarks.check_speedup` does."""
+    first = read_releases(repo)[0].tag
     try:
-        found = judge(Question(repo, results_dir, machine, CLAIMED, read_releases(repo)[0].tag))
+        found = judge(Question(repo, results_dir, machine, CLAIMED, first, target=claim.at_least, claim=claim))
     except (GitFailed, BadResults) as error:
         return "NOT MEASURED", [str(error)]
     said = [*map(str, found.asked), *found.reasons]
@@ -134,72 +128,35 @@ class _Figures:
 
 
 def _section(repo: Path, results: Results, results_dir: Path, machine: str) -> Iterator[str]:
-    known, commits = read_releases(repo), in_order(repo, results.commits(machine))
+    known, found = read_releases(repo), commits.in_order(repo, results.commits(machine))
     by_release = {release.tag: results.of(machine, release.commit) for release in known}
-    if commits and commits[-1].commit not in {release.commit for release in known}:
-        by_release[commits[-1].commit[:8]] = commits[-1]
+    if found and found[-1].commit not in {release.commit for release in known}:
+        by_release[found[-1].commit[:8]] = found[-1]
     facts = _read_facts(results_dir / machine / "machine.json")
     yield f'<h2>{escape(machine)}</h2>\n<p class="soft">{facts_line(facts)}</p>'
-    word, sentences = verdict(repo, results_dir, machine)
-    claim = (
-        f"The claim: {TARGET} times as fast as {known[0].tag} or more in embedding "
-        f"{WORKLOADS[CLAIMED].sequences('proteins'):,} proteins with the 3B model on one GPU; the whole command, cold."
-    )
-    text = f"<strong>{word}</strong>" + "".join(f"<p>{_prose(said)}</p>" for said in sentences)
-    yield card(f'{text}<p class="soft">{escape(claim)}</p>', f"verdict {word.split()[0].lower()}")
+    for claim in of_workload(CLAIMED):
+        word, sentences = verdict(repo, results_dir, machine, claim)
+        if word == NOT_MEASURED and claim != THE_CLAIM:
+            continue
+        said = (
+            f"The claim: {claim.at_least:g} times as fast as {known[0].tag} or more in "
+            f"{DOING[claim.kind].format(WORKLOADS[CLAIMED].sequences(claim.kind))} with the 3B model"
+            f"{' in 8 bits' * bool(claim.precision)} on one GPU; the whole command, cold."
+        )
+        text = f"<strong>{word}</strong>" + "".join(f"<p>{_prose(each)}</p>" for each in sentences)
+        yield card(f'{text}<p class="soft">{escape(said)}</p>', f"verdict {word.split()[0].lower()}")
     for workload in WORKLOADS:
         figures = _Figures(machine, workload, by_release)
         if any(figures.are_there(f"commands.{name}.track_wall_seconds", "{workload}", "default") for name in COMMANDS):
             yield from _workload(figures)
             yield f"<h3>Commit by commit ({escape(workload)})</h3>"
-            yield card(table(["commit", "date", *(name for name, *_ in HISTORY)], _history(repo, commits, workload), 2))
-
-
-def in_order(repo: Path, commits: list[CommitResults]) -> list[CommitResults]:
-    """Oldest first, as they follow each other; before them, by date, those that this clone does not have."""
-    try:
-        place = {commit: -number for number, commit in enumerate(git(repo, "rev-list", "--topo-order", "HEAD").split())}
-    except GitFailed:
-        place = {}
-    return sorted(commits, key=lambda found: (place.get(found.commit, -len(place)), found.date))
-
-
-def _history(repo: Path, commits: list[CommitResults], workload: str) -> Iterator[list[str]]:
-    """Median seconds with their interval, oldest first; a step back is marked."""
-    best: dict[str, float] = {}
-    for found in commits:
-        values = [found.value(key, *(each.format(workload=workload) for each in params)) for _, key, params in HISTORY]
-        if not any(value.status == MEASURED for value in values):
-            continue
-        try:
-            day, subject = git(repo, "show", "--no-patch", "--format=%cs %s", found.commit).split(" ", 1)
-        except GitFailed:
-            day, subject = "", "not in this clone"
-        cells = []
-        for (name, *_), value in zip(HISTORY, values):
-            text = cell(value, lambda x, count: decimal(x))
-            if value.sound:
-                runs = f' <span class="none">{_spread(value)}</span>' if len(value.samples) > 1 else ""
-                worse = value.number > WORSE * best.get(name, value.number)
-                text = f"<strong>{text}</strong> &uarr;{runs}" if worse else text + runs
-                best[name] = min(best.get(name, value.number), value.number)
-            cells.append(text)
-        where = f'<a href="commits.html#{found.commit[:8]}" title="{escape(subject)}">{found.commit[:8]}</a>'
-        yield [where, day, *cells]
-
-
-def _spread(value: Value) -> str:
-    return f"{decimal(min(value.samples))}&ndash;{decimal(max(value.samples))}, n = {len(value.samples)}"
+            headings = ["commit", "date", *(name for name, *_ in commits.HISTORY)]
+            yield card(table(headings, commits.rows(repo, found, workload), 2))
 
 
 def _workload(figures: _Figures) -> Iterator[str]:
     workload, where = escape(figures.workload), f"({figures.workload}, {figures.machine})"
-    groups = []
-    for command, name in COMMANDS.items():
-        key = f"commands.{command}.track_wall_seconds"
-        groups.append(
-            (name, [(tag, found and best(found, key, figures.workload)) for tag, found in figures.by_release.items()])
-        )
+    groups = [(name, bars_of(figures.by_release, command, figures.workload)) for command, name in COMMANDS.items()]
     yield f"<h3>Whole commands, cold ({workload})</h3>"
     yield card(bars.releases(f"Wall seconds of each release's commands, with its best setting {where}", groups))
     yield card(table(["command", "release", "workers", *COLUMNS], _commands(figures), words=3))
@@ -226,12 +183,12 @@ def _steps(figures: _Figures, title: str) -> str:
 
 
 def _commands(figures: _Figures) -> Iterator[list[str]]:
-    for command, name in COMMANDS.items():
-        key, count = f"commands.{command}.track_", WORKLOADS[figures.workload].sequences(KINDS[command])
-        label = figures.link(f"{key}wall_seconds", f"{name} ({count:,})")
+    for command, words, more in ((command, words, more) for command, words in COMMANDS.items() for more in ("", INT8)):
+        key, count = f"commands.{command}{more}.track_", WORKLOADS[figures.workload].sequences(KINDS[command])
+        label = figures.link(f"{key}wall_seconds", f"{words} ({count:,}){' in 8 bits' * bool(more)}")
         for workers in ("default", "one"):
-            if workers == "one" and not figures.are_there(f"{key}wall_seconds", "{workload}", "one"):
-                continue  # without a GPU there is no such choice
+            if (workers == "one" or more) and not figures.are_there(f"{key}wall_seconds", "{workload}", workers):
+                continue  # without a GPU there is no such choice, nor are there 8 bits
             for release in figures.by_release:
                 values = [figures.value(release, key + figure, "{workload}", workers) for figure, _ in COLUMNS.values()]
                 cells = [cell(value, form, count) for value, (_, form) in zip(values, COLUMNS.values())]

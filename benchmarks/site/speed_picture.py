@@ -18,7 +18,7 @@ from benchmarks.support.git import NoGit
 from benchmarks.support.inputs import WORKLOADS
 from benchmarks.support.output import whole_file
 from benchmarks.support.results import BadResults, CommitResults, Results
-from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL, best
+from benchmarks.support.tables import ABLATION, COMMANDS, WATERFALL, bars_of
 
 FOLDER = Path("docs/pictures")
 PAPER, INK = "#ffffff", "#22303c"
@@ -36,15 +36,14 @@ def drawn(repo: Path = ROOT) -> dict[Path, str]:
 
 
 def _speedup(releases: dict[str, CommitResults | None]) -> str:
-    """Seconds of each command, release by release, each with its best setting."""
+    """Seconds of each command, release by release, each with its best setting, and in 8 bits where it has them."""
     from benchmarks.site import charts  # matplotlib
 
     groups = []
     for command, name in COMMANDS.items():
         verb, kind = name.split()  # "embed proteins"
-        key = f"commands.{command}.track_wall_seconds"
-        seconds = [(tag, found and best(found, key, CLAIMED)) for tag, found in releases.items()]
-        groups.append((f"{verb} {WORKLOADS[CLAIMED].sequences(kind):,}\n{kind}", seconds))
+        bars = bars_of(releases, command, CLAIMED)
+        groups.append((f"{verb} {WORKLOADS[CLAIMED].sequences(kind):,}\n{kind}", bars))
     return charts.releases(groups, f"Wall seconds of whole commands, cold, best setting ({CLAIMED}, {FIRST})")
 
 

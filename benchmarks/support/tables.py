@@ -59,6 +59,17 @@ def best(found: CommitResults, key: str, workload: str) -> float | None:
     return min((value.number for value in values if value.sound), default=None)
 
 
+def bars_of(releases: dict[str, CommitResults | None], command: str, workload: str) -> list[tuple[str, float | None]]:
+    """A bar for each release, with its best setting, and one for its 8 bits where these were measured."""
+    bars = []
+    for release, found in releases.items():
+        seconds, int8 = (
+            found and best(found, f"commands.{command}{more}.track_wall_seconds", workload) for more in ("", INT8)
+        )
+        bars += [(release, seconds), *([(f"{release} in 8 bits", int8)] if int8 else [])]
+    return bars
+
+
 def breakdown(side: CommitResults, workload: str) -> list[list]:
     """Of the waterfall: step, seconds per 10K, seconds that the step took off."""
     values = [side.value(ABLATION, workload, step) for step in WATERFALL]
