@@ -60,6 +60,7 @@ OTHERS = [
     ("packed BF16, s for 10,000 proteins", ABLATION, ["{workload}", "packed bf16"]),
     ("fair-esm sorted by length, s for 10,000 proteins", PEERS, ["{workload}", "fair-esm"]),
     ("transformers sorted by length, s for 10,000 proteins", PEERS, ["{workload}", "transformers"]),
+    ("transformers packed, s for 10,000 proteins", PEERS, ["{workload}", "transformers packed"]),
     ("one protein, whole command, s", "start_up.OneProtein.track_wall_seconds", ["{workload}"]),
     ("&hellip; a second time, s", "start_up.OneProteinAgain.track_wall_seconds", ["{workload}"]),
     ("&hellip; of it loading, s", "start_up.OneProteinAgain.track_loading_seconds", ["{workload}"]),

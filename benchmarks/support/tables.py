@@ -22,7 +22,7 @@ WATERFALL = (  # from v1.0's way to v2.0's: steps of the ablation
     "padded fp32", "padded bf16", "padded fp16", "packed fp16, eager, synchronous loader", "packed fp16, eager",
     "packed fp16",
 )  # fmt: skip
-PEERS = ("fair-esm", "transformers")
+PEERS = ("fair-esm", "transformers", "transformers packed")
 ROWS = {
     "commit": "commit", "architecture": "architecture", "precision": "precision", "packing": "packing",
     "runs": "runs", "num_sequences": "sequences", "elapsed_sec": "seconds, median", "fastest_sec": "seconds, least",
