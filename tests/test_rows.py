@@ -181,7 +181,7 @@ def test_the_tables_are_sound():
         assert torch_type(row.activations).itemsize == row.activation_bytes
         assert row.wider in ("", *PRECISIONS) and row.wider != row.name
         # What is loaded passes from layer to layer in the same type, and is not made of others itself.
-        loaded = PRECISIONS[row.made_of or row.name]
+        loaded = row.loaded
         assert loaded.activations == row.activations and not loaded.quantised
     assert [name for name, row in PRECISIONS.items() if row.reduced] == ["bf16", "fp16", "int8"]
     assert [name for name, row in PRECISIONS.items() if row.quantised] == ["int8"]

@@ -132,6 +132,7 @@ def _loaders() -> Iterator[Finding]:
 
 def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[Finding]:
     from virnucpro.config.placement import Placement
+    from virnucpro.engine.startup import check_kernels, check_precision
     from virnucpro.models import attention
     from virnucpro.models.ops import choose_ops
 
@@ -142,6 +143,8 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
     yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
     chosen = None
     try:
+        check_precision(row, device)
+        check_kernels(row, device)
         chosen = attention.choose(settings.attention, device, row, [width // heads])
     except BadRequest as error:
         yield Finding(PROBLEM, str(device), str(error))

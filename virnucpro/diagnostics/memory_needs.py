@@ -12,17 +12,19 @@ from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
 
-# Arrays of (tokens, width) that are there at the same time, at most: with the 3B model, FP16 and packs of 16,384 tokens
-# the peak was 7.0 GB on an H200, of which 5.9 GB are weights.
+# Arrays of (tokens, width) that are there at the same time beside the weights, at most. The 3B model's peaks on an H200
+# were 7.0 GB for DNA in FP16 and packs of 16,384 tokens, 9.55 GB for proteins in 8 bits and packs of 16,896.
 LIVE_ARRAYS = 14
 CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
 PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
 
 
 def weight_bytes(esm_model: str, precision: str, kind: InputKind) -> int:
-    """Add up all language models that an input of this kind has."""
-    numbers = sum(LANGUAGE_MODELS[name].parameters(esm_model) for name in models_for(kind))
-    return PRECISIONS[precision].weight_bytes * numbers
+    """Add up all language models that an input of this kind has; in 8 bits, each is there as it was loaded too."""
+    row, models = PRECISIONS[precision], [LANGUAGE_MODELS[name] for name in models_for(kind)]
+    loaded = sum(row.loaded.weight_bytes * model.parameters(esm_model) for model in models)
+    likenesses = [model for model in models if row.quantised and model.eight_bit]
+    return loaded + sum(row.weight_bytes * model.parameters(esm_model) for model in likenesses)
 
 
 def device_bytes(esm_model: str, precision: str, token_budget: int, kind: InputKind = InputKind.NUCLEOTIDE) -> int:

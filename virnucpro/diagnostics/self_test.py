@@ -72,10 +72,9 @@ def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision:
     fused, _ = choose_ops(device)
 
     def run(numbers: Precision, packs: list[Pack], backend: str, ops: Ops) -> Tensor:
-        loaded = PRECISIONS[numbers.made_of] if numbers.quantised else numbers
         model, buffers, _ = row.code.sample(esm_model, LAYERS)  # a new one: what prepares it takes parts away
-        fill(model, to_device(state, device, loaded))
-        row.code.prepare(model, loaded)
+        fill(model, to_device(state, device, numbers.loaded))
+        row.code.prepare(model, numbers.loaded)
         for key, value in buffers.items():  # FP32 whatever the weights are, as in a run
             setattr(model, key, value.to(device))
         if numbers.quantised:

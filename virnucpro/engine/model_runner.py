@@ -49,7 +49,7 @@ class ModelRunner:
         self.config, self.device = config, device
         precision = PRECISIONS[config.precision]
         check_precision(precision, device)
-        loaded = PRECISIONS[precision.made_of] if precision.quantised else precision
+        loaded = precision.loaded
         with ThreadPoolExecutor(1) as aside:
             # Compiling takes as long as loading, and both leave most cores idle.
             compiling = aside.submit(warm_up, config, device, compiled)

@@ -32,6 +32,11 @@ class Precision:
         """Whether products are of 8-bit numbers with scales, made from weights of another precision."""
         return bool(self.made_of)
 
+    @property
+    def loaded(self) -> Precision:
+        """The precision that weights are loaded in."""
+        return PRECISIONS[self.made_of] if self.quantised else self
+
 
 AUTO = "auto"
 PRECISIONS = {

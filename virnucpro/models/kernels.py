@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from virnucpro.models.catalog import PRECISIONS, Precision
+from virnucpro.models.catalog import Precision
 from virnucpro.models.language_models import Shape
 from virnucpro.models.launch import Launch
 
@@ -24,7 +24,7 @@ Tensors = Callable[..., Any]  # makes a tensor of torch's name of a type, and si
 
 def forms(precision: Precision) -> tuple[Precision, ...]:
     """What a run computes in: with 8 bits also the precision in which it is audited."""
-    return (precision, PRECISIONS[precision.made_of]) if precision.quantised else (precision,)
+    return (precision, precision.loaded) if precision.quantised else (precision,)
 
 
 def probe(tensor: Tensors) -> Launch:
