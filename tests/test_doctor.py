@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -319,6 +320,15 @@ def test_self_test(precision):
         assert result.error > 0  # something was compared
 
 
+def test_each_gpu_is_tested_as_the_current_one(monkeypatch):
+    """Triton's kernels run on the current device, whatever their arguments lie on."""
+    current = []
+    monkeypatch.setattr("torch.cuda.device", lambda device: nullcontext(current.append(device)))
+    monkeypatch.setattr(self_test, "_tested", lambda row, esm_model, device, *_: current[-1] == device)
+    second = torch.device("cuda", 1)
+    assert self_test.self_test(ESM_8M, second, "fp16") == [True, True] and current == [second]
+
+
 @pytest.mark.parametrize("what", ["attention", "norm"])
 def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
     """An attention in which sequences see their neighbours; a LayerNorm that is a little off."""
@@ -338,7 +348,7 @@ def test_self_test_finds_wrong_arithmetic(monkeypatch, what):
         monkeypatch.setitem(attention.BACKENDS, "sdpa", attention.Backend("sdpa", lambda: leaky))
         expected = [True, False]
     else:
-        monkeypatch.setattr(self_test, "choose_ops", lambda device: (Off(), "off"))
+        monkeypatch.setattr(self_test, "choose_ops", lambda *_: (Off(), "off"))
         expected = [False, False]
     assert [result.passed for result in self_test.self_test(ESM_8M, CPU, "fp32")] == expected
 

@@ -49,7 +49,7 @@ def backend_or_skip(name: str, dtype: torch.dtype) -> str:
 
 
 def fused_or_skip() -> Ops:
-    ops, what = choose_ops(CUDA)
+    ops, what = choose_ops(CUDA, packing.precision_of(torch.float16), 2560)
     if isinstance(ops, Plain):
         pytest.skip(what)
     return ops
@@ -167,7 +167,7 @@ def test_the_fused_gated_gelu_errs_little_more_than_the_plain_one(dtype, width, 
 @pytest.mark.parametrize("backend", ["triton", "varlen", "sdpa"])
 def test_no_protein_sees_another(esm2_8m, backend):
     folder, _ = esm2_8m
-    ops, _ = choose_ops(CUDA)
+    ops, _ = choose_ops(CUDA, packing.precision_of(torch.float16), 320)
     model = load_esm2(folder / "esm2.pt", CUDA, packing.precision_of(torch.float16))
     options = {"backend": backend_or_skip(backend, torch.float16), "ops": ops}
     before = packing.run_esm2(model, PROTEINS, 8192, **options)

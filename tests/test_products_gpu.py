@@ -56,11 +56,11 @@ def ops(request, monkeypatch) -> Ops:
         from virnucpro.models.ops_triton import Fused
 
         return Fused()
-    if reason := cannot_run_on_hopper(CUDA):
+    if reason := cannot_run_on_hopper(CUDA, "float16"):
         pytest.skip(f"products for Hopper cannot be had here ({reason})")
-    from virnucpro.models import hopper_kernel, ops_hopper
+    from virnucpro.models import kernels, ops_hopper
 
-    monkeypatch.setattr(hopper_kernel, "SMALL", 0)
+    monkeypatch.setattr(kernels, "SMALL", 0)
     return ops_hopper.Hopper()
 
 
@@ -387,7 +387,7 @@ def backend_or_skip() -> str:
 @pytest.fixture
 def chosen(ops, monkeypatch) -> Ops:
     """A start chooses these steps."""
-    monkeypatch.setattr(startup, "choose_ops", lambda device: (ops, "chosen"))
+    monkeypatch.setattr(startup, "choose_ops", lambda *_: (ops, "chosen"))
     return ops
 
 

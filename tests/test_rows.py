@@ -113,7 +113,7 @@ class Steps(Plain):
 def stubbed(monkeypatch) -> Naive:
     """The start of a GPU with `Steps`, an attention that compiles, and one that does not."""
     naive = Naive()
-    monkeypatch.setattr(startup, "choose_ops", lambda device: (Steps(), "steps"))
+    monkeypatch.setattr(startup, "choose_ops", lambda *_: (Steps(), "steps"))
     monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     monkeypatch.setitem(BACKENDS, "naive", Backend("naive", lambda: naive, compiles=True))
     monkeypatch.setitem(BACKENDS, "broken", Backend("broken", lambda: 1 / 0, compiles=True))

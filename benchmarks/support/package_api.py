@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,10 +74,12 @@ def int8_product(
     16 bits, what makes an operand of activations, and the product of an operand and a layer."""
     import torch
 
+    from virnucpro.models.catalog import PRECISIONS
     from virnucpro.models.linear import Int8Linear, quantise
     from virnucpro.models.ops import choose_ops
 
-    ops, said = choose_ops(torch.device(device))
+    given = torch.device(device), PRECISIONS["int8"], 0  # a model's width, which matters in 16 bits
+    ops, said = choose_ops(*given[: len(signature(choose_ops).parameters)])  # at first it took the device alone
     print(said)
     return lambda weight_OI: Int8Linear(weight_OI, weight_OI.new_zeros(len(weight_OI))), quantise, ops.linear
 

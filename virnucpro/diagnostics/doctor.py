@@ -154,7 +154,7 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
             yield Finding(verdict, str(device), f"attention {name}: {cause.reason}", cause.advice)
         else:
             yield Finding(OK, str(device), f"attention {name}: {'chosen' if name == chosen else 'usable'}")
-    yield Finding(OK, str(device), f"between matrix products: {choose_ops(device)[1]}")
+    yield Finding(OK, str(device), f"between matrix products: {choose_ops(device, row, width)[1]}")
     yield from _memory(device, settings, precision, placement.token_budget)
     if not quick and chosen is not None:
         yield from _self_test(device, settings, precision)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -56,7 +57,9 @@ def self_test(esm_model: str, device: torch.device, precision: str, asked: str =
     Raises:
         BadRequest: The attention asked for cannot run here. RuntimeError: The device fails.
     """
-    return [_tested(row, esm_model, device, PRECISIONS[precision], asked) for row in LANGUAGE_MODELS.values()]
+    # Triton's kernels run on the current device, whatever their arguments lie on.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        return [_tested(row, esm_model, device, PRECISIONS[precision], asked) for row in LANGUAGE_MODELS.values()]
 
 
 def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision: Precision, asked: str) -> Result:
@@ -69,7 +72,7 @@ def _tested(row: LanguageModel, esm_model: str, device: torch.device, precision:
     ids = [torch.tensor([rng.randrange(vocabulary) for _ in range(length)], device=device) for length in lengths]
     alone = [_pack([one]) for one in ids]
     chosen = attention.choose(asked, device, precision, model.shape.head_widths)
-    fused, _ = choose_ops(device)
+    fused, _ = choose_ops(device, precision, model.shape.width)
 
     def run(numbers: Precision, packs: list[Pack], backend: str, ops: Ops) -> Tensor:
         model, buffers, _ = row.code.sample(esm_model, LAYERS)  # a new one: what prepares it takes parts away

@@ -17,7 +17,7 @@ from typing import Any
 
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.models.catalog import PRECISIONS
-from virnucpro.models.kernels import HOPPER, Kernels, forms, hopper_probe, probe
+from virnucpro.models.kernels import HOPPER, Kernels, forms, hopper_pays, probe
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.launch import Blank, Launch
 from virnucpro.system.devices import usable_cpus
@@ -71,16 +71,21 @@ class Compilers:
 
 
 def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:
-    """What the published models need, each once, the slow ones first."""
-    rows = [LANGUAGE_MODELS[name] for name in config.weights.models]
+    """What the published models need, each once, the slow ones first.
+
+    Args:
+        hopper: Whether the GPU is one.
+    """
+    precision, rows = PRECISIONS[config.precision], [LANGUAGE_MODELS[name] for name in config.weights.models]
+    shapes = [row.published(config.esm_model) for row in rows]
+    hopper = hopper and hopper_pays(precision, max(shape.width for shape in shapes))
     models = [
-        Kernels(row.published(config.esm_model), row.rotary, precision, hopper, Blank)
-        for row in rows
-        for precision in forms(PRECISIONS[config.precision])
+        Kernels(shape, row.rotary, form, hopper, Blank)
+        for shape, row in zip(shapes, rows, strict=True)
+        for form in forms(precision)
     ]
-    probes = [probe(Blank), hopper_probe(Blank)] if hopper else [probe(Blank)]
     listed = (group(model) for group in Kernels.groups for model in models)
-    return [*{str(launch): launch for launch in chain(probes, *listed)}.values()]
+    return [*{str(launch): launch for launch in chain([probe(Blank)], *listed)}.values()]
 
 
 def _compile(config: ComputeConfig, gpu: int, numbers: int) -> None:

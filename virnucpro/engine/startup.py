@@ -95,10 +95,11 @@ def warm_up(
     if device.type == "cuda":
         cannot_compile(device)  # once: threads that ask would each try
     check_kernels(precision, device)
-    if not precision.reduced:
-        return *choose_ops(device), ()
     rows = [(LANGUAGE_MODELS[name], path) for name, path in config.weights.models.items()]
     models = [(row.code.size(path, config.esm_model), row.rotary) for row, path in rows]
+    widest = max(shape.width for shape, _ in models)
+    if not precision.reduced:
+        return *choose_ops(device, precision, widest), ()
     backends = [row.name for row in BACKENDS.values() if row.compiles and config.attention in (AUTO, row.name)]
     failed: list[str] = []
 
@@ -122,7 +123,7 @@ def warm_up(
             step()
 
     with ThreadPoolExecutor(THREADS) as pool:  # a compiler lets Python go on for some of its time
-        chosen = pool.submit(choose_ops, device)
+        chosen = pool.submit(choose_ops, device, precision, widest)
         steps: list[Callable[[], object]] = []
         for shape, rotary in models:
             slopes_H = None if rotary else torch.ones(shape.heads, device=device)

@@ -28,8 +28,9 @@ WIDTHS = (16, 32, 64, 128)  # tl.dot wants powers of two, 16 at least
 LOG2E = math.log2(math.e)  # the GPU has an instruction for powers of two, not of e
 QUERIES, KEYS = 64, 64  # of a tile, of a step: of 32 to 128 the fastest for all lengths on an H100 and an H200
 WARPS = 4
-# The longest sequence of a pack up to which a cut is the fastest: steps that loads are ahead of their use, and the
-# limit of registers, which lets four or five programs share a multiprocessor.
+# Compiled three ways, each the fastest for packs whose longest sequence has so many tokens at most. Beside that: how
+# many blocks of keys are loaded at a time, and how many registers a thread may have: 96 let five programs share a
+# multiprocessor, 128 four.
 CUTS = ((128, 1, 96), (256, 2, 128), (math.inf, 1, 96))
 
 
@@ -38,7 +39,9 @@ def _attend(
     q_ptr, k_ptr, v_ptr, y_ptr, tiles_ptr, slopes_ptr, q_stride, k_stride, v_stride, heads, scale, slope_unit,
     WIDTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, SINGLE: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """One program a tile and head. Scores stay in units of q k^T; `scale` takes them to the softmax's powers of two.
+    """Attend with the queries of one tile and head, a program each.
+
+    Scores stay in units of q k^T, and so do ALiBi's slopes; `scale` takes them to the softmax's powers of two.
 
     SINGLE: no sequence has more than one block of keys, so no memory need be set aside for the loads of a loop.
     """
@@ -87,7 +90,7 @@ def _attend(
 
 @triton.jit
 def _scores(q, k, query, key, slope, slopes_ptr):
-    """q k^T less ALiBi's distance: float32 (BLOCK_M, BLOCK_N)."""
+    """Compute q k^T less ALiBi's bias: float32 (BLOCK_M, BLOCK_N)."""
     s = tl.dot(q, tl.trans(k))
     if slopes_ptr is not None:
         s -= slope * tl.abs(query[:, None] - key[None]).to(tl.float32)
@@ -95,22 +98,18 @@ def _scores(q, k, query, key, slope, slopes_ptr):
 
 
 def attend(q_THK: Any, k_THK: Any, v_THK: Any, y_THK: Any, tiles_P3: Any, slopes_H: Any, longest: int) -> Launch:
-    """Args: longest: Tokens of the longest sequence."""
+    """Launch attention over a pack, into y_THK.
+
+    Args:
+        tiles_P3: Of each tile the first token of its sequence, that one's length, and its first query; int32.
+        slopes_H: ALiBi's slopes, float32; None without ALiBi.
+        longest: Tokens of the longest sequence.
+    """
     _, heads, width = q_THK.shape
     stages, registers = next(cut for most, *cut in CUTS if longest <= most)
     strides = (each.stride(0) for each in (q_THK, k_THK, v_THK))
-    arguments = (
-        q_THK,
-        k_THK,
-        v_THK,
-        y_THK,
-        tiles_P3,
-        slopes_H,
-        *strides,
-        heads,
-        LOG2E / math.sqrt(width),
-        math.sqrt(width),
-    )
+    scale, slope_unit = LOG2E / math.sqrt(width), math.sqrt(width)
+    arguments = (q_THK, k_THK, v_THK, y_THK, tiles_P3, slopes_H, *strides, heads, scale, slope_unit)
     options = {
         "WIDTH": width, "BLOCK_M": QUERIES, "BLOCK_N": KEYS, "SINGLE": longest <= KEYS, "STAGES": stages,
         "num_warps": WARPS, "num_stages": stages, "maxnreg": registers if width <= 64 else None,

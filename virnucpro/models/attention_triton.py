@@ -18,13 +18,13 @@ def supports(heads_width: int) -> bool:
 
 
 def packed_attention(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, slopes_H: Tensor | None = None) -> Tensor:
-    """Softmax(q k^T / sqrt(K) - slope |i - j|) v within each sequence, with float32 sums and softmax.
+    """Compute softmax(q k^T / sqrt(K) - slope |i - j|) v within each sequence, with float32 sums and softmax.
 
     Args:
-        q_THK, k_THK, v_THK: Of FP16 or BF16, a token's heads side by side, on the current CUDA device.
-        slopes_H: ALiBi's slopes, float32; none without.
+        q_THK, k_THK, v_THK: FP16 or BF16, on the current CUDA device; the heads of a token lie side by side.
+        slopes_H: ALiBi's slopes, float32; None without ALiBi.
     Returns:
-        Tensor: (T, H, K), contiguous, of the queries' type. The host waits for nothing.
+        Tensor: (T, H, K), contiguous, of the queries' type. The host does not wait for the device.
     """
     tokens, heads, width = q_THK.shape
     assert supports(width) and all(part.stride()[1:] == (width, 1) for part in (q_THK, k_THK, v_THK))
@@ -35,7 +35,7 @@ def packed_attention(q_THK: Tensor, k_THK: Tensor, v_THK: Tensor, pack: Pack, sl
 
 
 def _tiles(pack: Pack) -> Tensor:
-    """List of each tile: first token of its sequence, length of it, first query in it; int32 (P, 3)."""
+    """Tell of each tile the first token of its sequence, that one's length, and its first query: int32 (P, 3)."""
     kept = vars(pack)  # every layer asks again; kept where the pack keeps its cached properties, and gone with it
     if "tiles_P3" not in kept:
         begins_S, lengths_S = pack.cu_seqlens_S1[:-1], pack.cu_seqlens_S1.diff()

@@ -1,18 +1,18 @@
-"""GELU, and what may follow it, as steps of kernels in Triton and in Gluon."""
+"""GELU and `spread`, which may follow it, as parts of kernels in Triton and in Gluon."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-# relu(x) - |x| times the share of a normal distribution beyond |x|, which is poly(t) exp(-x^2 / 2) / 2 with
-# t = 1 / (1 + p |x|), to 1.5e-7: Abramowitz and Stegun 7.1.26, in fewer instructions than the library's erf. Reciprocal
-# and power are the GPU's own, to 2^-22 of their value.
+# GELU is relu(x) less |x| times the share of a normal distribution beyond |x|. That share is poly(t) exp(-x^2 / 2) with
+# t = 1 / (1 + p |x|), to 1e-7 (Abramowitz and Stegun 7.1.26, halved), in fewer instructions than the library's erf.
+# Reciprocal and power are the GPU's own, to 2^-22 of their value.
 
 
 @triton.jit
 def gelu(x):
-    """Exact (erf) GELU of float32 to 4e-7."""
+    """Compute GELU, the exact one with erf, of float32 to 4e-7."""
     size = tl.abs(x)
     t = tl.inline_asm_elementwise(
         "rcp.approx.ftz.f32 $0, $1;", "=f,f", [1.0 + 0.23164190 * size], dtype=tl.float32, is_pure=True, pack=1
@@ -26,7 +26,10 @@ def gelu(x):
 
 @triton.jit
 def spread(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """`linear.spread` of float32: sums and differences of each block of 8, which one thread holds."""
+    """Mix each block of 8 numbers as `linear.spread` does, in float32.
+
+    Neighbours are added and subtracted, and so are sums and differences, three times in all, within a thread.
+    """
     even, odd = tl.split(x.reshape(ROWS, COLUMNS // 2, 2))
     return tl.join(_spread4(even + odd, ROWS, COLUMNS // 2), _spread4(even - odd, ROWS, COLUMNS // 2)).reshape(
         ROWS, COLUMNS

@@ -1,4 +1,4 @@
-"""What the product for Hopper does to a multiplied tile on its way out; see `hopper_kernel` for the whole.
+"""Finish a tile of the product for Hopper: what its last warps do to y on its way out. `hopper_kernel` has the whole.
 
 Axes: T tokens, O outputs.
 """
@@ -11,14 +11,17 @@ from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared,
 
 from virnucpro.models.gelu_triton import gelu, spread
 
-NOTHING, GELU, SPREAD_GELU, ROTATE, ADD = range(5)
+NOTHING, GELU, SPREAD_GELU, ROTATE, ADD = range(5)  # what is done to y
 _GELU, _SPREAD_GELU, _ROTATE, _ADD = map(gl.constexpr, (GELU, SPREAD_GELU, ROTATE, ADD))
 PARTS = gl.constexpr(4)  # of a tile, handed over one after the other
 
 
 @gluon.jit
 def place(tile, tiles_t, tiles_o, GROUP: gl.constexpr):
-    """The first token and output of a tile, in units of tiles."""
+    """Tell where in y a tile lies, by tokens and by outputs, in units of tiles.
+
+    GROUP tiles of tokens follow each other for the same outputs, so that weights are still in the L2 cache.
+    """
     first = tile // (GROUP * tiles_o) * GROUP
     size = min(tiles_t - first, GROUP)
     within = tile % (GROUP * tiles_o)
@@ -30,13 +33,20 @@ def finish(
     y_desc, y_s, y_full, y_free, cos_ptr, sin_ptr, sums_ptr, tokens, outputs, rotated, half, do,
     tiles_t, tiles_o, GROUP: gl.constexpr, SUMS: gl.constexpr,
 ):  # fmt: skip
-    """Do to y what is wanted, a few rows at a time, and send it off."""
+    """Do to y what is wanted, a few rows at a time, and store it.
+
+    Args:
+        y_s: A tile of y in shared memory, in PARTS parts.
+        y_full, y_free: Of each part, whether `_multiply` has put it there, and whether it may.
+        rotated, half, do: As `hopper_kernel.product_kernel`.
+        SUMS: Whether sums of the stream are kept where y is added to it.
+    """
     BLOCK_T: gl.constexpr = y_s.shape[1]
     if do == _ADD:
         for part in range(PARTS):
             _fetch_stream(gl.program_id(0), part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP)
     done = 0  # tiles
-    # Loops that stay loops: unrolled, the code outgrows the instruction cache, and takes three times as long.
+    # All loops are ones at run time: unrolled, the code outgrows the instruction cache and takes three times as long.
     for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
         t, o = place(tile, tiles_t, tiles_o, GROUP)
         t = t * BLOCK_T
@@ -56,7 +66,7 @@ def finish(
             if SUMS:
                 if do == _ADD:
                     _keep_sums(y_s, part, t, first, sums_ptr, tokens, outputs)
-            if part > 0:  # the part before is on its way while this one is seen to
+            if part > 0:  # its store has run while this part was seen to
                 tma.store_wait(1)
                 _release(tile, part - 1, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP)
         tma.store_wait(0)
@@ -66,6 +76,7 @@ def finish(
 
 @gluon.jit
 def _gelu_part(y_s, part, SPREADS: gl.constexpr):
+    """Apply GELU to a part in place, then `spread` if wanted."""
     ROWS: gl.constexpr = 32  # at a time: as many as leave registers enough
     WIDTH: gl.constexpr = y_s.shape[2]
     PIECES: gl.constexpr = y_s.shape[1] // ROWS
@@ -82,7 +93,7 @@ def _gelu_part(y_s, part, SPREADS: gl.constexpr):
 
 @gluon.jit
 def _release(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP: gl.constexpr):
-    """Let the next tile have a part's place in shared memory."""
+    """Let the next tile have a part's place in shared memory; ADD first loads there what the tile is added to."""
     if do == _ADD:
         _fetch_stream(tile + gl.num_programs(0), part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP)
     else:
@@ -91,7 +102,7 @@ def _release(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP: gl.co
 
 @gluon.jit
 def _fetch_stream(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP: gl.constexpr):
-    """Bring the part of the stream that the tile's part of y is added to to where it will be."""
+    """Load a part of the residual stream into the place of that part of y, which `_multiply` will add to it."""
     if tile < tiles_t * tiles_o:
         t, o = place(tile, tiles_t, tiles_o, GROUP)
         first = [t * y_s.shape[1], (o * PARTS + part) * y_s.shape[2]]
@@ -101,7 +112,10 @@ def _fetch_stream(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP: gl.c
 
 @gluon.jit
 def _rotate(y_s, token, first, cos_ptr, sin_ptr, tokens, rotated, half):
-    """Turn each pair of neighbours by the angle of its token and place in a head; all parts by the same angles."""
+    """Rotate each pair of neighbours by the angle of its token and of its place in a head.
+
+    A part holds whole heads, so angles that are loaded once serve for all parts.
+    """
     ROWS: gl.constexpr = 16
     WIDTH: gl.constexpr = y_s.shape[2]
     PIECES: gl.constexpr = y_s.shape[1] // ROWS
@@ -122,14 +136,14 @@ def _rotate(y_s, token, first, cos_ptr, sin_ptr, tokens, rotated, half):
                 a, b = piece.load(layout).to(gl.float32).reshape((ROWS, WIDTH // 2, 2)).split()
                 a = gl.convert_layout(a, pair_layout)
                 b = gl.convert_layout(b, pair_layout)
-                turned = gl.join(a * cos - b * sin, b * cos + a * sin).reshape((ROWS, WIDTH))
-                piece.store(gl.convert_layout(turned, layout).to(piece.dtype))
+                both = gl.join(a * cos - b * sin, b * cos + a * sin).reshape((ROWS, WIDTH))
+                piece.store(gl.convert_layout(both, layout).to(piece.dtype))
         fence_async_shared()
 
 
 @gluon.jit
 def _keep_sums(y_s, part, token, first, sums_ptr, tokens, outputs):
-    """Of each row of a part, the sums of its numbers and of their squares."""
+    """Store of each row of a part the sum of its numbers and the sum of their squares."""
     ROWS: gl.constexpr = 32
     WIDTH: gl.constexpr = y_s.shape[2]
     PIECES: gl.constexpr = y_s.shape[1] // ROWS

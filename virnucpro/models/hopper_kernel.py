@@ -1,16 +1,16 @@
-"""Matrix product for Hopper (sm_90), with what follows it at its end.
+"""Matrix product for Hopper (sm_90), with what follows it done at its end (its epilogue, in CUTLASS's words).
 
-That is GELU, the rotation of queries and keys, or the sum with the residual stream; and LayerNorm without weights may
+That is GELU, the rotation of queries and keys, or the sum with the residual stream. And LayerNorm without weights may
 be left to the product after it, since W ((x - mean) scale) = (W x - mean W 1) scale.
 
 A program stays on its multiprocessor and takes tile after tile of y. Its warps share the work: one fetches operands
-(TMA), eight multiply, two finish: so what is done to y costs the tensor cores no time, as long as it takes less than
-the next tile's product. A multiplied tile goes through shared memory in four parts.
+(TMA), eight multiply, two finish. So what is done to y costs the tensor cores no time, as long as it takes less than
+the next tile's product. From those that multiply to those that finish a tile goes through shared memory in four parts.
 
                  full             y_full
     fetch 1 warp -----> multiply 8 -----> finish 2 ----> y
                  <-----          <-----
-                 empty            y_free: there is room, or the stream's tile, to which y is added
+                 empty            y_free: there is room, or what y is added to is there
 
 Written in Gluon, which comes with Triton 3.6. No torch here. Axes: T tokens, I inputs, O outputs, P parts of O; J pairs
 of a head.
@@ -35,13 +35,12 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 from virnucpro.models.hopper_finish import ADD, PARTS, finish, place
 from virnucpro.models.launch import Launch, type_name
 
-TOKENS, OUTPUTS = 128, 256  # a tile of y: what the registers of eight warps hold
-PART: int = OUTPUTS // PARTS.value
+TOKENS, OUTPUTS = 128, 256  # of a tile of y: what the registers of eight warps hold
+PART: int = OUTPUTS // PARTS.value  # outputs of a part
 STEP = 128  # bytes of a row of operands that are fetched at once: the widest swizzle
 STAGES = 3  # steps of operands in shared memory
 FINISHERS, FINISHER_REGISTERS = 2, 64  # 12 warps in all: more would leave those that multiply too few registers
 GROUP = 8  # tiles of tokens that share weights in the L2 cache
-SMALL = 1 << 22  # weights of a layer below which PyTorch's 16-bit product is at least as fast on an H100
 TYPES = {"float16": gl.float16, "bfloat16": gl.bfloat16, "int8": gl.int8}  # of operands, by torch's names
 _ADD = gl.constexpr(ADD)
 
@@ -72,16 +71,19 @@ def _multiply(
     x_s, w_s, y_s, columns_s, full, empty, y_full, y_free, x_scales_ptr, means_ptr, factors_ptr, bias_ptr,
     tokens, outputs, normed, do, tiles_t, tiles_o, steps, GROUP: gl.constexpr,
 ):  # fmt: skip
-    """Sum products in registers; one step is multiplied while the next is waited for.
+    """Sum products in registers; a step is multiplied while the operands of the next are waited for.
 
-    factors: of each output, the scale of its 8-bit weights, or where a norm is left to do the sum of its weights.
+    Args:
+        columns_s: Shared memory for the bias and the factors of a tile's outputs.
+        full, empty: Of each slot of operands, whether it has them and whether it is done with.
+        y_full, y_free: As `hopper_finish.finish`; the rest as `product_kernel`.
     """
     STAGES: gl.constexpr = x_s.shape[0]
     BLOCK_T: gl.constexpr = x_s.shape[1]
     BLOCK_O: gl.constexpr = w_s.shape[1]
     INTEGERS: gl.constexpr = x_s.dtype == gl.int8
     SUM: gl.constexpr = gl.int32 if INTEGERS else gl.float32
-    # The hardware's instruction for integers is at most half as wide.
+    # Of the powers of two that Triton has for integers, half of a tile is the widest.
     INSTRUCTION: gl.constexpr = [16, BLOCK_O // 2 if INTEGERS else BLOCK_O, 32 if INTEGERS else 16]
     layout: gl.constexpr = gl.NVMMADistributedLayout(version=[3, 0], warps_per_cta=[8, 1], instr_shape=INSTRUCTION)
     columns_layout: gl.constexpr = gl.BlockedLayout([1], [32], [8], [0])
@@ -89,7 +91,7 @@ def _multiply(
     done = 0  # tiles
     for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
         t, o = place(tile, tiles_t, tiles_o, GROUP)
-        # Asked for now, needed at the end: nobody waits for them.
+        # Loaded now and needed at the end, so nobody waits for them.
         rows = t * BLOCK_T + gl.arange(0, BLOCK_T, layout=gl.SliceLayout(1, layout))
         columns = o * BLOCK_O + gl.arange(0, BLOCK_O, layout=columns_layout)
         bias = gl.load(bias_ptr + columns, mask=columns < outputs, other=0.0).to(gl.float32)
@@ -131,7 +133,7 @@ def _multiply(
 
 @gluon.jit
 def _hand_over(sums, part: gl.constexpr, scales, means, columns_s, ways, done, normed, do):
-    """Scale a part of a tile, add the bias, and the stream, and leave it to `finish` in shared memory."""
+    """Scale a part of a tile, add the bias (for ADD the residual stream too), and leave it to `finish`."""
     y_s, y_full, y_free = ways
     layout: gl.constexpr = sums.type.layout
     WIDTH: gl.constexpr = sums.shape[1]
@@ -161,12 +163,15 @@ def product_kernel(
     tokens, outputs, inputs, rotated, half, normed, do,
     STAGES: gl.constexpr, GROUP: gl.constexpr, FINISHERS: gl.constexpr, REGISTERS: gl.constexpr,
 ):  # fmt: skip
-    """One program a multiprocessor. What is to be done is told at run time, so that it is compiled once for a type.
+    """Multiply with one program a multiprocessor. What to do is told at run time, so it is compiled once for a type.
 
     Args:
-        x_scales, means: Of each token; means only if a norm is left to do. factors: As `_multiply`.
-        rotated: Outputs that are queries and keys. half: Pairs of a head.
-        do: One of `hopper_finish`.
+        x_scales, means: Of each token, where x is `linear.Quantised` or `linear.Normed`; means of the latter alone.
+        factors: Of each output, the scale of its 8-bit weights, or where x is `linear.Normed` the sum of its weights.
+        sums: As `product_hopper.product` says of sums_TP2.
+        rotated: How many outputs are queries and keys, the first ones. half: Pairs of a head.
+        normed: Whether x is `linear.Normed`, so that the norm is left to do.
+        do: NOTHING or another of `hopper_finish`.
     """
     BLOCK_T: gl.constexpr = x_desc.block_type.shape[0]
     BLOCK_I: gl.constexpr = x_desc.block_type.shape[1]
@@ -212,7 +217,7 @@ def product(
     x_TI: Any, weight_OI: Any, y_TO: Any, x_scales_T: Any, means_T: Any, factors_O: Any, bias_O: Any, cos_TJ: Any,
     sin_TJ: Any, sums_TP2: Any, normed: bool, do: int, processors: int,
 ) -> Launch:  # fmt: skip
-    """Launch `product_kernel` on so many multiprocessors."""
+    """Launch `product_kernel`, which says what these are, on so many multiprocessors."""
     (tokens, inputs), outputs = x_TI.shape, len(weight_OI)
     step = STEP // TYPES[type_name(weight_OI)].primitive_bitwidth * 8
     arguments = (
@@ -231,7 +236,7 @@ def product(
 
 
 def _blocks(tensor: Any, rows: int, columns: int) -> TensorDescriptor:
-    """What TMA moves at once."""
+    """Describe a tensor to TMA, which moves blocks of so many rows and columns."""
     return TensorDescriptor.from_tensor(tensor, [rows, columns], _layout(type_name(tensor), rows, columns))
 
 

@@ -16,6 +16,7 @@ from virnucpro.models.language_models import Shape
 from virnucpro.models.launch import Launch
 
 HOPPER = (9, 0)  # the compute capability that `hopper_kernel` is written for
+SMALL = 1 << 22  # weights of a layer below which PyTorch's 16-bit product is at least as fast as ours on an H100
 TOKENS = 80
 LENGTHS = (64, 128, 256)  # of the longest sequence of a pack: attention has a kernel for each
 EPS = 1e-5  # told at run time, so any will do
@@ -27,16 +28,21 @@ def forms(precision: Precision) -> tuple[Precision, ...]:
     return (precision, precision.loaded) if precision.quantised else (precision,)
 
 
+def hopper_pays(precision: Precision, width: int) -> bool:
+    """Whether a model of this width has a layer that `hopper_kernel` multiplies by."""
+    return precision.quantised or (precision.reduced and 4 * width**2 >= SMALL)  # the MLP's layers are the largest
+
+
 def probe(tensor: Tensors) -> Launch:
-    """What tells whether Triton can compile here at all."""
+    """Give the launch that tells whether Triton can compile here at all."""
     from virnucpro.models import rows_kernel as rows
 
     x_TD, w_D = tensor("float16", 2, 32), tensor("float16", 32)
     return rows.add_norm(x_TD, x_TD, w_D, w_D, x_TD, x_TD, None, EPS)
 
 
-def hopper_probe(tensor: Tensors, dtype: str = "float16", activations: str = "float16") -> Launch:
-    """The product for Hopper, which is compiled once for a type of operands."""
+def hopper_probe(tensor: Tensors, dtype: str, activations: str) -> Launch:
+    """Give the launch of the product for Hopper, which is compiled once for a type of operands."""
     from virnucpro.models.hopper_finish import NOTHING
     from virnucpro.models.hopper_kernel import product
 
@@ -47,7 +53,7 @@ def hopper_probe(tensor: Tensors, dtype: str = "float16", activations: str = "fl
 
 @dataclass(frozen=True)
 class Kernels:
-    """Of one model."""
+    """The launches of one model, by groups."""
 
     shape: Shape
     rotary: bool  # whether it has ESM-2's layers, or DNABERT-S's
@@ -56,7 +62,7 @@ class Kernels:
     tensor: Tensors
 
     def products(self) -> Iterator[Launch]:
-        """Matrix products that are not PyTorch's."""
+        """List the matrix products that are not PyTorch's."""
         half, width = self.precision.activations, self.shape.width
         if self.rotary and self.hopper:
             for dtype in dict.fromkeys((self.precision.weights, half)):
@@ -70,7 +76,7 @@ class Kernels:
                 yield product(x_TI, some, weight_OI, some, some, y_TO, gelu=gelu, spreads=gelu)
 
     def attention(self) -> Iterator[Launch]:
-        """None where the kernel cannot attend with heads of this width."""
+        """List attention for each of LENGTHS; nothing where the kernel cannot attend with heads of this width."""
         from virnucpro.models.attention_kernel import WIDTHS, attend
 
         heads, (width,) = self.shape.heads, self.shape.head_widths or (0,)
@@ -80,7 +86,7 @@ class Kernels:
             yield attend(x_THK, x_THK, x_THK, x_THK, tiles_P3, slopes_H, longest)
 
     def rows(self) -> Iterator[Launch]:
-        """What stands between products."""
+        """List what stands between products."""
         from virnucpro.models import rows_kernel as rows
 
         width, eight_bit, half = self.shape.width, self.precision.quantised, self.precision.activations
@@ -93,7 +99,7 @@ class Kernels:
             return
 
         def norm(added: bool, rounded: bool, weights: Any = None) -> Launch:
-            """Of the stream, to which a product was added at its own end, or is added now."""
+            """Norm the stream, to which a product was added at its own end, or is added now."""
             out, scales = (self.tensor("int8", TOKENS, width), scales_T) if rounded else (x_TD, None)
             delta, total = (None, x_TD) if added else (delta_TD, delta_TD)
             return rows.add_norm(x_TD, delta, weights, weights, total, out, scales, EPS)
@@ -120,10 +126,7 @@ class Kernels:
 
     def _ends(self, outputs: int, inputs: int, eight_bit: bool | None = None) -> bool:
         """Whether a product of this size is `hopper_kernel`'s, as `ops_hopper` decides."""
-        if not self.hopper:
-            return False
-        from virnucpro.models.hopper_kernel import SMALL
-
-        return (self.precision.quantised if eight_bit is None else eight_bit) or outputs * inputs >= SMALL
+        eight_bit = self.precision.quantised if eight_bit is None else eight_bit
+        return self.hopper and (eight_bit or outputs * inputs >= SMALL)
 
     groups = (products, attention, rows)  # the slowest to compile first

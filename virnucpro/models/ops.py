@@ -9,7 +9,7 @@ Axes: T tokens, D model width, I inputs, O outputs, F of the MLP; H heads, K per
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.models.catalog import Precision
-from virnucpro.models.kernels import HOPPER, Tensors, hopper_probe, probe
+from virnucpro.models.kernels import HOPPER, Tensors, hopper_pays, hopper_probe, probe
 from virnucpro.models.language_models import Shape
 from virnucpro.models.launch import Launch
 from virnucpro.models.linear import Activations, Delta, Linear, Products, spread, torch_type
@@ -69,7 +69,7 @@ class Plain(Products):
 
     @staticmethod
     def rotate(qkv_T3HK: Tensor, cos_TJ: Tensor, sin_TJ: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values; the first two with each pair (2j, 2j + 1) turned by its token's angle."""
+        """Queries, keys and values; the first two with each pair (2j, 2j + 1) rotated by its token's angle."""
         cos_T11J, sin_T11J = cos_TJ[:, None, None], sin_TJ[:, None, None]
         a, b = qkv_T3HK[:, :2].float().unflatten(-1, (-1, 2)).unbind(-1)
         rotated = torch.stack([a * cos_T11J - b * sin_T11J, b * cos_T11J + a * sin_T11J], dim=-1).flatten(-2)
@@ -105,11 +105,11 @@ def cannot_compile(device: torch.device) -> str | None:
 
 
 @lru_cache
-def cannot_run_on_hopper(device: torch.device) -> str | None:
-    """Why the products written for Hopper cannot be had on a CUDA device; None if they can."""
+def cannot_run_on_hopper(device: torch.device, activations: str) -> str | None:
+    """Why products for Hopper cannot be had on a CUDA device, for activations of this type; None if they can."""
     if (capability := torch.cuda.get_device_capability(device)) != HOPPER:
         return f"compute capability {capability[0]}.{capability[1]} is not {HOPPER[0]}.{HOPPER[1]}"
-    return _why_not(hopper_probe, device)
+    return _why_not(partial(hopper_probe, dtype=activations, activations=activations), device)
 
 
 def _why_not(launch: Callable[[Tensors], Launch], device: torch.device) -> str | None:
@@ -122,15 +122,21 @@ def _why_not(launch: Callable[[Tensors], Launch], device: torch.device) -> str |
     return None
 
 
-def choose_ops(device: torch.device) -> tuple[Ops, str]:
-    """The fused steps where they run, else PyTorch's own, and what to tell the user about it."""
+def choose_ops(device: torch.device, precision: Precision, width: int) -> tuple[Ops, str]:
+    """The fused steps where they run, else PyTorch's own, and what to tell the user about it.
+
+    Args:
+        width: Of the model; of several, the widest.
+    """
     if device.type != "cuda":
         return Plain(), "PyTorch's own steps (fused ones are for CUDA)"
     if reason := cannot_compile(device):
         return Plain(), f"PyTorch's own steps, slower by a quarter: Triton cannot compile here ({reason})"
-    if reason := cannot_run_on_hopper(device):
-        from virnucpro.models.ops_triton import Fused
+    from virnucpro.models.ops_triton import Fused
 
+    if not hopper_pays(precision, width):
+        return Fused(), "fused steps in Triton"
+    if reason := cannot_run_on_hopper(device, precision.activations):
         return Fused(), f"fused steps in Triton (those for Hopper need another GPU or Triton: {reason})"
     from virnucpro.models.ops_hopper import Hopper
 

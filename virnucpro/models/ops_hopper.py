@@ -1,4 +1,4 @@
-"""The fused steps for Hopper: what stands between products is done at their ends.
+"""The fused steps for Hopper: what stands between two products is done at the end of the first.
 
 Axes: T tokens, D model width, I inputs, P parts of D, J pairs of a head.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from virnucpro.models import hopper_kernel
+from virnucpro.models import kernels
 from virnucpro.models import rows_kernel as rows
 from virnucpro.models.hopper_finish import ADD, GELU, NOTHING, ROTATE, SPREAD_GELU
 from virnucpro.models.hopper_kernel import PART
@@ -42,7 +42,8 @@ class Hopper(Fused):
         if not _fits(layer):
             return super().linear_onto(x_TD, y_TI, layer)
         sums_TP2 = None
-        if not isinstance(layer, Int8Linear):  # before 8-bit products LayerNorm is a pass, as it must find the largest
+        # 8-bit layers are followed by others, before which LayerNorm is a pass of its own: it must find the largest.
+        if not isinstance(layer, Int8Linear):
             sums_TP2 = torch.empty(len(x_TD), -(-x_TD.shape[1] // PART), 2, device=x_TD.device)
         product(_operand(y_TI, layer), layer, ADD, stream_TO=x_TD, sums_TP2=sums_TP2)
         return x_TD, Added(sums_TP2)
@@ -60,7 +61,7 @@ class Hopper(Fused):
 
 def _fits(layer: Linear) -> bool:
     """Whether the product for Hopper can be had, and is worth it."""
-    return (isinstance(layer, Int8Linear) or layer.weight.numel() >= hopper_kernel.SMALL) and supports(layer)
+    return (isinstance(layer, Int8Linear) or layer.weight.numel() >= kernels.SMALL) and supports(layer)
 
 
 def _operand(x_TI: Activations, layer: Linear) -> Activations:

@@ -76,7 +76,7 @@ class Fused:
 
 
 def quantised(x_TI: Activations) -> Quantised:
-    """`linear.quantise` in one pass, unless the step before has done it."""
+    """Round activations as `linear.quantise` does, in one pass, unless the step before has done it."""
     if isinstance(x_TI, Quantised):
         return x_TI
     assert isinstance(x_TI, Tensor), "norms are left to 16-bit products alone"
@@ -86,6 +86,6 @@ def quantised(x_TI: Activations) -> Quantised:
 
 
 def apart(qkv_TE: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, (T, H, K) each."""
+    """Split into queries, keys and values, (T, H, K) each."""
     q_THK, k_THK, v_THK = qkv_TE.unflatten(1, (3, heads, -1)).unbind(1)
     return q_THK, k_THK, v_THK

@@ -1,4 +1,4 @@
-"""Products for Hopper as functions of tensors; the kernel is in `hopper_kernel`.
+"""Matrix products for Hopper as a function of tensors; the kernel is in `hopper_kernel`.
 
 Axes: T tokens, I inputs, O outputs, P parts of O; J pairs of a head.
 """
@@ -28,7 +28,7 @@ def supports(layer: Linear) -> bool:
 
 
 def rotates(layer: Linear, half: int) -> bool:
-    """Whether heads of 2 * half numbers are turned at the end of the layer's product."""
+    """Whether queries and keys with heads of 2 * half numbers can be rotated at the end of the layer's product."""
     return PART // 2 % half == 0 and len(layer.weight) * 2 // 3 % PART == 0
 
 
@@ -40,15 +40,15 @@ def product(
     stream_TO: Tensor | None = None,
     sums_TP2: Tensor | None = None,
 ) -> Tensor:
-    """x W^T + b and what is wanted: (T, O), of the layer's type.
+    """Compute y = x W^T + b and do to it what is wanted: (T, O), of the layer's type.
 
     Args:
-        do: NOTHING, GELU, SPREAD_GELU; ROTATE by angles_TJ the queries and keys, the first two thirds of y; or ADD to
-            stream_TO, in place, where sums_TP2 takes the sums of each 64 numbers and of their squares, unless the
-            layer has 8 bits.
+        do: NOTHING; GELU, or SPREAD_GELU with `linear.spread` after it; ROTATE by angles_TJ the queries and keys, which
+            are the first two thirds of y; or ADD to stream_TO, in place.
+        sums_TP2: Takes the sum of each PART numbers and of their squares, for ADD and layers of 16 bits.
     """
-    nothing = _nothing(layer.weight.device)
-    means_T = x_scales_T = factors_O = nothing
+    unused = _unused(layer.weight.device)
+    means_T = x_scales_T = factors_O = unused
     values_TI: Tensor = x_TI if isinstance(x_TI, Tensor) else x_TI.values_TI
     if isinstance(x_TI, Quantised) and isinstance(layer, Int8Linear):
         x_scales_T, factors_O = x_TI.scales_T, layer.scales_O
@@ -57,22 +57,22 @@ def product(
     tokens, outputs = len(values_TI), len(layer.weight)
     dtype = layer.dtype if isinstance(layer, Int8Linear) else values_TI.dtype
     y_TO = torch.empty(tokens, outputs, device=values_TI.device, dtype=dtype) if stream_TO is None else stream_TO
-    cos_TJ, sin_TJ = (nothing, nothing) if angles_TJ is None else angles_TJ
+    cos_TJ, sin_TJ = (unused, unused) if angles_TJ is None else angles_TJ
     hopper_kernel.product(
         values_TI, layer.weight, y_TO, x_scales_T, means_T, factors_O, layer.bias, cos_TJ, sin_TJ,
-        nothing if sums_TP2 is None else sums_TP2, isinstance(x_TI, Normed), do, _processors(values_TI.device),
+        unused if sums_TP2 is None else sums_TP2, isinstance(x_TI, Normed), do, _processors(values_TI.device),
     ).run()  # fmt: skip
     return y_TO
 
 
 @lru_cache
-def _nothing(device: torch.device) -> Tensor:
-    """What stands for a tensor that is not used."""
+def _unused(device: torch.device) -> Tensor:
+    """Stand in for a tensor that the kernel does not read."""
     return torch.zeros(1, device=device)
 
 
 def _row_sums(layer: Linear) -> Tensor:
-    """Sum of each output's weights: float32 (O,), kept with the layer."""
+    """Sum each output's weights: float32 (O,), kept with the layer."""
     kept = vars(layer)
     if "row_sums_O" not in kept:
         kept["row_sums_O"] = layer.weight.float().sum(dim=1)

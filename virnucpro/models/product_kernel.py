@@ -14,7 +14,8 @@ from virnucpro.models.gelu_triton import gelu as gelu_of
 from virnucpro.models.gelu_triton import spread
 from virnucpro.models.launch import Launch
 
-# Of a program: tokens, outputs, inputs a step; tiles of tokens that share weights in the L2 cache.
+# A program multiplies a tile of so many tokens and outputs, so many inputs at a time. GROUP tiles of tokens follow each
+# other for the same outputs, so that weights are still in the L2 cache.
 TOKENS, OUTPUTS, INPUTS, GROUP = 128, 128, 64, 8
 WARPS, STAGES = 8, 3
 
@@ -25,7 +26,7 @@ def _product(
     BLOCK_T: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_I: tl.constexpr, GROUP: tl.constexpr,
     GELU: tl.constexpr, SPREADS: tl.constexpr,
 ):  # fmt: skip
-    """One program a tile of y: sums in int32, scaled at the end."""
+    """Compute one tile of y, a program each: sums in int32, scaled at the end."""
     tiles_t, tiles_o = tl.cdiv(tokens, BLOCK_T), tl.cdiv(outputs, BLOCK_O)
     group = tl.program_id(0) // (GROUP * tiles_o)
     first = group * GROUP

@@ -15,9 +15,9 @@ from virnucpro.models.gelu_triton import gelu as gelu_of
 from virnucpro.models.gelu_triton import spread
 from virnucpro.models.launch import Launch
 
-WARPS = 4  # of 4, 8 and 16 the fastest on an H200 at the 3B model's width
-WIDE, WIDE_WARPS = 4096, 8  # rows of more numbers than that have more warps
-GELU_BLOCK = 2048  # elements a program
+WARPS = 4  # of a program: of 4, 8 and 16 the fastest on an H200 at the 3B model's width
+WIDE, WIDE_WARPS = 4096, 8  # rows of more than WIDE numbers have WIDE_WARPS
+GELU_BLOCK = 2048  # numbers of a program
 MOMENT_TOKENS = 32  # of a program
 _LEAST, _GREATEST = tl.constexpr(LEAST_SCALE), tl.constexpr(float(GREATEST))
 
@@ -26,9 +26,9 @@ _LEAST, _GREATEST = tl.constexpr(LEAST_SCALE), tl.constexpr(float(GREATEST))
 def _add_norm(
     x_ptr, delta_ptr, weight_ptr, bias_ptr, sum_ptr, out_ptr, scales_ptr, width, eps, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """One program a token: sum = x + delta, out = LayerNorm(sum), in float32 between load and store.
+    """Compute sum = x + delta and out = LayerNorm(sum), a program a token, in float32 between load and store.
 
-    With scales, out is of 8-bit numbers.
+    With scales, out is rounded to 8-bit numbers.
     """
     token = tl.program_id(0).to(tl.int64)
     row = token * width
@@ -53,20 +53,20 @@ def _add_norm(
 
 
 @triton.jit
-def _scale(top, nothing):
-    """Scale of a row whose largest number is `top`; NaN, which a maximum passes over, comes with the zeros' sum."""
-    return tl.maximum(top, _LEAST) / _GREATEST + nothing
+def _scale(top, zero):
+    """Compute the scale of a row whose largest number is `top`; `zero` is NaN if one is, which maxima pass over."""
+    return tl.maximum(top, _LEAST) / _GREATEST + zero
 
 
 @triton.jit
 def _rounded(x):
-    """The nearest 8-bit number, ties to even: adding 1.5 * 2^23 leaves no bits behind the point."""
+    """Round to the nearest 8-bit number, ties to even: adding 1.5 * 2^23 leaves no bits behind the point."""
     return ((x + 12582912.0) - 12582912.0).to(tl.int8)
 
 
 @triton.jit
 def _quantise(x_ptr, out_ptr, scales_ptr, width, BLOCK: tl.constexpr):
-    """One program a token."""
+    """Round a row to 8-bit numbers as `linear.quantise` does, a program a token."""
     token = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     inside = column < width
@@ -81,7 +81,7 @@ def _rotate(
     qkv_ptr, cos_ptr, sin_ptr,
     HEADS: tl.constexpr, HEADS_BLOCK: tl.constexpr, HALF: tl.constexpr, HALF_BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """One program a token: the pairs of queries and keys rotated in place."""
+    """Rotate the pairs of queries and keys in place, a program a token."""
     token = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS_BLOCK)[:, None]  # of the queries, then of the keys
     number = tl.arange(0, 2 * HALF_BLOCK)[None]
@@ -92,12 +92,13 @@ def _rotate(
     sin = tl.load(sin_ptr + token * HALF + pair, mask=pair < HALF)
     x = tl.load(place, mask=inside, other=0.0).to(tl.float32)
     a, b = tl.split(x.reshape(HEADS_BLOCK, HALF_BLOCK, 2))
-    turned = tl.join(a * cos - b * sin, b * cos + a * sin).reshape(HEADS_BLOCK, 2 * HALF_BLOCK)
-    tl.store(place, turned.to(qkv_ptr.dtype.element_ty), mask=inside)
+    rotated = tl.join(a * cos - b * sin, b * cos + a * sin).reshape(HEADS_BLOCK, 2 * HALF_BLOCK)
+    tl.store(place, rotated.to(qkv_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _gelu_in_place(x_ptr, count, SPREADS: tl.constexpr, BLOCK: tl.constexpr):
+    """Apply GELU to a block of numbers, then `spread` if wanted, a program each."""
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     y = gelu_of(tl.load(x_ptr + place, mask=inside, other=0.0).to(tl.float32))
@@ -108,7 +109,7 @@ def _gelu_in_place(x_ptr, count, SPREADS: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def _gated_gelu(x_ptr, out_ptr, width, BLOCK: tl.constexpr):
-    """One program a token and block of columns: GELU of the first half of a row, times the second."""
+    """Multiply GELU of the first half of a row by the second half, a program a token and block of columns."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < width
@@ -121,7 +122,7 @@ def _gated_gelu(x_ptr, out_ptr, width, BLOCK: tl.constexpr):
 def _moments(
     sums_ptr, means_ptr, scales_ptr, tokens, width, eps, parts, BLOCK_T: tl.constexpr, BLOCK_P: tl.constexpr
 ):  # fmt: skip
-    """Mean and 1 / standard deviation of each token from the sums of its parts."""
+    """Compute the mean and 1 / standard deviation of each token from the sums of its parts."""
     token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
     part = tl.arange(0, BLOCK_P)[None]
     inside = (token[:, None] < tokens) & (part < parts)
@@ -135,12 +136,14 @@ def _moments(
 def add_norm(
     x_TD: Any, delta_TD: Any, weight_D: Any, bias_D: Any, sum_TD: Any, out_TD: Any, scales_T: Any, eps: float
 ) -> Launch:
+    """Launch sum = x + delta, or x where there is no delta, and its LayerNorm, of 8-bit numbers where it has scales."""
     tokens, width = x_TD.shape
     arguments = (x_TD, delta_TD, weight_D, bias_D, sum_TD, out_TD, scales_T, width, eps)
     return Launch(_add_norm, (tokens,), arguments, {"BLOCK": triton.next_power_of_2(width), "num_warps": WARPS})
 
 
 def moments(sums_TP2: Any, means_T: Any, scales_T: Any, width: int, eps: float) -> Launch:
+    """Launch what a LayerNorm asks of each token, from the sums that `hopper_kernel` leaves."""
     tokens, parts, _ = sums_TP2.shape
     arguments = (sums_TP2, means_T, scales_T, tokens, width, eps, parts)
     blocks = {"BLOCK_T": MOMENT_TOKENS, "BLOCK_P": triton.next_power_of_2(parts)}
@@ -148,6 +151,7 @@ def moments(sums_TP2: Any, means_T: Any, scales_T: Any, width: int, eps: float) 
 
 
 def quantise(x_TD: Any, out_TD: Any, scales_T: Any) -> Launch:
+    """Launch `linear.quantise`."""
     tokens, width = x_TD.shape
     warps = WARPS if width <= WIDE else WIDE_WARPS
     options = {"BLOCK": triton.next_power_of_2(width), "num_warps": warps}
@@ -155,7 +159,7 @@ def quantise(x_TD: Any, out_TD: Any, scales_T: Any) -> Launch:
 
 
 def rotate(qkv_TE: Any, cos_TJ: Any, sin_TJ: Any) -> Launch:
-    """Of queries and keys, in place; E = 3 H K."""
+    """Launch the rotation of queries and keys, in place; E = 3 H K."""
     (tokens, width), half = qkv_TE.shape, cos_TJ.shape[1]
     heads = width // 6 // half
     blocks = {"HEADS_BLOCK": triton.next_power_of_2(2 * heads), "HALF_BLOCK": triton.next_power_of_2(half)}
@@ -165,13 +169,14 @@ def rotate(qkv_TE: Any, cos_TJ: Any, sin_TJ: Any) -> Launch:
 
 
 def gelu(x_TF: Any, spreads: bool) -> Launch:
-    """In place."""
+    """Launch GELU in place, then `spread` if wanted."""
     count = x_TF.numel()
     options = {"SPREADS": spreads, "BLOCK": GELU_BLOCK, "num_warps": WARPS}
     return Launch(_gelu_in_place, (triton.cdiv(count, GELU_BLOCK),), (x_TF, count), options)
 
 
 def gated_gelu(x_T2F: Any, out_TF: Any) -> Launch:
+    """Launch GELU of the first half of each row, times the second half."""
     tokens, width = out_TF.shape
     grid = tokens, triton.cdiv(width, GELU_BLOCK)
     return Launch(_gated_gelu, grid, (x_T2F, out_TF, width), {"BLOCK": GELU_BLOCK, "num_warps": WARPS})
