@@ -12,7 +12,7 @@ from collections import defaultdict
 from itertools import islice
 from pathlib import Path
 
-CHUNK_SIZE, TOKEN_BUDGET, BUFFER_SIZE = 500, 16_384, 2048  # as on a GPU
+CHUNK_SIZE = 500
 SKIPPED, COUNTED = 2, 2  # windows, after the small first ones
 # part of a kernel's name, in order: what it does. The matrix products are cuBLAS's.
 KINDS = {
@@ -37,6 +37,7 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
     from torch.profiler import ProfilerActivity, profile
 
     from virnucpro.config.compute import ComputeConfig
+    from virnucpro.config.placement import GPU_SEQUENCES, GPU_TOKENS
     from virnucpro.engine.loader import FrontEnd
     from virnucpro.engine.model_runner import ModelRunner
     from virnucpro.models.locate import find_weights
@@ -45,8 +46,8 @@ def measure(weights: Path, esm_model: str, path: str) -> tuple[int, float, dict[
 
     files = InputFiles([path])
     found = find_weights(weights, esm_model, str(CHUNK_SIZE), None, files.kind)
-    recipe = ComputeConfig(files.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", TOKEN_BUDGET, BUFFER_SIZE, False)
-    made = windows(files.reads(), files.kind, CHUNK_SIZE, BUFFER_SIZE, TOKEN_BUDGET)
+    recipe = ComputeConfig(files.kind, found, esm_model, CHUNK_SIZE, "fp16", "auto", GPU_TOKENS, GPU_SEQUENCES, False)
+    made = windows(files.reads(), files.kind, CHUNK_SIZE, GPU_SEQUENCES, GPU_TOKENS)
     front_end, engine = FrontEnd(recipe), ModelRunner(recipe, torch.device("cuda:0"))
     prepared = [front_end[window] for window in islice(made, RAMP, RAMP + SKIPPED + COUNTED)]
     for each in prepared[:SKIPPED]:

@@ -11,6 +11,7 @@ import pytest
 from conftest import DATA, ESM_8M
 
 import virnucpro
+from virnucpro.config.placement import Placement
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.streaming import Embedder, prepare
 
@@ -87,6 +88,11 @@ def test_a_file_made_ready(weights):
     assert list(made.main_seconds) == ["survey", "reading, windows"]
     assert set(made.loader_seconds) == {"frames", "ESM-2 tokens", "DNABERT-S tokens", "packs"}
     assert min(made.loader_seconds.values()) > 0
+
+
+def test_a_file_is_made_ready_for_a_gpu():
+    gpu, defaults = Placement(("cuda:0",)), prepare.__kwdefaults__
+    assert (defaults["token_budget"], defaults["buffer_size"]) == (gpu.token_budget, gpu.buffer_size) == (16896, 2048)
 
 
 def test_proteins_need_no_tokenizer(tmp_path):

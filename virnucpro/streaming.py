@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from virnucpro.config.compute import ComputeConfig
-from virnucpro.config.placement import Placement
+from virnucpro.config.placement import GPU_SEQUENCES, GPU_TOKENS, Placement
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.engine.events import WindowCost
 from virnucpro.errors import BadRequest
@@ -151,8 +151,8 @@ def prepare(
     tokenizer: str | os.PathLike[str] | None = None,
     *,
     chunk_size: int = 500,
-    token_budget: int = 16_384,
-    buffer_size: int = 2048,
+    token_budget: int = GPU_TOKENS,
+    buffer_size: int = GPU_SEQUENCES,
 ) -> Preparation:
     """Make all packs of a file in this process, and time each stage; no GPU and no weights are needed.
 

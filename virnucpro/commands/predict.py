@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
+from virnucpro.config.placement import CPU_TOKENS, GPU_TOKENS
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.config.settings import AUDITS, INPUT_TYPES, Settings
 from virnucpro.errors import Interrupted
@@ -25,7 +26,8 @@ PARTIAL = 3
 @shared.number("--workers-per-gpu", help="Processes with --parallel on the CPU; a GPU has one.  [default: 2]")
 @shared.number(
     "--batch-tokens",
-    help="Tokens in a pack: residues and two for each sequence.  [default: 16896 on a GPU, 2048 on the CPU]",
+    help="Tokens in a pack: residues and two for each sequence.  "
+    f"[default: {GPU_TOKENS} on a GPU, {CPU_TOKENS} on the CPU]",
 )
 @shared.number(
     "--num-workers", help="Processes that translate, tokenise and pack for each GPU.  [default: up to 2; on the CPU 0]"

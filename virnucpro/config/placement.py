@@ -12,6 +12,10 @@ from virnucpro.system.devices import usable_cpus, visible_gpus
 log = logging.getLogger(__name__)
 
 CPU_WORKERS = 2
+# Most tokens of a pack: tiles of 128 for each of a GPU's 132 multiprocessors; the CPU's caches want fewer.
+GPU_TOKENS, CPU_TOKENS = 132 * 128, 2048
+# Most sequences of a window: a few seconds of an H200 with the 3B model, or of two cores with the smallest.
+GPU_SEQUENCES, CPU_SEQUENCES = 2048, 64
 LOADERS = 2  # processes for each GPU; one makes thousands of sequences a second, an H200 takes 500 of the 3B model
 
 
@@ -32,13 +36,13 @@ class Placement:
 
     @property
     def token_budget(self) -> int:
-        """Tokens of a pack: on a GPU tiles of 128 for each of 132 multiprocessors; on the CPU caches want fewer."""
-        return 132 * 128 if self.on_gpu else 2048
+        """Most tokens of a pack."""
+        return GPU_TOKENS if self.on_gpu else CPU_TOKENS
 
     @property
     def buffer_size(self) -> int:
-        """Sequences of a window: a few seconds of an H200 with the 3B model, or of two cores with the smallest."""
-        return 2048 if self.on_gpu else 64
+        """Most sequences of a window."""
+        return GPU_SEQUENCES if self.on_gpu else CPU_SEQUENCES
 
     @property
     def loaders(self) -> int:

@@ -9,23 +9,11 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import fence_async_shared, mbarrier, tma
 
-from virnucpro.models.gelu_triton import gelu, spread
+from virnucpro.models.shared_triton import gelu, spread, tile_at
 
 NOTHING, GELU, SPREAD_GELU, ROTATE, ADD = range(5)  # what is done to y
 _GELU, _SPREAD_GELU, _ROTATE, _ADD = map(gl.constexpr, (GELU, SPREAD_GELU, ROTATE, ADD))
 PARTS = gl.constexpr(4)  # of a tile, handed over one after the other
-
-
-@gluon.jit
-def place(tile, tiles_t, tiles_o, GROUP: gl.constexpr):
-    """Tell where in y a tile lies, by tokens and by outputs, in units of tiles.
-
-    GROUP tiles of tokens follow each other for the same outputs, so that weights are still in the L2 cache.
-    """
-    first = tile // (GROUP * tiles_o) * GROUP
-    size = min(tiles_t - first, GROUP)
-    within = tile % (GROUP * tiles_o)
-    return first + within % size, within // size
 
 
 @gluon.jit
@@ -48,7 +36,7 @@ def finish(
     done = 0  # tiles
     # All loops are ones at run time: unrolled, the code outgrows the instruction cache and takes three times as long.
     for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
-        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        t, o = tile_at(tile, tiles_t, tiles_o, GROUP)
         t = t * BLOCK_T
         o = o * PARTS * y_s.shape[2]
         if do == _ROTATE:
@@ -104,7 +92,7 @@ def _release(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, do, GROUP: gl.co
 def _fetch_stream(tile, part, y_desc, y_s, y_free, tiles_t, tiles_o, GROUP: gl.constexpr):
     """Load a part of the residual stream into the place of that part of y, which `_multiply` will add to it."""
     if tile < tiles_t * tiles_o:
-        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        t, o = tile_at(tile, tiles_t, tiles_o, GROUP)
         first = [t * y_s.shape[1], (o * PARTS + part) * y_s.shape[2]]
         mbarrier.expect(y_free.index(part), y_desc.block_type.nbytes)
         tma.async_copy_global_to_shared(y_desc, first, y_free.index(part), y_s.index(part))

@@ -32,8 +32,9 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from virnucpro.models.hopper_finish import ADD, PARTS, finish, place
+from virnucpro.models.hopper_finish import ADD, PARTS, finish
 from virnucpro.models.launch import Launch, type_name
+from virnucpro.models.shared_triton import tile_at
 
 TOKENS, OUTPUTS = 128, 256  # of a tile of y: what the registers of eight warps hold
 PART: int = OUTPUTS // PARTS.value  # outputs of a part
@@ -51,7 +52,7 @@ def _fetch(x_desc, w_desc, x_s, w_s, full, empty, tiles_t, tiles_o, steps, GROUP
     STAGES: gl.constexpr = x_s.shape[0]
     number = 0
     for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
-        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        t, o = tile_at(tile, tiles_t, tiles_o, GROUP)
         for step in range(steps):
             slot = number % STAGES
             mbarrier.wait(empty.index(slot), ((number // STAGES) & 1) ^ 1)
@@ -90,7 +91,7 @@ def _multiply(
     number = 0  # steps
     done = 0  # tiles
     for tile in range(gl.program_id(0), tiles_t * tiles_o, gl.num_programs(0)):
-        t, o = place(tile, tiles_t, tiles_o, GROUP)
+        t, o = tile_at(tile, tiles_t, tiles_o, GROUP)
         # Loaded now and needed at the end, so nobody waits for them.
         rows = t * BLOCK_T + gl.arange(0, BLOCK_T, layout=gl.SliceLayout(1, layout))
         columns = o * BLOCK_O + gl.arange(0, BLOCK_O, layout=columns_layout)

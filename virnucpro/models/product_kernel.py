@@ -10,12 +10,11 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from virnucpro.models.gelu_triton import gelu as gelu_of
-from virnucpro.models.gelu_triton import spread
 from virnucpro.models.launch import Launch
+from virnucpro.models.shared_triton import gelu as gelu_of
+from virnucpro.models.shared_triton import spread, tile_at
 
-# A program multiplies a tile of so many tokens and outputs, so many inputs at a time. GROUP tiles of tokens follow each
-# other for the same outputs, so that weights are still in the L2 cache.
+# A program multiplies a tile of so many tokens and outputs, so many inputs at a time; GROUP is as `tile_at` says.
 TOKENS, OUTPUTS, INPUTS, GROUP = 128, 128, 64, 8
 WARPS, STAGES = 8, 3
 
@@ -28,12 +27,9 @@ def _product(
 ):  # fmt: skip
     """Compute one tile of y, a program each: sums in int32, scaled at the end."""
     tiles_t, tiles_o = tl.cdiv(tokens, BLOCK_T), tl.cdiv(outputs, BLOCK_O)
-    group = tl.program_id(0) // (GROUP * tiles_o)
-    first = group * GROUP
-    size = min(tiles_t - first, GROUP)
-    place = tl.program_id(0) % (GROUP * tiles_o)
-    t = (first + place % size) * BLOCK_T + tl.arange(0, BLOCK_T)
-    o = place // size * BLOCK_O + tl.arange(0, BLOCK_O)
+    tile_t, tile_o = tile_at(tl.program_id(0), tiles_t, tiles_o, GROUP)
+    t = tile_t * BLOCK_T + tl.arange(0, BLOCK_T)
+    o = tile_o * BLOCK_O + tl.arange(0, BLOCK_O)
     i = tl.arange(0, BLOCK_I)
     x_ptrs = x_ptr + t[:, None].to(tl.int64) * inputs + i[None]
     weight_ptrs = weight_ptr + o[None].to(tl.int64) * inputs + i[:, None]

@@ -1,9 +1,22 @@
-"""GELU and `spread`, which may follow it, as parts of kernels in Triton and in Gluon."""
+"""What kernels in Triton and in Gluon share: the order of tiles; GELU, and `spread`, which may follow it."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+
+@triton.jit
+def tile_at(number, tiles_t, tiles_o, GROUP: tl.constexpr):
+    """Tell where in y a tile lies, by tokens and by outputs, in units of tiles.
+
+    GROUP tiles of tokens follow each other for the same outputs, so that weights are still in the L2 cache.
+    """
+    first = number // (GROUP * tiles_o) * GROUP
+    size = min(tiles_t - first, GROUP)
+    within = number % (GROUP * tiles_o)
+    return first + within % size, within // size
+
 
 # GELU is relu(x) less |x| times the share of a normal distribution beyond |x|. That share is poly(t) exp(-x^2 / 2) with
 # t = 1 / (1 + p |x|), to 1e-7 (Abramowitz and Stegun 7.1.26, halved), in fewer instructions than the library's erf.
