@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from virnucpro.models.catalog import GREATEST, LEAST_SCALE, Precision
 
-BLOCK = 8  # inputs that `spread` mixes: what one thread of a kernel holds; it divides 4 D of every published ESM-2
+BLOCK = 8  # inputs that `spread` takes together: what one thread of a kernel holds; it divides 4 D of every ESM-2
 
 
 class Quantised(NamedTuple):
@@ -78,9 +78,9 @@ def quantise(x_TI: Tensor) -> Quantised:
 
 
 def spread(x_TI: Tensor) -> Tensor:
-    """Multiply each block of inputs by `hadamard`, so that one large number costs the small ones of its token less."""
-    mixed_TI: Tensor = (x_TI.unflatten(1, (-1, BLOCK)) @ hadamard(x_TI.device).to(x_TI.dtype)).flatten(1)
-    return mixed_TI
+    """Spread each block of inputs over itself by `hadamard`: a large number costs the small ones beside it less."""
+    spread_TI: Tensor = (x_TI.unflatten(1, (-1, BLOCK)) @ hadamard(x_TI.device).to(x_TI.dtype)).flatten(1)
+    return spread_TI
 
 
 @lru_cache

@@ -5,7 +5,8 @@ than the rest. So the residual stream is rotated by a fixed orthogonal matrix Q 
 SpinQuant's idea). Q keeps the vector of ones, so the mean and the variance of a token stay what they were and LayerNorm
 without its weights commutes with Q: these go into the next product, Q into the weights on both sides, and a run pays
 for nothing but the way back after the last norm. Likewise the values of each head are rotated, and back by the
-out-projection. GELU lets no rotation pass, so blocks of what it gives are mixed (`linear.spread`) at run time.
+out-projection. GELU lets no rotation pass, so `linear.spread` spreads blocks of what it gives over themselves at run
+time.
 
 Axes: D model width, H heads, K per head, F of the MLP, O outputs and I inputs of a layer; T tokens of a pack.
 """

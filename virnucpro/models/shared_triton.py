@@ -39,7 +39,7 @@ def gelu(x):
 
 @triton.jit
 def spread(x, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Mix each block of 8 numbers as `linear.spread` does, in float32.
+    """Spread each block of 8 numbers over itself as `linear.spread` does, in float32.
 
     Neighbours are added and subtracted, and so are sums and differences, three times in all, within a thread.
     """
