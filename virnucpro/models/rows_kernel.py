@@ -19,6 +19,8 @@ WARPS = 4  # of a program: of 4, 8 and 16 the fastest on an H200 at the 3B model
 WIDE, WIDE_WARPS = 4096, 8  # rows of more than WIDE numbers have WIDE_WARPS
 GELU_BLOCK = 2048  # numbers of a program
 MOMENT_TOKENS = 32  # of a program
+# Named in kernels, never in what they call: else Triton 3.6 keeps a kernel under one key or another, by what has been
+# compiled before it.
 _LEAST, _GREATEST = tl.constexpr(LEAST_SCALE), tl.constexpr(float(GREATEST))
 
 
@@ -47,15 +49,15 @@ def _add_norm(
     if scales_ptr is None:
         tl.store(out_ptr + row + column, y.to(out_ptr.dtype.element_ty), mask=inside)
     else:
-        scale = _scale(tl.max(tl.abs(y)), tl.sum(y * 0.0))
+        scale = _scale(tl.max(tl.abs(y)), tl.sum(y * 0.0), _LEAST, _GREATEST)
         tl.store(scales_ptr + token, scale)
         tl.store(out_ptr + row + column, _rounded(y / scale), mask=inside)
 
 
 @triton.jit
-def _scale(top, zero):
+def _scale(top, zero, least, greatest):
     """Compute the scale of a row whose largest number is `top`; `zero` is NaN if one is, which maxima pass over."""
-    return tl.maximum(top, _LEAST) / _GREATEST + zero
+    return tl.maximum(top, least) / greatest + zero
 
 
 @triton.jit
@@ -71,7 +73,7 @@ def _quantise(x_ptr, out_ptr, scales_ptr, width, BLOCK: tl.constexpr):
     column = tl.arange(0, BLOCK)
     inside = column < width
     x = tl.load(x_ptr + token * width + column, mask=inside, other=0.0).to(tl.float32)
-    scale = _scale(tl.max(tl.abs(x)), tl.sum(x * 0.0))
+    scale = _scale(tl.max(tl.abs(x)), tl.sum(x * 0.0), _LEAST, _GREATEST)
     tl.store(scales_ptr + token, scale)
     tl.store(out_ptr + token * width + column, _rounded(x / scale), mask=inside)
 
