@@ -70,6 +70,14 @@ def test_a_process_that_hangs_is_not_waited_for_for_ever(weights, gpu, monkeypat
         os.kill(int(started.read_text()), 0)
 
 
+def test_without_a_pipe_to_be_had_nothing_is_compiled_ahead(weights, gpu, monkeypatch):
+    def pipe():
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(os, "pipe", pipe)
+    assert Compilers(packing.recipe(weights, precision="fp16"), "cuda:0")._processes == []
+
+
 @pytest.mark.parametrize(
     "why, recipe, device",
     [

@@ -11,7 +11,9 @@ import ctypes
 import multiprocessing
 import os
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -44,22 +46,22 @@ class Compilers:
             return
         give_triton_a_cache()
         context = multiprocessing.get_context("fork")  # no second import of what is here
-        reader, writer = os.pipe()  # every byte is the number of a launch: who reads it compiles that
-        os.write(writer, bytes(range(256)))
-        os.close(writer)
-        with suppress(OSError, RuntimeError), interrupts_held():  # as many as the system gives
-            for _ in range(min(MOST, usable_cpus() // 2)):
-                process = context.Process(
-                    target=_compile, args=(config, int(device.split(":")[1]), reader), daemon=True
-                )
-                process.start()
-                self._processes.append(process)
-        os.close(reader)
+        with suppress(OSError, RuntimeError), interrupts_held():  # as many processes as the system gives
+            reader, writer = os.pipe()  # every byte is the number of a task: who reads it does that
+            with open(reader, "rb"), open(writer, "wb") as numbers:
+                numbers.write(bytes(range(256)))
+                numbers.flush()
+                for _ in range(min(MOST, usable_cpus() // 2)):
+                    arguments = config, int(device.split(":")[1]), reader
+                    process = context.Process(target=_compile, args=arguments, daemon=True)
+                    process.start()
+                    self._processes.append(process)
 
     def wait(self) -> None:
         """Return when all is compiled, or no more can be expected."""
+        deadline = time.monotonic() + LIMIT
         for process in self._processes:
-            process.join(LIMIT)
+            process.join(max(0.0, deadline - time.monotonic()))
         self.close()
 
     def close(self) -> None:
@@ -89,19 +91,22 @@ def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:
 
 
 def _compile(config: ComputeConfig, gpu: int, numbers: int) -> None:
-    """Compile what the numbers name; the body of a process, which has nobody to tell what goes wrong."""
+    """Do the tasks that the numbers name; the body of a process, which has nobody to tell what goes wrong."""
     with suppress(BaseException):
         follow_the_parent()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engine will say it
         capability = _settle(gpu)
         from triton.backends.nvidia.driver import CudaLauncher, CudaUtils
 
-        CudaUtils()
-        wanted = launches(config, capability == HOPPER)
-        while (given := os.read(numbers, 1)) and given[0] < len(wanted):
+        def make(launch: Launch) -> None:
+            compiled = launch.compile()
+            CudaLauncher(compiled.src, compiled.metadata)  # what hands it its arguments, by the C compiler
+
+        # The first is what loads kernels, made by the C compiler too.
+        tasks = [CudaUtils, *(partial(make, launch) for launch in launches(config, capability == HOPPER))]
+        while (given := os.read(numbers, 1)) and given[0] < len(tasks):
             with suppress(Exception):
-                compiled = wanted[given[0]].compile()
-                CudaLauncher(compiled.src, compiled.metadata)  # what hands it its arguments, by the C compiler
+                tasks[given[0]]()
     os._exit(0)
 
 

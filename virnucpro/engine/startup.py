@@ -91,9 +91,9 @@ def warm_up(
     precision = PRECISIONS[config.precision]
     if config.plain:
         return Plain(), "PyTorch's own steps", ()
-    compiled()
     if device.type == "cuda":
-        cannot_compile(device)  # once: threads that ask would each try
+        cannot_compile(device)  # now, as Triton takes half a second to begin; and once, or threads would each try
+    compiled()
     check_kernels(precision, device)
     rows = [(LANGUAGE_MODELS[name], path) for name, path in config.weights.models.items()]
     models = [(row.code.size(path, config.esm_model), row.rotary) for row, path in rows]
