@@ -39,11 +39,11 @@ bundle: $(STAMP)
 	$(BIN) -m benchmarks.bundle
 
 # On a GPU host: HEAD and v1.0 in turn, what is reported beside them, and the commits in COMMITS; all into results/.
-# make record MACHINE=nvidia-h100 [LIMIT=600]: with a limit in seconds, call it again until it ends with 0.
+# make record MACHINE=nvidia-h100 [LIMIT=600] [ONLY=reads]: with a limit in seconds, call it again until it ends with 0.
 record: $(STAMP)
 	$(BIN) -m benchmarks.bundle --python $$($(BIN) -c 'import platform; print(platform.python_version()[:4])')
 	$(BIN) .bundle/run.py --record $(COMMITS) --machine $(MACHINE) --work .bundle/work --output .bundle/results \
-	    $(if $(LIMIT),--limit $(LIMIT)); code=$$?; $(BIN) -m benchmarks.merge_results .bundle/results && exit $$code
+	    $(if $(LIMIT),--limit $(LIMIT)) $(foreach part,$(ONLY),--only $(part)); code=$$?; $(BIN) -m benchmarks.merge_results .bundle/results && exit $$code
 
 # make merge-results FROM=folder: take over what such a host measured.
 merge-results: $(STAMP)

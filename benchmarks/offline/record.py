@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
@@ -42,24 +42,34 @@ class Taken:
         return max(same or like or [FALLBACK * limit])
 
 
-def recorded(commits: list[str], hashes: dict[str, str], folder: Path, on_gpu: bool) -> Iterator[tuple[str, list[str]]]:
+REST = "rest"
+
+
+def recorded(
+    commits: list[str], hashes: dict[str, str], folder: Path, on_gpu: bool, only: Collection[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """Steps of --record: commit, and which benchmarks.
 
-    Input by input: all that is claimed of it of the newest commit, then v1.0, whose run is the other half of each pair.
-    v1.0 is measured with each number of workers that it may have, and then with the one that is best here, until there
-    are pairs enough of that.
+    Input by input: the newest commit in its own precision and in those that something is claimed of, then v1.0, whose
+    run is the other half of each pair. v1.0 is measured with each number of workers that it may have, and then with the
+    one that is best here, until there are pairs enough of that.
+
+    Args:
+        only: Kinds of input to measure, and REST for what is in no pair; none for all.
     """
     workload, settings, pairs = ("gpu-10k", ["one", "default"], 3) if on_gpu else ("cpu-small", ["default"], 5)
     newest, first = commits[:2]
     own = list(dict.fromkeys(claim.against for claim in CLAIMS.values()))  # in a commit's own precision
     claimed: dict[str, list[str]] = {}
     for claim in of_workload(workload):
-        claimed.setdefault(claim.against, []).append(claim.benchmark)
+        if not only or claim.kind in only:
+            claimed.setdefault(claim.against, [claim.against]).append(claim.benchmark)
 
     def commands(benchmarks: Iterable[str], workers: str = "default") -> list[str]:
         return [COMMAND.format(benchmark=re.escape(each), workload=workload, workers=workers) for each in benchmarks]
 
-    for against, judged in claimed.items():
+    for against, halves in claimed.items():
+        judged = list(dict.fromkeys(halves))
         for workers in settings:
             yield newest, commands(judged)
             yield first, commands([against], workers)
@@ -67,9 +77,11 @@ def recorded(commits: list[str], hashes: dict[str, str], folder: Path, on_gpu: b
         for _ in range(pairs - 1):
             yield newest, commands(judged)
             yield first, commands([against], best)
-    in_pairs = [each for judged in claimed.values() for each in judged]
+    if only and REST not in only:
+        return
+    in_pairs = list(dict.fromkeys(claim for each in of_workload(workload) for claim in (each.against, each.benchmark)))
     every = dict.fromkeys([*own, *in_pairs])
-    done = {newest: in_pairs, first: [*claimed, *in_pairs]}  # v1.0 has no 8 bits
+    done = {newest: in_pairs, first: in_pairs}
     for commit in commits:
         left = [each for each in every if each not in done.get(commit, [])]
         yield commit, [*commands(left), ONE_PROTEIN.format(workload=workload)]

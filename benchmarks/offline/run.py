@@ -1,10 +1,11 @@
 """Run offline: measure commits on a machine without network; `python -m benchmarks.bundle` packs this file as run.py.
 
     python3 .bundle/run.py COMMIT [COMMIT ...] --machine NAME [--bench REGEX] [--rounds N] [--limit S] [--output DIR]
-    python3 .bundle/run.py --record [COMMIT ...] --machine NAME [--limit S] [--output DIR]
+    python3 .bundle/run.py --record [COMMIT ...] --machine NAME [--only PART] [--limit S] [--output DIR]
 
 Start it with the Python that has torch. Commits are measured in the order given, once or in so many rounds. --record
-measures all that is judged: HEAD and v1.0 in turn, then what is reported beside it, then the commits that are named.
+measures all that is judged: HEAD and v1.0 in turn, then what is reported beside it, then the commits that are named;
+where the machine is lent for less than that takes, input by input with --only.
 Results of earlier calls in the same --work folder are kept, and after each step all of them are copied into --output,
 ready for benchmarks.merge_results. With --limit a call ends before a step that would not fit into so many seconds, and
 the same call again goes on from there.
@@ -31,6 +32,7 @@ from pathlib import Path
 BUNDLE = Path(__file__).resolve().parent
 OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
+PARTS = ("proteins", "reads", "contigs", "rest")  # as `benchmarks.offline.record` has them
 AGAIN = 75  # exit code
 
 
@@ -70,12 +72,12 @@ def main(argv: list[str] | None = None) -> int:
 
     codes, taken = [], Taken(work / f"steps-{args.machine}.json")
     todo = (
-        recorded(args.commits, hashes, results / args.machine, on_gpu=gpu() != "none")
+        recorded(args.commits, hashes, results / args.machine, on_gpu=gpu() != "none", only=args.only)
         if args.record
         else [(each, args.bench) for each in args.commits * args.rounds]
     )
     for number, (commit, bench) in enumerate(todo):
-        step = f"{number} {hashes[commit]} {' '.join(bench)}"
+        step = " ".join([*args.only, str(number), hashes[commit], *bench])
         if args.limit and step in taken.seconds:
             continue  # by an earlier call
         if args.limit and time.time() - begun + taken.guess(hashes[commit], bench, args.limit) > args.limit:
@@ -103,6 +105,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py", description="Measure commits on a machine without network.")
     parser.add_argument("commits", nargs="*", metavar="COMMIT", help="a tag or hash of the bundle's history, or HEAD")
     parser.add_argument("--record", action="store_true", help="all that is judged, of HEAD and v1.0; then the commits")
+    parser.add_argument(
+        "--only", action="append", default=[], choices=PARTS,
+        help="of --record, what belongs to one input, or to none; may be repeated (all)",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="times that the commits are measured (1)")
     parser.add_argument("--limit", type=float, metavar="S", help="seconds of a call, as a queue has it (no limit)")
     parser.add_argument(
