@@ -340,10 +340,10 @@ def test_too_little_memory(tmp_path, weights, monkeypatch):
     """Of three settings one cannot load the models and one halves its packs; the sweep goes on."""
     load, forward = ModelRunner.__init__, Esm2.forward
 
-    def load_unless(self, recipe, device):
+    def load_unless(self, recipe, *arguments):
         if recipe.token_budget == 4096:
             raise torch.OutOfMemoryError("planted")
-        load(self, recipe, device)
+        load(self, recipe, *arguments)
 
     def forward_unless(self, pack, *arguments):
         if len(pack.token_ids_T) > 1500:
