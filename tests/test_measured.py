@@ -211,6 +211,7 @@ def test_without_a_gpu_the_watch_sees_nothing(monkeypatch):
 def test_one_worker_is_no_copy_of_the_default_where_a_gpu_has_one_process(monkeypatch):
     measured = []
     monkeypatch.setattr(gpu, "visible", lambda: True)
+    monkeypatch.setattr(gpu, "COOL_DOWN", 0)
     monkeypatch.setattr(commands.EmbedProteins, "measure", lambda self, *given: measured.append(given) or {"x": 1})
     commands.EmbedProteins().setup("gpu-10k", "default")
     with pytest.raises(Skip, match="one process per GPU"):
