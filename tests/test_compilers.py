@@ -46,6 +46,16 @@ def run(weights, monkeypatch, launches, **recipe) -> Compilers:
     return Compilers(packing.recipe(weights, precision="fp16", **recipe), "cuda:0")
 
 
+@pytest.mark.parametrize("device, number", [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
+def test_they_compile_for_the_device_that_is_named(weights, gpu, monkeypatch, tmp_path, device, number):
+    """As torch takes it: without a number it is the first."""
+    told = lambda gpu: (tmp_path / "gpu").write_text(str(gpu)) and (9, 0)  # noqa: E731
+    monkeypatch.setattr(compilers, "_settle", told)
+    monkeypatch.setattr(compilers, "launches", lambda config, hopper: [])
+    Compilers(packing.recipe(weights, precision="fp16"), device).wait()
+    assert (tmp_path / "gpu").read_text() == str(number)
+
+
 def test_every_kernel_is_compiled_once_whatever_becomes_of_another(weights, gpu, monkeypatch, tmp_path):
     names = [f"kernel{number}" for number in range(20)]
     launches = [Told(tmp_path, name, fails=name == "kernel3") for name in names]

@@ -52,7 +52,7 @@ class Compilers:
                 numbers.write(bytes(range(256)))
                 numbers.flush()
                 for _ in range(min(MOST, usable_cpus() // 2)):
-                    arguments = config, int(device.split(":")[1]), reader
+                    arguments = config, int(device.partition(":")[2] or 0), reader
                     process = context.Process(target=_compile, args=arguments, daemon=True)
                     process.start()
                     self._processes.append(process)

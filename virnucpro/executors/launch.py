@@ -51,7 +51,7 @@ def _wake(device: str) -> None:
     try:
         driver = ctypes.CDLL("libcuda.so.1")  # a call of it lets Python go on
         handle, context = ctypes.c_int(), ctypes.c_void_p()
-        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(handle), int(number)) == 0:
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(handle), int(number or 0)) == 0:
             driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)
     except (OSError, AttributeError) as error:
         log.debug("No context for %s ahead of torch: %r", device, error)
