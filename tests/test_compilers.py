@@ -12,6 +12,7 @@ import pytest
 from virnucpro.engine import compilers
 from virnucpro.engine.compilers import Compilers
 from virnucpro.models.launch import Blank
+from virnucpro.system import helpers
 
 
 class Told:
@@ -37,7 +38,7 @@ def gpu(monkeypatch):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "triton.backends.nvidia.driver", driver)
     monkeypatch.delitem(sys.modules, "torch")
-    monkeypatch.setattr(compilers, "usable_cpus", lambda: 8)
+    monkeypatch.setattr(helpers, "usable_cpus", lambda: 8)
     monkeypatch.setattr(compilers, "_settle", lambda gpu: (9, 0))
 
 

@@ -9,6 +9,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.config.settings import Settings
+from virnucpro.system.translators import translate_ahead
 
 UNWELL = 1
 
@@ -27,6 +28,7 @@ def doctor(quick: bool, **options: Any) -> int:
     Exit code 1 if something is wrong.
     """
     settings = Settings(("-",), Path(), **options)
+    translate_ahead("torch")
     from virnucpro.diagnostics.doctor import examine
     from virnucpro.diagnostics.finding import PROBLEM
 

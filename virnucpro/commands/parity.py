@@ -14,6 +14,7 @@ from virnucpro.config.settings import INPUT_TYPES, Settings
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.system.folders import check_lengths
+from virnucpro.system.translators import translate_ahead
 
 BELOW = 1
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def parity(input: str, output_dir: Path, sequences: int, no_progress: bool, **op
     """
     thresholds = {name: options.pop(name) for name in ("min_cosine", "min_agreement")}
     settings = Settings((input,), output_dir, show_progress=not no_progress, **options)
+    translate_ahead("virnucpro.diagnostics.parity")
     from virnucpro.commands.report import draw_quietly
     from virnucpro.diagnostics.parity import measure  # imports torch
     from virnucpro.diagnostics.parity_report import shortfalls, text, write

@@ -12,6 +12,7 @@ from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.config.settings import AUDITS, INPUT_TYPES, Settings
 from virnucpro.errors import Interrupted
 from virnucpro.system import processes
+from virnucpro.system.translators import translate_ahead
 
 PARTIAL = 3
 
@@ -70,6 +71,7 @@ def predict(input: str, no_progress: bool, **options: Any) -> int:
     sequences.tsv (the fate of every record) to DIR/{name of INPUT}_merged/.
     """
     settings = Settings((input,), show_progress=not no_progress, **options)
+    translate_ahead("virnucpro.pipeline.run", "virnucpro.executors.local")
     from virnucpro.pipeline.run import run
 
     try:

@@ -8,7 +8,6 @@ the engine finds it. Whatever goes wrong here, the engine compiles for itself wh
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import sys
 import time
@@ -22,11 +21,9 @@ from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.kernels import HOPPER, Kernels, forms, hopper_pays, probe
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.models.launch import Blank, Launch
-from virnucpro.system.devices import usable_cpus
+from virnucpro.system import helpers
 from virnucpro.system.home import give_triton_a_cache
-from virnucpro.system.processes import follow_the_parent, interrupts_held, why_no_children
 
-MOST = 6  # processes: with one more nothing is finished earlier, for there are few slow kernels
 LIMIT = 60.0  # s, for all to be finished
 COMPUTE_CAPABILITY = 75, 76  # cuDeviceGetAttribute's numbers for the two parts of it
 
@@ -42,20 +39,16 @@ class Compilers:
         self._processes: list[Any] = []  # of multiprocessing
         wanted = device.startswith("cuda") and PRECISIONS[config.precision].reduced and not config.plain
         # With torch there already is no time to be won, and the process may have begun with CUDA.
-        if not wanted or "torch" in sys.modules or why_no_children():
+        if not wanted or "torch" in sys.modules:
             return
         give_triton_a_cache()
-        context = multiprocessing.get_context("fork")  # no second import of what is here
-        with suppress(OSError, RuntimeError), interrupts_held():  # as many processes as the system gives
+        gpu = int(device.partition(":")[2] or 0)
+        with suppress(OSError):  # as many pipes as the system gives
             reader, writer = os.pipe()  # every byte is the number of a task: who reads it does that
             with open(reader, "rb"), open(writer, "wb") as numbers:
                 numbers.write(bytes(range(256)))
                 numbers.flush()
-                for _ in range(min(MOST, usable_cpus() // 2)):
-                    arguments = config, int(device.partition(":")[2] or 0), reader
-                    process = context.Process(target=_compile, args=arguments, daemon=True)
-                    process.start()
-                    self._processes.append(process)
+                self._processes = helpers.started([partial(_compile, config, gpu, reader)] * helpers.how_many())
 
     def wait(self) -> None:
         """Return when all is compiled, or no more can be expected."""
@@ -91,23 +84,19 @@ def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:
 
 
 def _compile(config: ComputeConfig, gpu: int, numbers: int) -> None:
-    """Do the tasks that the numbers name; the body of a process, which has nobody to tell what goes wrong."""
-    with suppress(BaseException):
-        follow_the_parent()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the engine will say it
-        capability = _settle(gpu)
-        from triton.backends.nvidia.driver import CudaLauncher, CudaUtils
+    """Do the tasks that the numbers name; the body of a process."""
+    capability = _settle(gpu)
+    from triton.backends.nvidia.driver import CudaLauncher, CudaUtils
 
-        def make(launch: Launch) -> None:
-            compiled = launch.compile()
-            CudaLauncher(compiled.src, compiled.metadata)  # what hands it its arguments, by the C compiler
+    def make(launch: Launch) -> None:
+        compiled = launch.compile()
+        CudaLauncher(compiled.src, compiled.metadata)  # what hands it its arguments, by the C compiler
 
-        # The first is what loads kernels, made by the C compiler too.
-        tasks = [CudaUtils, *(partial(make, launch) for launch in launches(config, capability == HOPPER))]
-        while (given := os.read(numbers, 1)) and given[0] < len(tasks):
-            with suppress(Exception):
-                tasks[given[0]]()
-    os._exit(0)
+    # The first is what loads kernels, made by the C compiler too.
+    tasks = [CudaUtils, *(partial(make, launch) for launch in launches(config, capability == HOPPER))]
+    while (given := os.read(numbers, 1)) and given[0] < len(tasks):
+        with suppress(Exception):  # the engine will say it
+            tasks[given[0]]()
 
 
 def _settle(gpu: int) -> tuple[int, int]:
