@@ -53,6 +53,7 @@ TORCH = {
     "models.product_triton",
     "models.quantised_esm2",
     "models.tensor_files",
+    "models.upload",
 }  # what may load torch when it is imported; nothing else may, or whatever imports it
 
 

@@ -23,7 +23,8 @@ from virnucpro.models.catalog import PRECISIONS, REFERENCE_PRECISION, Precision
 from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel
 from virnucpro.models.ops import Ops, Plain, choose_ops
 from virnucpro.models.pack import Pack
-from virnucpro.models.tensor_files import State, fill, to_device
+from virnucpro.models.tensor_files import State, fill
+from virnucpro.models.upload import to_device
 
 LAYERS = 2
 FLOAT64 = Precision("fp64", "float64", "float64", 8, 8)  # the reference where none of fewer bits would do

@@ -21,8 +21,9 @@ from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import cast_weights
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack
-from virnucpro.models.tensor_files import Unfilled, fill, to_device
+from virnucpro.models.tensor_files import Unfilled, fill
 from virnucpro.models.tokens import load_tokenizer
+from virnucpro.models.upload import to_device
 
 
 def alibi_slopes(heads: int) -> list[float]:

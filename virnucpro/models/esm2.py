@@ -19,8 +19,9 @@ from virnucpro.models.language_models import Shape
 from virnucpro.models.linear import Delta, cast_weights
 from virnucpro.models.ops import Ops
 from virnucpro.models.pack import Pack, Tables
-from virnucpro.models.tensor_files import State, Unfilled, fill, renamed, to_device
+from virnucpro.models.tensor_files import State, Unfilled, fill, renamed
 from virnucpro.models.tokens import VOCABULARY
+from virnucpro.models.upload import to_device
 from virnucpro.reading.proteins import MAX_RESIDUES
 
 # Trained with 15 % of the tokens masked, 80 % of these blanked out; at inference all embeddings are scaled likewise.

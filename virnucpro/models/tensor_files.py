@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,14 +19,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from virnucpro.errors import BadWeights
-from virnucpro.models.catalog import Precision
 from virnucpro.models.language_models import Shape
-from virnucpro.models.linear import torch_type
 from virnucpro.models.locate import HUGGING_FACE_FILES
 
 State = dict[str, Tensor]
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-COPIERS = 8  # threads
 
 
 def read_pickled(path: Path, allowed: list[Any], mmap: bool = True) -> Any:
@@ -194,22 +190,6 @@ def renamed(name: str, names: dict[str, str]) -> str:
     for theirs, ours in names.items():
         name = name.replace(theirs, ours)
     return name
-
-
-def to_device(state: State, device: torch.device, precision: Precision) -> State:
-    """Copy tensors to a device, then cast those of floating point there to the type of activations.
-
-    Threads share the reading of mapped files; pageable memory would keep one thread busy for all of it.
-    """
-
-    dtype = torch_type(precision.activations)
-
-    def copy(tensor: Tensor) -> Tensor:
-        there = tensor.to(device)
-        return there.to(dtype) if there.is_floating_point() else there
-
-    with ThreadPoolExecutor(COPIERS) as pool:
-        return dict(zip(state, pool.map(copy, state.values()), strict=True))
 
 
 def fill(module: nn.Module, state: State) -> None:
