@@ -4,8 +4,10 @@ import os
 import stat
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import packing
 import pytest
 from conftest import DATA, ESM_8M, ROOT, environment
 from surroundings import HANG
@@ -13,6 +15,7 @@ from surroundings import HANG
 from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.doctor import examine
 from virnucpro.diagnostics.finding import NOTE
+from virnucpro.executors import launch
 from virnucpro.system.imports import why_compiled_anew
 
 KEEP = "from virnucpro.system.imports import keep_bytecode; keep_bytecode(); import torch; print(torch.__cached__)"
@@ -239,3 +242,14 @@ def test_a_signal_after_the_end_changes_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=HANG)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_what_a_gpu_has_none_of_is_no_error_ahead_of_torch(weights, monkeypatch, caplog, device):
+    """No driver, no Triton: whoever asks for them hears of it."""
+    monkeypatch.setattr(launch.ctypes, "CDLL", lambda name: types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "triton.runtime.cache", None)
+    with caplog.at_level("DEBUG"):
+        launch._wake(packing.recipe(weights, precision="fp16"), device)
+    said = [record.message.partition(" ahead")[0] for record in caplog.records]
+    assert said == ([] if device == "cpu" else [f"No context for {device}", "No Triton"])

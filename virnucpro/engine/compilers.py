@@ -37,9 +37,8 @@ class Compilers:
 
     def __init__(self, config: ComputeConfig, device: str) -> None:
         self._processes: list[Any] = []  # of multiprocessing
-        wanted = device.startswith("cuda") and PRECISIONS[config.precision].reduced and not config.plain
         # With torch there already is no time to be won, and the process may have begun with CUDA.
-        if not wanted or "torch" in sys.modules:
+        if not compiles(config, device) or "torch" in sys.modules:
             return
         give_triton_a_cache()
         gpu = int(device.partition(":")[2] or 0)
@@ -63,6 +62,11 @@ class Compilers:
             process.kill()
             process.join()
         self._processes = []
+
+
+def compiles(config: ComputeConfig, device: str) -> bool:
+    """Whether a run has kernels of Triton's."""
+    return device.startswith("cuda") and PRECISIONS[config.precision].reduced and not config.plain
 
 
 def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:

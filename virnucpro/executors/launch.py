@@ -7,6 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from virnucpro.config.compute import ComputeConfig
+from virnucpro.engine.compilers import Compilers, compiles
 from virnucpro.executors.base import ExecutorConfig
 from virnucpro.system.imports import uncollected
 
@@ -22,7 +24,6 @@ def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable:
     Args:
         expendable: This process may die of what kills its loader processes: another will be started.
     """
-    from virnucpro.engine.compilers import Compilers
     from virnucpro.engine.loader import FrontEnd  # imports tokenizers, which a coordinator does without
     from virnucpro.engine.prefetch import Prefetcher
 
@@ -32,7 +33,7 @@ def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable:
     compilers = Compilers(config.compute, device if rank == 0 else "")
     loaders = Prefetcher(prepare, config.num_workers, ahead, retries, expendable)
     try:
-        threading.Thread(target=_wake, args=(device,), daemon=True).start()
+        threading.Thread(target=_wake, args=(config.compute, device), daemon=True).start()
         with uncollected():
             from virnucpro.executors.local import LocalExecutor
 
@@ -43,8 +44,8 @@ def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable:
         raise
 
 
-def _wake(device: str) -> None:
-    """Make the context of a GPU that torch will use, which takes a third of a second; torch reports what goes wrong."""
+def _wake(config: ComputeConfig, device: str) -> None:
+    """Begin with what a GPU will be asked for, while torch is imported; whoever asks hears of what goes wrong."""
     kind, _, number = device.partition(":")
     if kind != "cuda":
         return
@@ -52,6 +53,13 @@ def _wake(device: str) -> None:
         driver = ctypes.CDLL("libcuda.so.1")  # a call of it lets Python go on
         handle, context = ctypes.c_int(), ctypes.c_void_p()
         if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(handle), int(number or 0)) == 0:
-            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), handle)  # a third of a second
     except (OSError, AttributeError) as error:
         log.debug("No context for %s ahead of torch: %r", device, error)
+    if compiles(config, device):
+        try:  # a module that imports no torch, and a hash of Triton's library that is made once in a process
+            from triton.runtime.cache import triton_key
+
+            triton_key()  # 0.4 s
+        except Exception as error:  # another Triton, or none
+            log.debug("No Triton ahead of torch: %r", error)
