@@ -81,8 +81,8 @@ def _audit(audit: Content) -> Rows:
         if audit[key] is not None
     ]
     if audit["labels"]:
-        allowed = f"{bounds['labels_changed']} or {100 * bounds['labels_changed_share']:g} %"
-        rows.append(("labels changed", f"{audit['labels_changed']} of {audit['labels']:,} (allowed {allowed})"))
+        allowed = f"allowed {bounds['labels_changed']}"
+        rows.append(("labels changed", f"{audit['labels_changed']} of {audit['labels']:,} ({allowed})"))
         rows.append(("score difference", f"{audit['score_difference']:.4f} at most"))
     return rows
 
