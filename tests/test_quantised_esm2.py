@@ -134,7 +134,7 @@ MEAN = 0.017  # of the relative errors of pooled features
 
 @pytest.mark.parametrize(
     "change, low, high, greatest",
-    [  # measured: 0.0137 as shipped (greatest 0.0277); without one part 0.0232, 0.0202 and 0.0241
+    [  # measured: 0.0141 as shipped (greatest 0.0252); without one part 0.0245, 0.0203 and 0.0241
         (lambda monkeypatch: None, 0, MEAN, 0.05),
         (without_rotation, MEAN, 0.04, 0.1),
         (without_spreading, MEAN, 0.04, 0.1),
