@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 from surroundings import HANG
 
+from virnucpro.system import translators
 from virnucpro.system.translators import sources
 
 PACKAGE = {
@@ -38,6 +39,9 @@ def no_torch(monkeypatch, site):
     for name in [name for name in sys.modules if name.partition(".")[0] == "torch"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(site)
+    translators._spec.cache_clear()
+    yield
+    translators._spec.cache_clear()
 
 
 def test_modules_come_in_the_order_of_their_imports_and_none_is_run(no_torch, site):

@@ -30,8 +30,7 @@ IMPORTS = re.compile(
 
 def translate_ahead(*modules: str) -> None:
     """Begin with these modules and all that they import, where torch has no bytecode and it would be kept."""
-    spec = find_spec("torch")
-    if "torch" in sys.modules or spec is None or spec.cached is None:
+    if "torch" in sys.modules or (spec := find_spec("torch")) is None or spec.cached is None:
         return
     if not os.path.exists(spec.cached) and why_compiled_anew() is None:
         count = helpers.how_many()
