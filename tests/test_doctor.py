@@ -23,6 +23,7 @@ from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.system import packages
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CPU = torch.device("cpu")
 
 
@@ -314,8 +315,9 @@ def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_self_test(precision):
-    for result in self_test.self_test(ESM_8M, CPU, precision):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=needs_gpu)])
+def test_self_test(device, precision):
+    for result in self_test.self_test(ESM_8M, torch.device(device), precision):
         assert result.passed, result
         assert result.error > 0  # something was compared
 

@@ -36,8 +36,9 @@ def test_tensors_arrive_in_the_type_of_activations(monkeypatch, device, pinning)
         monkeypatch.setattr(torch, "empty", empty)
     weight = torch.arange(3000, dtype=torch.float32).view(60, 50)
     state = {"weight": weight, "half": weight.half(), "turned": weight.T, "none": weight[:0], "count": torch.tensor(7)}
+    state["there"] = weight.to(device)
     there = upload.to_device(state, torch.device(device), PRECISIONS["fp16"])
     assert {name: tensor.device.type for name, tensor in there.items()} == dict.fromkeys(state, device)
     assert there["count"].dtype == torch.int64 and there["count"].item() == 7
-    for name in ("weight", "half", "turned", "none"):
-        assert torch.equal(there[name].cpu(), state[name].half()), name
+    for name in ("weight", "half", "turned", "none", "there"):
+        assert torch.equal(there[name].cpu(), state[name].cpu().half()), name

@@ -36,7 +36,7 @@ def to_device(state: State, device: torch.device, precision: Precision) -> State
                 own.block_B = torch.empty(BLOCK, dtype=torch.uint8, pin_memory=True)
 
     def copy(tensor: Tensor) -> Tensor:
-        pinned = own.block_B is not None and tensor.is_contiguous()
+        pinned = own.block_B is not None and tensor.device.type == "cpu" and tensor.is_contiguous()
         there = _through(own.block_B, tensor, device) if pinned else tensor.to(device)
         return there.to(dtype) if there.is_floating_point() else there
 
