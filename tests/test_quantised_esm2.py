@@ -150,6 +150,25 @@ def test_each_part_brings_real_proteins_nearer(loaded, proteins, exact, monkeypa
     assert errors_S.max() <= greatest
 
 
+def test_no_fused_attention_begins_for_the_calibration(loaded, monkeypatch):
+    """Its beginning takes most of a second on a GPU."""
+    plain, enabled = torch.nn.functional.scaled_dot_product_attention, []
+
+    def attend(*tensors, **options):
+        backends = torch.backends.cuda
+        enabled.append(backends.flash_sdp_enabled() or backends.mem_efficient_sdp_enabled())
+        return plain(*tensors, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    quantised(loaded)
+    assert enabled and not any(enabled)
+
+
+def test_what_is_kept_of_a_rotation_is_for_anyone():
+    with torch.inference_mode():
+        assert not rotation(8).is_inference()
+
+
 @pytest.mark.parametrize("residues", [1, 1024])
 def test_the_shortest_and_the_longest(loaded, residues):
     """3 tokens and 1,026, by themselves and beside others: the same but for 16-bit rounding in attention."""

@@ -79,6 +79,7 @@ def quantised(model: Esm2, kept: Collection[tuple[int, str]] = KEPT) -> Esm2:
 
 
 @lru_cache(maxsize=1)  # every layer asks for that of its heads
+@torch.inference_mode(False)  # what is kept is for anyone
 def rotation(count: int) -> Tensor:
     """An orthogonal, symmetric matrix that keeps the vector of ones: random signs of all frequencies but the lowest.
 
