@@ -9,6 +9,7 @@ import torch
 from virnucpro.config import placement
 from virnucpro.config.placement import LOADERS, Placement, place
 from virnucpro.errors import BadRequest
+from virnucpro.system import cgroups, devices
 from virnucpro.system.devices import visible_gpus
 
 
@@ -127,3 +128,30 @@ def test_gpus_are_counted_without_torch(monkeypatch, driver, listed, visible):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
     assert visible_gpus() == visible
     assert "torch" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "lines, files, processors",
+    [
+        ("0::/job\n", {}, None),
+        ("0::/job\n", {"job/cpu.max": "max 100000\n"}, None),
+        ("0::/job\n", {"job/cpu.max": "250000 100000\n"}, 2.5),
+        ("0::/pod/job\n", {"pod/job/cpu.max": "max 100000\n", "pod/cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/pod/job\n", {"pod/job/cpu.max": "300000 100000\n", "pod/cpu.max": "800000 100000\n"}, 3.0),
+        ("4:cpu,cpuacct:/job\n", {"cpu/job/cpu.cfs_quota_us": "-1", "cpu/job/cpu.cfs_period_us": "100000"}, None),
+        ("4:cpu,cpuacct:/job\n", {"cpu/job/cpu.cfs_quota_us": "150000", "cpu/job/cpu.cfs_period_us": "50000"}, 3.0),
+        # In a container its own group is the root of what is shown.
+        ("1:cpu:/docker/f00\n", {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4.0),
+        ("3:memory:/job\n", {"cpu.max": "100000 100000\n"}, None),
+        ("0::/job\n", {"cpu.max": "nonsense\n", "job/cpu.max": "100000 0\n"}, None),
+    ],
+)
+def test_a_container_has_the_time_of_so_many_processors(monkeypatch, tmp_path, lines, files, processors):
+    for name, text in {"proc/self/cgroup": lines, **{f"groups/{name}": text for name, text in files.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = cgroups.processors(tmp_path / "proc", tmp_path / "groups")
+    assert found == processors
+    monkeypatch.setattr(cgroups, "processors", lambda: found)
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: range(64), raising=False)
+    assert devices.usable_cpus() == (64 if processors is None else max(1, int(processors)))

@@ -11,11 +11,16 @@ from virnucpro.models.catalog import ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
 from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.proteins import MAX_RESIDUES
+from virnucpro.system.cgroups import CGROUPS, PROC, groups
 
 # Arrays of (tokens, width) that are there at the same time beside the weights, at most. The 3B model's peaks on an H200
 # were 7.0 GB for DNA in FP16 and packs of 16,384 tokens, 9.55 GB for proteins in 8 bits and packs of 16,896.
 LIVE_ARRAYS = 14
 CUDA_CONTEXT = 500_000_000  # bytes beside what PyTorch counts; a guess
+FILES = {  # of a control group, by version
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 PROGRAM = 1_500_000_000  # bytes of host memory beside the weights; a guess on the safe side of 6.5 GB in all
 
 
@@ -39,7 +44,7 @@ def host_bytes(esm_model: str, precision: str, on_gpu: bool) -> int:
     return PROGRAM + weight_bytes(esm_model, PUBLISHED_PRECISION if on_gpu else precision, InputKind.NUCLEOTIDE)
 
 
-def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+def available_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
     """Bytes that this process may still use: of the machine, and of the batch job or container it runs in.
 
     Args:
@@ -49,24 +54,9 @@ def available_memory(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/c
     with suppress(OSError, ValueError):
         lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
         free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")] or free
-    return min([*free, *_left_in_cgroups(proc, cgroups)])
-
-
-def _left_in_cgroups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Yield what is left in each group of this process, up to the root; version 2 (0::/job) and 1 (7:memory:/job)."""
-    with suppress(OSError):
-        for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
-                continue
-            root, names = cgroups, ("memory.max", "memory.current", "inactive_file")
-            if controllers:
-                root = cgroups / "memory"
-                names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            group = root / path.lstrip("/")
-            for folder in (group, *group.parents):
-                if folder.is_relative_to(root):
-                    yield from _left_in(folder, *names)
+    for version, folder in groups("memory", proc, cgroups):
+        free += _left_in(folder, *FILES[version])
+    return min(free)
 
 
 def _left_in(folder: Path, limit: str, used: str, cached: str) -> Iterator[int]:

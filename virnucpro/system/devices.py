@@ -7,10 +7,13 @@ import re
 import sys
 from itertools import takewhile
 
+from virnucpro.system import cgroups
+
 
 def usable_cpus() -> int:
-    """Processors this process may run on (a cluster job often gets fewer than the host has)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors this process may run on, or has the time of: a cluster job often gets fewer than the host has."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(there, int(cgroups.processors() or there)))
 
 
 def visible_gpus() -> int:
