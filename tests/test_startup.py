@@ -253,3 +253,24 @@ def test_what_a_gpu_has_none_of_is_no_error_ahead_of_torch(weights, monkeypatch,
         launch._wake(packing.recipe(weights, precision="fp16"), device)
     said = [record.message.partition(" ahead")[0] for record in caplog.records]
     assert said == ([] if device == "cpu" else [f"No context for {device}", "No Triton"])
+
+
+@pytest.mark.parametrize(
+    "device, recipe, times",
+    [
+        ("cuda:0", {"precision": "fp16"}, 1),
+        ("cuda:0", {"precision": "fp32"}, 0),
+        ("cuda:0", {"precision": "fp16", "plain": True}, 0),
+        ("cpu", {"precision": "fp16"}, 0),
+    ],
+)
+def test_triton_looks_at_itself_ahead_where_it_will_be_asked(weights, monkeypatch, device, recipe, times):
+    asked = []
+    monkeypatch.setattr(launch.ctypes, "CDLL", lambda name: types.SimpleNamespace())
+    cache = types.ModuleType("triton.runtime.cache")
+    cache.triton_key = lambda: asked.append(1)
+    for name in ("triton", "triton.runtime"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, cache.__name__, cache)
+    launch._wake(packing.recipe(weights, **recipe), device)
+    assert len(asked) == times

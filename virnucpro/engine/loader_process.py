@@ -91,8 +91,8 @@ def _serve(pipe: Connection, prepare: Prepare) -> None:
     Without an answer the parent sees the end of the pipe; a traceback would tell it no more.
     """
     with suppress(BaseException):
-        follow_the_parent()  # else it would keep open the pipes of a parent that was killed
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it if nobody else did
+        # Else it would keep open the pipes of a parent that was killed. Multiprocessing ends it if nobody else did.
+        follow_the_parent(ended_by=signal.SIGTERM)
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # out of bounds: the parent may be about to start CUDA
         os.environ["TOKENIZERS_PARALLELISM"] = "false"  # its threads would take the other processes' cores

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.compilers import Compilers, compiles
 from virnucpro.executors.base import ExecutorConfig
+from virnucpro.system import translators
 from virnucpro.system.imports import uncollected
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def launch_local(config: ExecutorConfig, device: str, rank: int = 0, expendable:
         with uncollected():
             from virnucpro.executors.local import LocalExecutor
 
+        translators.stop()
         return LocalExecutor(config, device, rank, loaders, compilers)
     except BaseException:
         compilers.close()

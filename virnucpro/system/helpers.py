@@ -40,8 +40,7 @@ def started(bodies: Iterable[Body]) -> list[Any]:
 def _help(body: Body) -> None:
     """The life of a process, which has nobody to tell what goes wrong."""
     with suppress(BaseException):
-        follow_the_parent()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which multiprocessing ends it with the program
+        follow_the_parent(ended_by=signal.SIGTERM)  # which multiprocessing sends when the program ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         body()
     os._exit(0)

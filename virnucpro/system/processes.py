@@ -38,16 +38,19 @@ def why_no_children() -> str | None:
     return "this is a daemonic process (of a pool, say), which may start none" if daemonic else None
 
 
-def follow_the_parent() -> None:
+def follow_the_parent(ended_by: int | None = None) -> None:
     """Leave all signals to the parent, and end when it is gone, even if it was killed.
 
     A terminal sends Ctrl-C and its own end to every process, some batch systems SIGTERM too; the windows in hand
     are to be finished all the same.
+
+    Args:
+        ended_by: A signal that ends this process, also if it came while signals were held.
     """
     import multiprocessing.connection
 
     for number in INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_DFL if number == ended_by else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
 
     def watch(sentinel: int) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import find_spec
+from importlib.util import cache_from_source, find_spec
+from typing import Any
 
 from virnucpro.system import helpers
 from virnucpro.system.imports import why_compiled_anew
@@ -27,22 +29,41 @@ IMPORTS = re.compile(
     re.MULTILINE,
 )
 
+LATE = ("func", "__init__.py")  # one of the last that torch imports: a start that was interrupted left none for it
+_begun: list[Any] = []  # processes of multiprocessing
+
 
 def translate_ahead(*modules: str) -> None:
     """Begin with these modules and all that they import, where torch has no bytecode and it would be kept."""
-    if "torch" in sys.modules or (spec := find_spec("torch")) is None or spec.cached is None:
+    if "torch" in sys.modules or (spec := find_spec("torch")) is None or spec.origin is None:
         return
-    if not os.path.exists(spec.cached) and why_compiled_anew() is None:
+    late = os.path.join(os.path.dirname(spec.origin), *LATE)
+    known = cache_from_source(late if os.path.exists(late) else spec.origin)
+    if not os.path.exists(known) and why_compiled_anew() is None:
         count = helpers.how_many()
-        helpers.started(partial(_translate, modules, number, count) for number in range(count))
+        _begun.extend(helpers.started(partial(_translate, modules, number, count) for number in range(count)))
+
+
+def stop() -> None:
+    """End what is still at work: all has been imported."""
+    for process in _begun:
+        process.terminate()
+    for process in _begun:
+        process.join()
+    _begun.clear()
 
 
 def _translate(modules: tuple[str, ...], number: int, count: int) -> None:
     """Translate every module whose place among all has this remainder by the count."""
+    stopped: list[int] = []
+    # Looked at between two files, so that none is left half written.
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     warnings.simplefilter("ignore")  # the program that imports them has its own opinion on them
     for place, (name, path) in enumerate(sources(*modules)):
+        if stopped:
+            return
         if place % count == number:
-            with suppress(Exception):  # not for this Python; or the other has just written it
+            with suppress(Exception):  # it is not for this Python
                 SourceFileLoader(name, path).get_code(name)
 
 
@@ -58,9 +79,13 @@ def sources(*modules: str) -> Iterator[tuple[str, str]]:
         seen.add(name)
         if (path := _source(name)) is None:
             continue
+        try:
+            with open(path, encoding="latin-1") as file:  # whatever it is in, names of modules are ASCII
+                text = file.read()
+        except OSError:  # it lies in a zip file, say
+            continue
         yield name, path
-        with open(path, encoding="latin-1") as file:  # whatever it is in, names of modules are ASCII
-            ahead += [other for other in reversed([*_imported(name, path, file.read())]) if other not in seen]
+        ahead += [other for other in reversed([*_imported(name, path, text)]) if other not in seen]
 
 
 def _imported(name: str, path: str, text: str) -> Iterator[str]:
@@ -94,6 +119,6 @@ def _source(name: str) -> str | None:
 
 @lru_cache
 def _spec(top: str) -> ModuleSpec | None:
-    with suppress(ImportError, ValueError, AttributeError):
+    with suppress(Exception):  # whatever finds modules here
         return find_spec(top)
     return None
