@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -12,24 +13,30 @@ from conftest import ESM_8M, environment
 from runs import write_reads
 from surroundings import HANG
 
-READS = 14
+READS = 7  # four windows, of which three are kept as checkpoints
 
 
 @pytest.fixture(scope="module")
 def reads(tmp_path_factory):
-    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=20, seed=3)
+    return write_reads(tmp_path_factory.mktemp("reads") / "reads.fa", READS, codons=8, seed=3)
+
+
+@pytest.fixture(scope="module")
+def server(weights):
+    """See `doomed`; one for all settings, since it takes longest to start."""
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("doomed.py")],
+        env=environment(weights) | {"OMP_NUM_THREADS": "1"},  # the number of threads decides the last bits
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        yield process
 
 
 class Program:
     """The program, with a choice of when it is killed; see `doomed`."""
 
-    def __init__(self, weights, reads, more):
-        self._reads, self._more = reads, more
-        self._server = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("doomed.py")],
-            env=environment(weights) | {"OMP_NUM_THREADS": "1"},  # the number of threads decides the last bits
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+    def __init__(self, server, reads, more):
+        self._server, self._reads, self._more = server, reads, more
 
     def __call__(self, out, *words, **kill):
         """Run it; returns the exit status (-9: killed) and seconds."""
@@ -58,10 +65,6 @@ class Program:
         assert self(out, "--resume")[0] == 0
         return files_of(out)
 
-    def close(self):
-        self._server.stdin.close()
-        self._server.wait()
-
 
 def processes_of(session):
     """Of what a run has started, all that are not just waiting to be reaped."""
@@ -77,14 +80,13 @@ def processes_of(session):
 
 
 @pytest.fixture(scope="module", params=[(), ("--parallel",)], ids=["inline", "two workers"])
-def setting(request, weights, reads, tmp_path_factory):
+def setting(request, server, reads, tmp_path_factory):
     """The program, the files of an undisturbed run, and how long it takes."""
-    program = Program(weights, reads, request.param)
+    program = Program(server, reads, request.param)
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     code, seconds = program(out)
     assert code == 0
-    yield program, files_of(out), seconds
-    program.close()
+    return program, files_of(out), seconds
 
 
 def files_of(out):
@@ -126,14 +128,17 @@ def test_killed_at_random_times(setting, tmp_path, seed):
     assert program.to_the_end(out) == undisturbed
 
 
-@pytest.mark.parametrize("function, stride", [("replace", 1), ("fsync", 2), ("unlink", 2)])
-def test_killed_at_every_step(setting, tmp_path, function, stride):
+# Before it is forced to disk a file lies there as before it takes its name, so of these some will do; before what is
+# left of its own name goes, as after that. Of the latter those beginning with the second end with the lock: they are of
+# every kind, also room for embeddings, and windows that the results have taken in.
+@pytest.mark.parametrize("function, first, stride", [("replace", 1, 1), ("fsync", 1, 4), ("unlink", 2, 3)])
+def test_killed_at_every_step(setting, tmp_path, function, first, stride):
     """Before each file takes its name, is forced to disk, or goes, and once more after that."""
     program, undisturbed, _ = setting
     if program._more and function != "replace":
         pytest.skip("the parent writes the same files as a run without workers")
     rng = random.Random(1)
-    for number in range(1, 50, 6 if program._more else stride):
+    for number in range(first, 50, 6 if program._more else stride):
         out = tmp_path / str(number)
         code, _ = program(out, at=(function, number))
         if code == 0:
@@ -151,8 +156,8 @@ def test_killed_while_it_starts_over(setting, tmp_path):
     program, undisturbed, _ = setting
     if program._more:
         pytest.skip("the parent removes the files of a run, with workers or without")
+    assert program(tmp_path / "old", at=("replace", 8))[0] == -9
     for number in range(1, 12, 2):
-        out = tmp_path / str(number)
-        program(out, at=("replace", 8))
+        out = shutil.copytree(tmp_path / "old", tmp_path / str(number))
         assert program(out, "--force", at=("unlink", number))[0] == -9
         assert program.to_the_end(out) == undisturbed
