@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -97,6 +99,32 @@ def quick_workers(one_thread: None) -> Iterator[None]:
     multiprocessing.set_forkserver_preload(["virnucpro.executors.local"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("virnucpro.executors.agent.START", "forkserver")
+        yield
+
+
+@pytest.fixture(scope="module")
+def quantised_once() -> Iterator[None]:
+    """The same weights are quantised once in this process, since a CPU takes 2 s for it and gets the same each time.
+    What is handed out is a copy, which a test may spoil; worker processes quantise for themselves."""
+    import spoilt
+    import torch
+
+    from virnucpro.models import quantised_esm2
+
+    plain, known = quantised_esm2.quantised, {}
+
+    def quantised(model, kept=quantised_esm2.KEPT):
+        digest = hashlib.sha256()
+        for tensor in model.state_dict().values():
+            digest.update(tensor.contiguous().view(torch.uint8).numpy())
+        key = digest.digest(), *sorted(kept)
+        if key not in known:
+            known[key] = plain(model, kept)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantised_esm2, "quantised", quantised)
+        patch.setattr(spoilt, "plain", quantised)
         yield
 
 

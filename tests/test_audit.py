@@ -28,7 +28,7 @@ from virnucpro.reading.reads import Read
 from virnucpro.reading.window_sequences import sequences_of
 from virnucpro.reading.windows import windows
 
-pytestmark = pytest.mark.usefixtures("quick_workers")
+pytestmark = pytest.mark.usefixtures("quick_workers", "quantised_once")
 CPU = torch.device("cpu")
 READS = ["ATGGCCAAAGTTCTGGACATGTTC", "TAATTAGTTAACTAATTAACTAGTTAA", "GCTAAAGTTCTGGACTTC", ""]
 INT8 = ("--precision", "int8")

@@ -17,9 +17,10 @@ from virnucpro.diagnostics.parity_report import _rows
 from virnucpro.models import quantised_esm2
 from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.esm2 import load_esm2
-from virnucpro.models.quantised_esm2 import KEPT, PRODUCTS, quantised, rotation
+from virnucpro.models.quantised_esm2 import KEPT, PRODUCTS, rotation
 from virnucpro.reporting import pictures
 
+pytestmark = pytest.mark.usefixtures("quantised_once")
 CPU = torch.device("cpu")
 
 
@@ -58,11 +59,11 @@ def test_costs_are_by_how_much_the_mean_error_falls():
 @pytest.mark.parametrize("kept", [[], [(3, "fc1")], [(5, name) for name in PRODUCTS], [(n, "out") for n in range(6)]])
 def test_to_put_products_back_is_to_quantise_without_them(weights, kept):
     model, proteins = load_esm2(weights / f"{ESM_8M}.pt", CPU, PRECISIONS["fp16"]), random_proteins([30, 5])
-    likeness = quantised(model)
+    likeness = quantised_esm2.quantised(model)
     before = packing.run_esm2(likeness, proteins)
     with layer_costs.keeping(kept, likeness, model, rotation(320).half()):
         found = packing.run_esm2(likeness, proteins)
-    assert torch.equal(found, packing.run_esm2(quantised(model, (*KEPT, *kept)), proteins))
+    assert torch.equal(found, packing.run_esm2(quantised_esm2.quantised(model, (*KEPT, *kept)), proteins))
     assert torch.equal(packing.run_esm2(likeness, proteins), before)
     assert torch.equal(found, before) == (not kept)
 
@@ -75,8 +76,10 @@ DNA = [text * 5 for text in ("ATGGCCAAAGTTCTGGACATG", "GCGGGTCCAGACTTCCGG", "AAA
 def test_a_spoilt_product_costs_most(main, monkeypatch, tmp_path, kind, texts, pictures):
     """The whole command, with a product that keeps 3 of its 8 bits; the first and the last sequence tell."""
 
+    plain = quantised_esm2.quantised
+
     def spoilt(model, kept=KEPT):
-        likeness = quantised(model, kept)
+        likeness = plain(model, kept)
         product = likeness.layers[4].out
         product.weight = product.weight // 32 * 32
         return likeness
