@@ -339,11 +339,11 @@ def test_a_step_is_taken_to_need_what_the_like_of_it_took(tmp_path):
 
 def test_a_call_ends_before_its_limit_and_the_next_goes_on(repo, tmp_path):
     bundled = packed(repo, tmp_path)
-    options = ["v2.0", "v1.0", "--bench", "small", "--rounds", "2"]
+    options = ["v2.0", "--bench", "small", "--rounds", "2"]
     first = run_offline_at(bundled, *options, "--limit", "0.001")
     assert first.returncode == run_offline.AGAIN and "0 steps are done; the next does not fit" in first.stdout
     assert run_offline_at(bundled, *options, "--limit", "10000").returncode == 0
     done = json.loads((tmp_path / "work" / "steps-toy-host.json").read_text())
-    assert [step.split()[0] for step in done] == ["0", "1", "2", "3"]
+    assert [step.split()[0] for step in done] == ["0", "1"]
     again = run_offline_at(bundled, *options, "--limit", "0.001")
     assert again.returncode == 0 and "Running" not in again.stdout  # nothing is left to do
