@@ -43,7 +43,7 @@ from virnucpro.utils.telemetry import TelemetryLogger
 pytestmark = [pytest.mark.slow, pytest.mark.gpu(or_cpu=True)]
 VARIABLE = "VIRNUCPRO_PRODUCTION_FASTA"
 COUNT = amount(on_gpu=150_000, on_cpu=120)  # of synthetic reads for each GPU: three minutes of an H200, one is warm-up
-PART = amount(on_gpu=40_000, on_cpu=100)  # for one GPU and two
+PART = amount(on_gpu=40_000, on_cpu=40)  # for one GPU and two
 # Left out: the larger of both.
 WARMUP_SECONDS, WARMUP_BATCHES = (0.2, 3) if ON_CPU else (60.0, 20)
 # On the CPU small windows, so that there are enough of them; VIRNUCPRO_VALIDATION_SET sets others.
@@ -118,7 +118,7 @@ class TestProductionValidation:
 
     def test_checkpoint_overhead(self, results_dir: Path, model_weights: Path, gpu_left_clean: None) -> None:
         """Time of computing with checkpoints, as users have them, over the time without."""
-        part = reads(results_dir / "inputs", 60 if ON_CPU else 20_000)
+        part = reads(results_dir / "inputs", 30 if ON_CPU else 20_000)
         (results_dir / "checkpoint_overhead.json").unlink(missing_ok=True)
         found = checkpoint_overhead(part, results_dir / "checkpoints", model_weights, **PARAMETERS)
         write_document(results_dir / "checkpoint_overhead.json", found)
