@@ -13,7 +13,7 @@ from conftest import ESM_8M, environment
 from runs import write_reads
 from surroundings import HANG
 
-READS = 7  # four windows, of which three are kept as checkpoints
+READS = 7  # of which a run writes three checkpoints
 
 
 @pytest.fixture(scope="module")
