@@ -51,8 +51,8 @@ def recorded(
     """Steps of --record: commit, and which benchmarks.
 
     Input by input: the newest commit in its own precision and in those that something is claimed of, then v1.0, whose
-    run is the other half of each pair. v1.0 is measured with each number of workers that it may have, and then with the
-    one that is best here, until there are pairs enough of that.
+    run is the other half of each pair. v1.0 is measured with each number of workers that it may have, one after the
+    other, and then with the one that is best here, until there are pairs enough of that.
 
     Args:
         only: Kinds of input to measure, and REST for what is in no pair; none for all.
@@ -70,8 +70,8 @@ def recorded(
 
     for against, halves in claimed.items():
         judged = list(dict.fromkeys(halves))
-        for workers in settings:
-            yield newest, commands(judged)
+        yield newest, commands(judged)
+        for workers in settings:  # of which one will be in pairs: the newest commit need not run for each
             yield first, commands([against], workers)
         best = fastest(folder, hashes[first], settings, workload, against)
         for _ in range(pairs - 1):
