@@ -43,7 +43,8 @@ bundle: $(STAMP)
 record: $(STAMP)
 	$(BIN) -m benchmarks.bundle --python $$($(BIN) -c 'import platform; print(platform.python_version()[:4])')
 	$(BIN) .bundle/run.py --record $(COMMITS) --machine $(MACHINE) --work .bundle/work --output .bundle/results \
-	    $(if $(LIMIT),--limit $(LIMIT)) $(foreach part,$(ONLY),--only $(part)); code=$$?; $(BIN) -m benchmarks.merge_results .bundle/results && exit $$code
+	    $(if $(CANDIDATE),--candidate $(CANDIDATE)) $(if $(LIMIT),--limit $(LIMIT)) \
+	    $(foreach part,$(ONLY),--only $(part)); code=$$?; $(BIN) -m benchmarks.merge_results .bundle/results && exit $$code
 
 # make merge-results FROM=folder: take over what such a host measured.
 merge-results: $(STAMP)

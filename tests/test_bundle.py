@@ -320,6 +320,14 @@ def test_a_record_may_be_made_input_by_input(tmp_path):
     assert (*KINDS, record.REST) == run_offline.PARTS
 
 
+@pytest.mark.parametrize("words, commits", [
+    ("--record", ["HEAD", "v1.0"]), ("--record v2.0", ["HEAD", "v1.0", "v2.0"]),
+    ("--record v2.0 --candidate c0ffee", ["c0ffee", "v1.0", "v2.0"]), ("v2.0", ["v2.0"]),
+])  # fmt: skip
+def test_a_release_may_be_recorded_by_later_benchmarks(words, commits):
+    assert run_offline.parse(words.split()).commits == commits
+
+
 def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path):
     found = steps(tmp_path, False, [])
     beside = ["HEAD reads contigs start", "HEAD steady", "v1.0 reads contigs start"]

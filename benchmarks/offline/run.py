@@ -4,8 +4,8 @@
     python3 .bundle/run.py --record [COMMIT ...] --machine NAME [--only PART] [--limit S] [--output DIR]
 
 Start it with the Python that has torch. Commits are measured in the order given, once or in so many rounds. --record
-measures all that is judged: HEAD and v1.0 in turn, then what is reported beside it, then the commits that are named;
-where the machine is lent for less than that takes, input by input with --only.
+measures all that is judged: HEAD, or the --candidate, and v1.0 in turn, then what is reported beside it, then the
+commits that are named; where the machine is lent for less than that takes, input by input with --only.
 Results of earlier calls in the same --work folder are kept, and after each step all of them are copied into --output,
 ready for benchmarks.merge_results. With --limit a call ends before a step that would not fit into so many seconds, and
 the same call again goes on from there.
@@ -104,7 +104,8 @@ def main(argv: list[str] | None = None) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py", description="Measure commits on a machine without network.")
     parser.add_argument("commits", nargs="*", metavar="COMMIT", help="a tag or hash of the bundle's history, or HEAD")
-    parser.add_argument("--record", action="store_true", help="all that is judged, of HEAD and v1.0; then the commits")
+    parser.add_argument("--record", action="store_true", help="all that is judged, beside v1.0; then the commits")
+    parser.add_argument("--candidate", metavar="COMMIT", default="HEAD", help="of --record, what is judged (HEAD)")
     parser.add_argument(
         "--only", action="append", default=[], choices=PARTS,
         help="of --record, what belongs to one input, or to none; may be repeated (all)",
@@ -126,7 +127,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if not (args.commits or args.record):
         parser.error("name the commits to measure, or --record.")
     if args.record:
-        args.commits = ["HEAD", "v1.0", *args.commits]
+        args.commits = [args.candidate, "v1.0", *args.commits]
     args.output = args.output or Path(f"results-{args.machine}")
     return args
 
