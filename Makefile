@@ -8,7 +8,7 @@ BIN := $(VENV)/bin/python
 export LC_ALL := C.UTF-8
 unexport LANGUAGE
 
-.PHONY: bench record test validate lint types audit fuzz site preview bundle merge-results clean
+.PHONY: bench record test test-gpu validate lint types audit fuzz site preview bundle merge-results clean
 
 bench: $(STAMP)
 	$(BIN) -m benchmarks.bench
@@ -16,6 +16,11 @@ bench: $(STAMP)
 # Two processes, for most tests wait for a program of one thread. The suites of make validate run small here, on the CPU.
 test: $(STAMP)
 	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
+
+# What skips without a GPU, on one; a process at a time, for some measure its memory.
+test-gpu: $(STAMP)
+	$(BIN) -m pytest -rs tests/test_gpu.py tests/test_attention_triton.py tests/test_products_gpu.py tests/test_upload.py \
+	    tests/test_doctor.py
 
 VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 
