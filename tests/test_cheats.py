@@ -540,10 +540,11 @@ def a_suite_beside_the_history(clone: Clone) -> None:
 
 def another_run_meanwhile(clone: Clone) -> None:
     """Of reads, on the same GPU, while v1.0 embeds."""
-    begun = json.loads(clone.paths(clone.baseline)[-1].read_text())["begun"]
+    embeds = json.loads(clone.paths(clone.baseline)[-1].read_text())
     path = max(clone.results.glob(f"evidence/{clone.baseline[:8]}-PredictReads-*.jsonl"))
-    document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"begun": begun + 30.0, "ended": begun + 30.0 + document["seconds"]}))
+    reads, begun = json.loads(path.read_text()), embeds["begun"] + 30.0
+    reads |= {"machine": embeds["machine"], "gpu": embeds["gpu"], "begun": begun, "ended": begun + reads["seconds"]}
+    path.write_text(json.dumps(reads))
 
 
 def a_machine_of_any_gpu(clone: Clone) -> None:
