@@ -37,7 +37,7 @@ ELSEWHERE = "another-gpu"
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone at the candidate, with results."""
+    """A clone at the candidate, or at a commit with its package, with results."""
 
     repo: Path
     baseline: str
@@ -116,11 +116,17 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     candidate = next(run["commit"] for run in reversed(runs) if others[run["commit"]] >= 3)
     repo = tmp_path_factory.mktemp("cheats") / "clone"
     subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), repo], check=True)
-    toy_suite.git(repo, "checkout", "--quiet", "--detach", candidate)
+    suite = next(run["suite"]["commit"] for run in reversed(runs) if run["commit"] == candidate)
+    of_later = not holds(repo, "merge-base", "--is-ancestor", suite, candidate)
+    toy_suite.git(repo, "checkout", "--quiet", "--detach", suite if of_later else candidate)
+    if of_later:  # a release that was recorded by later benchmarks: their history, its package
+        toy_suite.git(repo, "rm", "-r", "--quiet", "virnucpro", "setup.py")
+        toy_suite.git(repo, "checkout", "--quiet", candidate, "--", "virnucpro", "setup.py")
+        toy_suite.git(repo, "commit", "--quiet", "--message", "The package of the candidate")
     shutil.rmtree(repo / "results", ignore_errors=True)
     shutil.copytree(ROOT / "results", repo / "results")
     for path in (repo / "results" / MACHINE).rglob("*-*.json*"):
-        if not holds(repo, "merge-base", "--is-ancestor", path.name.split("-")[0], candidate):
+        if not holds(repo, "merge-base", "--is-ancestor", path.name.split("-")[0], "HEAD"):
             path.unlink()  # of a later commit, by a suite that is not in this history
     return Clone(repo, baseline, candidate)
 
@@ -904,7 +910,7 @@ def words_in_a_precision(clone: Clone) -> None:
 
 
 COUNTED = "counted to no sitting, speaks against it"
-CHANGED = "and the package changed in 1 of the commits since then"
+CHANGED = "and the package changed in"
 CHEATS: list[tuple[Callable[[Clone], None], str, str]] = [
     (sleep, "sleep in the package", CHANGED),
     (no_command_line, "the command line deleted", CHANGED),
