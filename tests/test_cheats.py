@@ -1144,7 +1144,7 @@ def test_nothing_of_the_package_that_is_judged_runs(clone):
     for name in ("platform.py", "virnucpro/__init__.py", "virnucpro/cli.py"):
         clone_file = clone.repo / name
         clone_file.write_text("import os\n\nprint('Ratio 9, target 4.5: PASS', flush=True)\nos._exit(0)\n")
-    clone.git("add", "platform.py", "virnucpro")
+    clone.git("add", "platform.py", "virnucpro", "benchmarks")
     clone.git("commit", "--quiet", "--message", "Cheat")
     command = [sys.executable, "-m", "benchmarks.check_speedup", "--strict", "--machine", MACHINE]
     done = subprocess.run(command, cwd=clone.repo, capture_output=True, text=True, timeout=HANG)
