@@ -17,10 +17,9 @@ bench: $(STAMP)
 test: $(STAMP)
 	VIRNUCPRO_BENCH_DEVICE=cpu $(BIN) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
-# What skips without a GPU, on one; a process at a time, for some measure its memory.
+# What skips without a GPU, but for the suites of make validate; one process, for some tests measure the GPU's memory.
 test-gpu: $(STAMP)
-	$(BIN) -m pytest -rs tests/test_gpu.py tests/test_attention_triton.py tests/test_products_gpu.py tests/test_upload.py \
-	    tests/test_doctor.py
+	$(BIN) -m pytest -rs -m gpu tests --ignore tests/benchmarks
 
 VALIDATION := $(or $(VIRNUCPRO_VALIDATION_DIR),.validation)
 

@@ -23,7 +23,6 @@ from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.language_models import LANGUAGE_MODELS
 from virnucpro.system import packages
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CPU = torch.device("cpu")
 
 
@@ -315,7 +314,7 @@ def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=needs_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def test_self_test(device, precision):
     for result in self_test.self_test(ESM_8M, torch.device(device), precision):
         assert result.passed, result

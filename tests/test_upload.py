@@ -10,7 +10,6 @@ from virnucpro.models.catalog import PRECISIONS
 
 CPU = torch.device("cpu")
 TYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64]
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
 @given(st.sampled_from(TYPES), st.lists(st.integers(0, 5), max_size=3), st.integers(1, 64))
@@ -22,7 +21,7 @@ def test_blocks_make_up_the_tensor(dtype, shape, block):
 
 
 @pytest.mark.parametrize("pinning", [True, False], ids=["pinned", "no memory may be pinned"])
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_tensors_arrive_in_the_type_of_activations(monkeypatch, device, pinning):
     monkeypatch.setattr(upload, "BLOCK", 1000)
     if not pinning:
