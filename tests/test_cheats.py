@@ -267,7 +267,7 @@ def skipped(clone: Clone) -> None:
 
 
 def only_the_best(clone: Clone) -> None:
-    clone.cells(clone.candidate, WALL, "samples", lambda cells: [sorted(cells[0])[:3], *cells[1:]])
+    clone.cells(clone.candidate, WALL, "samples", lambda cells: [sorted(cells[0])[:-1], *cells[1:]])
 
 
 def one_more(clone: Clone) -> None:
