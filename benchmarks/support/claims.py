@@ -29,7 +29,7 @@ CLAIMS = {
     claim.name: claim
     for claim in (
         Claim("proteins", "commands.EmbedProteins", "commands.EmbedProteins", "proteins", "", 4.5, ROUNDED, True),
-        # What is aimed at, each; of these only reads are measured.
+        # What was aimed at, each; contigs are not measured yet.
         Claim("proteins-int8", "commands.EmbedProteinsInt8", "commands.EmbedProteins", "proteins", "int8",
               11.0, EIGHT_BITS, False),
         Claim("reads-int8", "commands.PredictReadsInt8", "commands.PredictReads", "reads", "int8",
