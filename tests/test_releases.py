@@ -234,10 +234,11 @@ def test_a_commit_is_named_after_the_newest_release_before_it(repo):
     assert names == ["v2.0+1", "v2.0", "v1.0+1", "v1.0", commit_of(repo, "HEAD~4")[:8]]
 
 
-def test_this_repository_has_both_releases():
+def test_this_repository_has_its_releases():
     assert [(release.tag, release.version, release.commit[:8]) for release in read_releases()] == [
         ("v1.0", "1.0.0", "5784fb67"),
         ("v2.0", "2.0.0", "bdefdd95"),
+        ("v2.1", "2.1.0", "90a3205e"),
     ]
 
 
