@@ -14,11 +14,16 @@ from pathlib import Path
 
 CHUNK_SIZE = 500
 SKIPPED, COUNTED = 2, 2  # windows, after the small first ones
-# part of a kernel's name, in order: what it does. The matrix products are cuBLAS's.
+# part of a kernel's name, in order: what it does. The matrix products are our own, with what is done at their ends, and
+# cuBLAS's.
 KINDS = {
     "_attend": "attention",
     "_add_norm": "LayerNorm and residual sum",
+    "_moments": "LayerNorm and residual sum",
+    "_quantise": "rounding to 8 bits",
+    "_rotate": "rotation of queries and keys",
     "gelu": "GELU",
+    "product": "matrix products",
     "gemm": "matrix products",
     "nvjet": "matrix products",
     "cutlass": "matrix products",
