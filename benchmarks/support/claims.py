@@ -29,13 +29,13 @@ CLAIMS = {
     claim.name: claim
     for claim in (
         Claim("proteins", "commands.EmbedProteins", "commands.EmbedProteins", "proteins", "", 4.5, ROUNDED, True),
-        # What was aimed at, and of contigs, where 4 was, less than the 3.95 that were reached.
+        # What was aimed at; of contigs, where 4 was and 3.95 was reached, a twentieth below that, as of reads.
         Claim("proteins-int8", "commands.EmbedProteinsInt8", "commands.EmbedProteins", "proteins", "int8",
               11.0, EIGHT_BITS, False),
         Claim("reads-int8", "commands.PredictReadsInt8", "commands.PredictReads", "reads", "int8",
               5.2, EIGHT_BITS, False),
         Claim("contigs-int8", "commands.PredictContigsInt8", "commands.PredictContigs", "contigs", "int8",
-              3.5, EIGHT_BITS, False),
+              3.75, EIGHT_BITS, False),
     )
 }  # fmt: skip
 THE_CLAIM = CLAIMS["proteins"]
