@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from surroundings import HANG
 
 import virnucpro
 
 pytest.importorskip("build")
+DEBIANS_PYTHON = "3.11.2"  # of Debian 12, the oldest that the constraints are for
 NAME = f"virnucpro-{virnucpro.__version__}"
 INFO = f"{NAME}.dist-info"
 
@@ -138,3 +142,12 @@ def test_what_is_installed_from_the_wheel_runs_outside_the_checkout(wheel, tmp_p
     version = said(sys.executable, "-m", "virnucpro", "--version")
     assert version.split()[-1] == virnucpro.__version__
     assert said(target / "bin" / "virnucpro", "--version") == version
+
+
+def test_what_is_pinned_takes_the_python_of_debian():
+    lines = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {(pin.name, str(pin.specifier)) for pin in map(Requirement, [line for line in lines if line[0] != "#"])}
+    there = [one for one in importlib.metadata.distributions() if (one.name, f"=={one.version}") in pinned]
+    needs = {f"{one.name} {one.version}": one.metadata["Requires-Python"] or "" for one in there}
+    assert len(needs) > 30
+    assert {name: need for name, need in needs.items() if DEBIANS_PYTHON not in SpecifierSet(need)} == {}
