@@ -155,6 +155,7 @@ def written(said: dict, path: Path) -> bool:
     """Write the JSON file, whole or not at all; a device or a pipe gets it, too. If it cannot be, say so."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sys.stdout.flush()  # --json may name it: the tables come first
         with whole_file(path) as file:
             file.write(json.dumps(said, indent=2) + "\n")
     except BrokenPipeError:

@@ -433,7 +433,8 @@ def test_a_pipe_gets_the_json_and_stays_one(toy, tmp_path):
 
 
 def test_the_json_may_follow_the_tables(toy):
-    done = checked(toy, "--json", "/dev/stdout", stdout=subprocess.PIPE)
+    buffering = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = checked(toy, "--json", "/dev/stdout", stdout=subprocess.PIPE, env=buffering)
     assert done.returncode == 0
     assert json.loads(done.stdout[done.stdout.index("\n{") :])["verdict"] == "PASS"
 
