@@ -9,6 +9,7 @@ import torch
 from benchmarks import synthetic_weights
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.models.classifier import Classifier, MLPClassifier, check_fit, convert, load_classifier, scores
+from virnucpro.models.classifier_card import ClassifierCard
 
 
 @pytest.fixture
@@ -122,12 +123,12 @@ def test_another_model_is_refused(tmp_path):
     ],
 )
 def test_misfits_are_refused(tmp_path, features, recorded, asked, message):
-    classifier = Classifier(MLPClassifier(features, 4), recorded, False)
+    classifier = Classifier(MLPClassifier(features, 4), ClassifierCard(chunk_size=recorded))
     with pytest.raises(BadRequest, match=message):
         check_fit(classifier, tmp_path / "x.pth", asked, {"esm2_t6_8M_UR50D": 320, "DNABERT-S": 24})
 
 
 @pytest.mark.parametrize("recorded, asked, used", [(500, 500, 500), (None, 300, 300), (450, None, 450)])
 def test_the_chunk_size_used(tmp_path, recorded, asked, used):
-    classifier = Classifier(MLPClassifier(344, 4), recorded, False)
+    classifier = Classifier(MLPClassifier(344, 4), ClassifierCard(chunk_size=recorded))
     assert check_fit(classifier, tmp_path / "x.pth", asked, {"esm2_t6_8M_UR50D": 320, "DNABERT-S": 24}) == used

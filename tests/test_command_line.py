@@ -32,7 +32,7 @@ def test_help_lists_every_option():
     done = subprocess.run(command("predict", "--help"), capture_output=True, text=True, cwd=ROOT)
     listed = [line.split()[0] for line in done.stdout.splitlines() if line.lstrip().startswith("--")]
     assert " ".join(listed) == (
-        "--output-dir --weights-dir --model-type --model-path --esm-model --input-type --gpus --parallel "
+        "--output-dir --weights-dir --model --model-type --model-path --esm-model --input-type --gpus --parallel "
         "--workers-per-gpu --batch-tokens --num-workers --precision --attention --audit --deterministic "
         "--save-embeddings --write-viral "
         "--keep-intermediate --set --resume --force --rename-duplicates --no-progress"

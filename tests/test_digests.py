@@ -540,7 +540,7 @@ def test_what_a_run_says_of_weights(tmp_path, known, caplog, published, recorded
     known(published)
     if recorded:
         (tmp_path / "SHA256SUMS").write_text(f"{recorded}  {ESM_8M}.pt\n")
-    digests = WeightDigests(WeightPaths({"esm2": tmp_path / f"{ESM_8M}.pt"}, None), ESM_8M)
+    digests = WeightDigests(WeightPaths({"esm2": tmp_path / f"{ESM_8M}.pt"}, None, ESM_8M))
     try:
         with digests:
             assert digests.result() == {f"{ESM_8M}.pt": ZEROS}

@@ -44,6 +44,7 @@ TORCH = {
     "models.dnabert_s_checkpoint",
     "models.esm2",
     "models.esm2_checkpoint",
+    "models.kmers",
     "models.linear",
     "models.ops",
     "models.ops_hopper",

@@ -14,12 +14,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import ESM_8M, ROOT
 
 from benchmarks import synthetic_weights
 from virnucpro.config.settings import Settings
 from virnucpro.models import language_models, tokens
+from virnucpro.models.classifier_card import ClassifierCard, metadata_of
 from virnucpro.models.language_models import LanguageModel, Shape
 from virnucpro.pipeline import run as pipeline
 from virnucpro.reading.chunks import Chunk
@@ -70,7 +72,8 @@ def composition(monkeypatch):
     monkeypatch.setitem(tokens.TOKENISERS, "composition", composition_tokeniser)
     monkeypatch.setattr(language_models, "QUEUE_ORDER", (*language_models.QUEUE_ORDER, "composition"))
     order = ("composition", *language_models.FEATURE_ORDER)
-    monkeypatch.setattr("virnucpro.engine.model_runner.FEATURE_ORDER", order)
+    for module in ("engine.model_runner", "models.language_models"):
+        monkeypatch.setattr(f"virnucpro.{module}.FEATURE_ORDER", order)
 
 
 @pytest.fixture
@@ -86,7 +89,10 @@ def settings(weights, tmp_path):
 
 def test_a_language_model(composition, weights, settings, tmp_path):
     own = shutil.copytree(weights, tmp_path / "weights")
-    synthetic_weights.write_classifier(own / "500_model.pth", 320 + 24 + len(LETTERS))
+    widths = {"composition": len(LETTERS), "dnabert_s": 24, "esm2": 320}
+    card = ClassifierCard(tuple(widths), 500, ESM_8M, widths)
+    state = synthetic_weights.classifier(sum(widths.values()), 0).state_dict()
+    safetensors.torch.save_file(state, own / "500_model.safetensors", metadata_of(card, {}))
     (own / "Composition").mkdir()
     (own / "Composition" / "config.json").write_text("{}")
     (own / "Composition" / "model.safetensors").write_bytes(b"")

@@ -16,8 +16,9 @@ def predict(
     output_dir: str | os.PathLike[str],
     *,
     weights_dir: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | None = None,
     model_type: str = "500",
-    esm_model: str = "esm2_t36_3B_UR50D",
+    esm_model: str | None = None,
     precision: str = "auto",
     audit: str | None = None,
     gpus: tuple[int, ...] | None = None,
@@ -33,8 +34,10 @@ def predict(
         input: FASTA or FASTQ, plain or compressed.
         output_dir: For the result files; made if missing.
         weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
-        model_type: "300" or "500", the chunk size in bp that the classifier was trained on.
-        esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`.
+        model: A classifier that names its features; it decides chunk size, features and ESM-2.
+        model_type: Of a published classifier: "300" or "500", the chunk size in bp that the classifier was trained on.
+        esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`; None for the one that the classifier was trained
+            with, which is the 3B model of the published ones.
         precision: "fp16", "bf16", "fp32" or "int8"; "auto" is fp16 on a GPU, fp32 on the CPU.
         audit: With "int8", what to do where its audit fails: "report" (a partial result) or "fallback" (all in FP16);
             None is "report".
@@ -60,6 +63,7 @@ def predict(
             inputs=(os.fspath(input),),
             output_dir=Path(output_dir),
             weights_dir=named_directory(weights_dir),
+            model=Path(model) if model else None,
             model_type=model_type,
             esm_model=esm_model,
             precision=precision,

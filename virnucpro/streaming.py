@@ -175,7 +175,8 @@ def prepare(
     surveyed = time.perf_counter()
     every_window = list(windows(files.reads(), kind, chunk_size, buffer_size, token_budget))
     cut = time.perf_counter()
-    weights = WeightPaths({"dnabert_s": Path(tokenizer)} if tokenizer else {}, None)
+    models = {"esm2": Path()} if kind == InputKind.PROTEIN else {"dnabert_s": Path(tokenizer or ""), "esm2": Path()}
+    weights = WeightPaths(models, None)
     front_end = FrontEnd(ComputeConfig(kind, weights, "", chunk_size, "fp16", AUTO, token_budget, buffer_size, False))
     packed = [front_end[window] for window in every_window]
     packs = [lengths for each in packed if each.packs for lengths in each.packs["esm2"].lengths]

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+from virnucpro.models.catalog import ATTENTIONS, AUTO, DEFAULT_ESM_MODEL, ESM2_SIZES, MODEL_TYPES, PRECISIONS
 from virnucpro.models.locate import ENVIRONMENT_VARIABLE
 from virnucpro.system.home import expanded
 
@@ -82,9 +82,16 @@ weights_dir = path(
 )
 models = together(
     weights_dir,
-    choice("--model-type", MODEL_TYPES, "500", "Classifier, by the chunk size in bp it was trained on."),
-    path("--model-path", help="Classifier file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]"),
-    choice("--esm-model", list(ESM2_SIZES), "esm2_t36_3B_UR50D", f"ESM-2 size: {', '.join(ESM2_SIZES)}.", "NAME"),
+    path("--model", help="Classifier that names its features; it decides chunk size, features and ESM-2."),
+    choice("--model-type", MODEL_TYPES, "500", "Published classifier, by the chunk size in bp it was trained on."),
+    path("--model-path", help="Its file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]"),
+    click.option(
+        "--esm-model",
+        type=click.Choice(list(ESM2_SIZES)),
+        help=f"ESM-2 size: {', '.join(ESM2_SIZES)}.  [default: the one the classifier was trained with, of a published "
+        f"one {DEFAULT_ESM_MODEL}]",
+        metavar="NAME",
+    ),
 )
 arithmetic = together(
     choice(

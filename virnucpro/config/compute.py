@@ -47,7 +47,7 @@ def compute_config(settings: Settings, kind: InputKind, weights: WeightPaths, pl
     return ComputeConfig(
         kind=kind,
         weights=weights,
-        esm_model=settings.esm_model,
+        esm_model=weights.esm_model,
         chunk_size=settings.chunk_size,
         precision=precision,
         attention=settings.attention,

@@ -16,7 +16,7 @@ AUDITS = (REPORT, FALLBACK)
 _CHOICES = {
     "model_type": MODEL_TYPES,
     "input_type": INPUT_TYPES,
-    "esm_model": tuple(ESM2_SIZES),
+    "esm_model": (None, *ESM2_SIZES),
     "precision": (AUTO, *PRECISIONS),
     "attention": (AUTO, *ATTENTIONS),
     "audit": (None, *AUDITS),
@@ -34,9 +34,10 @@ class Settings:
     inputs: tuple[str, ...]
     output_dir: Path
     weights_dir: Path | None = None
+    model: Path | None = None  # a classifier that decides chunk size, features and ESM-2: custom, with a path
     model_type: str = "500"
     model_path: Path | None = None
-    esm_model: str = "esm2_t36_3B_UR50D"
+    esm_model: str | None = None  # None: the classifier's, or the published ones'
     input_type: str = "auto"
     gpus: tuple[int, ...] | None = None
     parallel: bool = False
@@ -68,6 +69,11 @@ class Settings:
         if self.runtime.force_restart:
             object.__setattr__(self, "force", True)
             object.__setattr__(self, "resume", False)
+        if self.model is not None:
+            if self.model_path is not None or self.model_type not in ("500", "custom"):
+                raise BadRequest("--model says all of the classifier. Leave --model-type and --model-path out.")
+            object.__setattr__(self, "model_type", "custom")
+            object.__setattr__(self, "model_path", self.model)
         if self.model_type == "custom" and self.model_path is None:
             raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
         if self.audit is not None and (self.precision == AUTO or not PRECISIONS[self.precision].quantised):

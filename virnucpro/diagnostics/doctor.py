@@ -11,6 +11,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights, one_line
-from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
-from virnucpro.models.language_models import LANGUAGE_MODELS
+from virnucpro.models.catalog import AUTO, DEFAULT_ESM_MODEL, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
+from virnucpro.models.classifier_card import ClassifierCard, read_card
+from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel, models_for
 from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.devices import listed_gpus, usable_cpus
@@ -139,7 +141,8 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
     placement = Placement((str(device),))
     precision = placement.precision if settings.precision == AUTO else settings.precision
     row = PRECISIONS[precision]
-    _, width, heads = ESM2_SIZES[settings.esm_model]
+    esm_model, _ = _asked(settings)
+    _, width, heads = ESM2_SIZES[esm_model]
     yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
     chosen = None
     try:
@@ -161,17 +164,18 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
 
 
 def _memory(device: torch.device, settings: Settings, precision: str, usual_budget: int) -> Iterator[Finding]:
+    esm_model, _ = _asked(settings)
     budget = settings.batch_tokens or usual_budget
     if device.type == "cuda":
         import torch
 
-        needed = device_bytes(settings.esm_model, precision, budget)
+        needed = device_bytes(esm_model, precision, budget)
         free, total = torch.cuda.mem_get_info(device)
-        text = f"{free / GB:.1f} of {total / GB:.1f} GB free, about {needed / GB:.1f} needed for {settings.esm_model}"
+        text = f"{free / GB:.1f} of {total / GB:.1f} GB free, about {needed / GB:.1f} needed for {esm_model}"
         advice = "End what else uses it (nvidia-smi), choose a smaller --esm-model, or lower --batch-tokens."
         yield Finding(OK, str(device), text) if free >= needed else Finding(PROBLEM, str(device), text, advice)
-    needed, free = host_bytes(settings.esm_model, precision, device.type == "cuda"), available_memory()
-    text = f"{free / GB:.1f} GB free, about {needed / GB:.1f} needed for {settings.esm_model}"
+    needed, free = host_bytes(esm_model, precision, device.type == "cuda"), available_memory()
+    text = f"{free / GB:.1f} GB free, about {needed / GB:.1f} needed for {esm_model}"
     advice = "Ask the batch system for more memory, or choose a smaller --esm-model."
     yield Finding(OK, "memory", text) if free >= needed else Finding(PROBLEM, "memory", text, advice)
 
@@ -179,7 +183,7 @@ def _memory(device: torch.device, settings: Settings, precision: str, usual_budg
 def _self_test(device: torch.device, settings: Settings, precision: str) -> Iterator[Finding]:
     from virnucpro.diagnostics.self_test import self_test
 
-    for result in self_test(settings.esm_model, device, precision, settings.attention):
+    for result in self_test(_asked(settings)[0], device, precision, settings.attention):
         text = (
             f"{result.model}'s layers, attention {result.attention}, {precision}: error {result.error:.1e}, allowed "
             f"{result.allowed:.1e} ({result.seconds:.1f} s)"
@@ -188,9 +192,20 @@ def _self_test(device: torch.device, settings: Settings, precision: str) -> Iter
         yield Finding(OK, "self-test", text) if result.passed else Finding(PROBLEM, "self-test", text, advice)
 
 
+def _asked(settings: Settings) -> tuple[str, list[LanguageModel]]:
+    """The ESM-2, and all models with weights, that a run of DNA with these settings would use."""
+    path, card = settings.model_path, ClassifierCard()
+    if path is not None and path.is_file():
+        with suppress(BadWeights):  # which is told where the classifier is examined
+            card = read_card(path)
+    rows = [LANGUAGE_MODELS[name] for name in models_for(InputKind.NUCLEOTIDE, card.features)]
+    return settings.esm_model or card.esm_model or DEFAULT_ESM_MODEL, [row for row in rows if not row.weightless]
+
+
 def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
     directory = settings.weights_dir or default_directory()
-    names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
+    esm_model, rows = _asked(settings)
+    names = [row.weights_name(esm_model) for row in rows]
     classifier = settings.model_path or f"{settings.model_type}_model"
     for model in (*names, classifier):
         try:
@@ -221,7 +236,8 @@ def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
 def _room(settings: Settings) -> Iterator[Finding]:
     """Disk for the weights that are missing."""
     directory = settings.weights_dir or default_directory()
-    names = [row.weights_name(settings.esm_model) for row in LANGUAGE_MODELS.values()]
+    esm_model, rows = _asked(settings)
+    names = [row.weights_name(esm_model) for row in rows]
     missing = [name for name in (*names, "300_model", "500_model") if first_model(directory, name) is None]
     # one ESM-2 has no published size; classifiers have none either, but are small
     estimates = {name: weight_bytes(name, PUBLISHED_PRECISION, InputKind.PROTEIN) for name in ESM2_SIZES}

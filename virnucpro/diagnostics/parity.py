@@ -104,7 +104,7 @@ def measure(
     asked = settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path
     with (
         files.spooled(Path(tempfile.gettempdir())),
-        WeightDigests(weights := find_weights(*asked, files.kind), settings.esm_model) as digests,
+        WeightDigests(weights := find_weights(*asked, files.kind)) as digests,
     ):
         (path,), kind = settings.inputs, files.kind
         placement = place(settings.gpus, parallel=False, workers_per_gpu=None)
@@ -153,7 +153,7 @@ def measure(
         "precision": config.precision,
         "compared": ours.how,
         "reference": theirs.how,
-        "esm_model": settings.esm_model,
+        "esm_model": config.esm_model,
         "synthetic_weights": info.synthetic,
     }
     return agreement, about

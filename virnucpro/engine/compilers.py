@@ -76,6 +76,9 @@ def launches(config: ComputeConfig, hopper: bool) -> list[Launch]:
         hopper: Whether the GPU is one.
     """
     precision, rows = PRECISIONS[config.precision], [LANGUAGE_MODELS[name] for name in config.weights.models]
+    rows = [row for row in rows if not row.weightless]
+    if not rows:
+        return []
     shapes = [row.published(config.esm_model) for row in rows]
     hopper = hopper and hopper_pays(precision, max(shape.width for shape in shapes))
     models = [

@@ -19,7 +19,7 @@ from virnucpro.config.compute import ComputeConfig
 from virnucpro.engine.audit_sample import drawn
 from virnucpro.engine.packing import distinct, pack
 from virnucpro.engine.results import WindowResult, blank_result
-from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
+from virnucpro.models.language_models import LANGUAGE_MODELS, queued
 from virnucpro.models.tokens import TOKENISERS, Tokenise
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.window_sequences import Sequences, sequences_of
@@ -79,7 +79,8 @@ class FrontEnd:
     """Chunks to frames to tokens to packs; indexed by the window itself. `seconds`: of each stage, up to now."""
 
     def __init__(self, config: ComputeConfig) -> None:
-        self._config, self._models = config, models_for(config.kind)
+        self._config = config
+        self._models = queued(config.weights.models)
         assert TOKENISERS.keys() >= {*self._models}, "models/tokens.py lacks a tokeniser"
         self._tokenisers: dict[str, Tokenise] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)

@@ -39,7 +39,9 @@ def check_models(config: ComputeConfig) -> WeightsInfo:
     synthetic = any(shape.synthetic for shape in shapes.values())
     if config.kind == InputKind.PROTEIN:
         return WeightsInfo(0, synthetic)
-    assert weights.classifier is not None, "a run of DNA without its models"
+    if weights.classifier is None:
+        assert config.chunk_size is not None, "nobody says how long chunks are"
+        return WeightsInfo(config.chunk_size, synthetic)
     classifier = load_classifier(weights.classifier)
     widths = {rows[name].weights_name(config.esm_model): shape.width for name, shape in shapes.items()}
     chunk_size = check_fit(classifier, weights.classifier, config.chunk_size, widths)
@@ -96,7 +98,9 @@ def warm_up(
     compiled()
     check_kernels(precision, device)
     rows = [(LANGUAGE_MODELS[name], path) for name, path in config.weights.models.items()]
-    models = [(row.code.size(path, config.esm_model), row.rotary) for row, path in rows]
+    models = [(row.code.size(path, config.esm_model), row.rotary) for row, path in rows if not row.weightless]
+    if not models:
+        return Plain(), "no layers", ()
     widest = max(shape.width for shape, _ in models)
     if not precision.reduced:
         return *choose_ops(device, precision, widest), ()

@@ -64,6 +64,8 @@ ESM2_SIZES = {
     "esm2_t36_3B_UR50D": (36, 2560, 40),
     "esm2_t48_15B_UR50D": (48, 5120, 40),
 }
+DEFAULT_ESM_MODEL = "esm2_t36_3B_UR50D"  # the published classifiers'
 DNABERT_S = "DNABERT-S"
+CANONICAL_4MERS = 136  # of 256 words of four letters, one for each pair of reverse complements
 CHUNK_SIZES = (300, 500)  # bp, of the published classifiers
 MODEL_TYPES = ("300", "500", "custom")  # of the classifier: its chunk size in bp, or a file

@@ -1,11 +1,11 @@
 """Classifier: the small MLP that turns a frame's features into two scores.
 
-Axes: S frames, F features (in `language_models.FEATURE_ORDER`), 2 classes (0 others, 1 virus).
+Axes: S frames, F features (those that its card names, in order), 2 classes (0 others, 1 virus).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from virnucpro.errors import BadRequest, BadWeights
-from virnucpro.models.catalog import CHUNK_SIZES
+from virnucpro.models.classifier_card import ClassifierCard, metadata_of, read_card
 from virnucpro.models.tensor_files import State, Unfilled, check_shapes, fill, read_pickled, read_safetensors
 from virnucpro.system.files import whole_file
-
-MIN_CHUNK_SIZE = 3  # bp, a codon
 
 
 class MLPClassifier(nn.Module):
@@ -43,11 +41,19 @@ _ALLOWED = [(MLPClassifier, "__main__.MLPClassifier"), MLPClassifier, nn.Linear,
 
 @dataclass(frozen=True)
 class Classifier:
-    """A loaded classifier, the chunk size in bp it was trained on, and whether it is synthetic."""
+    """A loaded classifier, and what it says of itself."""
 
     model: MLPClassifier
-    chunk_size: int | None  # None where the file does not say
-    synthetic: bool
+    card: ClassifierCard
+
+    @property
+    def chunk_size(self) -> int | None:
+        """bp; None where the file does not say."""
+        return self.card.chunk_size
+
+    @property
+    def synthetic(self) -> bool:
+        return self.card.synthetic
 
     @property
     def features(self) -> int:
@@ -63,19 +69,18 @@ def load_classifier(path: Path) -> Classifier:
     Raises:
         BadWeights: Broken, holding other objects, or of another layout.
     """
-    chunk_size = None
+    card = read_card(path)
     if path.suffix == ".safetensors":
-        state, metadata = read_safetensors(path)
-        synthetic = metadata.get("virnucpro_synthetic") == "true"
-        if (recorded := metadata.get("chunk_size", "")).isdecimal() and int(recorded) >= MIN_CHUNK_SIZE:
-            chunk_size = int(recorded)
+        state, _ = read_safetensors(path)
     else:
         state, synthetic = _read_pth(path)
-    if chunk_size is None:
-        chunk_size = next((size for size in CHUNK_SIZES if path.name.startswith(f"{size}_model")), None)
+        card = replace(card, synthetic=synthetic)
     weight = state.get("hidden_layer.weight")
     if weight is None or weight.ndim != 2:
         raise BadWeights(f"{path}: no classifier of VirNucPro (no matrix hidden_layer.weight). Is it the right file?")
+    if card.widths and sum(card.widths.values()) != weight.shape[1]:
+        named = " and ".join(f"{name} ({width})" for name, width in card.widths.items())
+        raise BadWeights(f"{path}: takes {weight.shape[1]} features, and says that they are {named}. Train it again.")
     with Unfilled():
         model = MLPClassifier(weight.shape[1], weight.shape[0])
     state.setdefault("bn1.num_batches_tracked", torch.tensor(0))  # used in training only
@@ -83,7 +88,7 @@ def load_classifier(path: Path) -> Classifier:
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise BadWeights(f"{path}: holds weights that are not finite. Fetch it again.")
     fill(model, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
-    return Classifier(model, chunk_size, synthetic)
+    return Classifier(model, card)
 
 
 def _read_pth(path: Path) -> tuple[State, bool]:
@@ -146,8 +151,10 @@ def convert(source: Path, target: Path, chunk_size: int | None) -> int:
             "Leave --chunk-size out."
         )
     chunk_size = chunk_size or classifier.chunk_size
-    metadata = {"format": "pt", "chunk_size": str(chunk_size)}
-    if classifier.synthetic:
+    card, metadata = classifier.card, {"format": "pt", "chunk_size": str(chunk_size)}
+    if card.document:
+        metadata = metadata_of(card, card.document)
+    elif card.synthetic:
         metadata["virnucpro_synthetic"] = "true"
     with whole_file(target, "wb") as file:
         file.write(safetensors.torch.save(classifier.model.state_dict(), metadata))

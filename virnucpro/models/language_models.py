@@ -1,18 +1,18 @@
 """Language models: each gives a sequence features, and is a row here. No torch until one is loaded.
 
-docs/architecture.md lists what a new one touches. Every run of DNA needs all of them: a classifier has to be trained on
-the features of a new one, too.
+docs/architecture.md lists what a new one touches. Which of them a run of DNA needs is said by its classifier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from virnucpro.models.catalog import DNABERT_S, ESM2_SIZES, Precision
+from virnucpro.errors import BadRequest
+from virnucpro.models.catalog import CANONICAL_4MERS, DNABERT_S, ESM2_SIZES, Precision
 from virnucpro.reading.input_kind import InputKind
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class LanguageModel:
     required: tuple[str, ...] = ()  # files in its folder beside configuration and weights
     described: str = ""  # what is looked for at {place}, for people
     source: str = ""  # where people find it
+    weightless: bool = False  # computed from the sequence alone: there are no files
     eight_bit: str = ""  # module of virnucpro.models that makes its 8-bit likeness; without, it stays as it is
 
     def weights_name(self, esm_model: str) -> str:
@@ -101,6 +102,10 @@ def _esm2_parameters(esm_model: str) -> int:
 
 
 LANGUAGE_MODELS = {
+    "kmer4": LanguageModel(
+        "4-mers", "kmers", "kmer4_SK", "kmer4", "dna", (InputKind.NUCLEOTIDE,), False,
+        lambda _: Shape(0, CANONICAL_4MERS, 0), lambda _: CANONICAL_4MERS**2, "4-mers", weightless=True,
+    ),
     "esm2": LanguageModel(
         "ESM-2", "esm2", "esm2_SD", "embeddings", "proteins", tuple(InputKind), True,
         lambda esm_model: Shape(*ESM2_SIZES[esm_model]), _esm2_parameters,
@@ -116,17 +121,48 @@ LANGUAGE_MODELS = {
         "the folder of https://huggingface.co/zhihan1996/DNABERT-S (no code in it is run)",
     ),
 }  # fmt: skip
+PUBLISHED_FEATURES = ("dnabert_s", "esm2")  # of the published classifiers
 # Of the columns that a classifier is trained on: published ones have it so.
-FEATURE_ORDER = ("dnabert_s", "esm2")
+FEATURE_ORDER = ("kmer4", *PUBLISHED_FEATURES)
 # On the device. DNABERT-S comes first, for its kernels are so short that the device nearly keeps up with the host: at
 # the end of a window it would run dry while the next one is fetched. ESM-2's keep it busy meanwhile.
-QUEUE_ORDER = ("dnabert_s", "esm2")
+QUEUE_ORDER = ("kmer4", "dnabert_s", "esm2")
 assert set(FEATURE_ORDER) == set(QUEUE_ORDER) == set(LANGUAGE_MODELS), "an order lacks a model"
 
 
-def models_for(kind: InputKind) -> list[str]:
-    """The models of an input, in the order in which they are queued."""
-    return [name for name in QUEUE_ORDER if kind in LANGUAGE_MODELS[name].kinds]
+def queued(names: Container[str]) -> list[str]:
+    """Models in the order in which they are queued on the device."""
+    return [name for name in QUEUE_ORDER if name in names]
+
+
+def models_for(kind: InputKind, features: Container[str] = PUBLISHED_FEATURES) -> list[str]:
+    """The models of an input, as `queued`.
+
+    Args:
+        features: Of the classifier; proteins have none, and get what there is for them.
+    """
+    if kind == InputKind.NUCLEOTIDE:
+        return queued(features)
+    return [name for name in queued(LANGUAGE_MODELS) if kind in LANGUAGE_MODELS[name].kinds]
+
+
+def parse_features(text: str) -> tuple[str, ...]:
+    """Read features as people write them, ``kmer4+esm2``; in `FEATURE_ORDER`.
+
+    Raises:
+        BadRequest: One is unknown, or there twice.
+    """
+    names = text.split("+")
+    unknown = [name for name in names if name not in FEATURE_ORDER]
+    if unknown or len(set(names)) < len(names):
+        what = f"{unknown[0]!r} is unknown" if unknown else "one is there twice"
+        raise BadRequest(f"features {text}: {what}. Join some of {', '.join(FEATURE_ORDER)} by '+', each once.")
+    return tuple(name for name in FEATURE_ORDER if name in names)
+
+
+def spelled(features: Iterable[str]) -> str:
+    """Write features as `parse_features` reads them."""
+    return "+".join(features)
 
 
 def row_of(weights_name: str) -> LanguageModel | None:

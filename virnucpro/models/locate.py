@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from virnucpro.errors import BadWeights
-from virnucpro.models.catalog import CHUNK_SIZES, ESM2_SIZES
-from virnucpro.models.language_models import LANGUAGE_MODELS
+from virnucpro.errors import BadRequest, BadWeights
+from virnucpro.models.catalog import CHUNK_SIZES, DEFAULT_ESM_MODEL, ESM2_SIZES
+from virnucpro.models.classifier_card import ClassifierCard, read_card
+from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.home import cache_folder, expanded
 
@@ -28,8 +29,10 @@ _CLASSIFIERS = "300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/Vi
 class WeightPaths:
     """Files of one run."""
 
-    models: dict[str, Path]  # of each language model: a file or a folder
-    classifier: Path | None  # None for a protein input
+    models: dict[str, Path]  # of each language model: a file or a folder; of a weightless one, a path to nothing
+    classifier: Path | None  # None for a protein input, and where features alone are wanted
+    esm_model: str = DEFAULT_ESM_MODEL  # the size of ESM-2's
+    card: ClassifierCard = field(default_factory=ClassifierCard)  # of the classifier
 
     def files(self) -> dict[str, Path]:
         """Every file that is read, by a name without the directory's: weights that were moved are the same weights."""
@@ -44,6 +47,16 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     names = ("*.json", "*.safetensors", "*.bin")
     return sorted(file for name in names for file in path.glob(name) if file.is_file())
+
+
+def tensor_files(path: Path) -> list[Path]:
+    """The files of a model that its tensors are read from; of a folder's formats the one that is preferred."""
+    if path.is_file():
+        return [path]
+    source = next((path / name for name in HUGGING_FACE_FILES if (path / name).is_file()), None)
+    if source is None or source.suffix != ".json":
+        return [source] if source else []
+    return [path / name for name in _shards(source)]
 
 
 def named_directory(given: str | os.PathLike[str] | None = None) -> Path | None:
@@ -62,44 +75,56 @@ def default_directory() -> Path:
 
 
 def find_weights(
-    directory: Path | None, esm_model: str, model_type: str, model_path: Path | None, kind: InputKind
+    directory: Path | None,
+    esm_model: str | None,
+    model_type: str,
+    model_path: Path | None,
+    kind: InputKind,
+    features: tuple[str, ...] | None = None,
 ) -> WeightPaths:
-    """Find the weights a run needs.
+    """Find the weights a run needs: the classifier, and the models that it names.
 
     Args:
         directory: ``--weights-dir``; None if neither it nor VIRNUCPRO_WEIGHTS was given.
+        esm_model: A key of `ESM2_SIZES`; None for the classifier's, or where it names none `DEFAULT_ESM_MODEL`.
         model_type: "300", "500" or "custom"; the first two name the classifier's file.
         model_path: The classifier, if given by path.
+        features: Of a run without a classifier, which is to give these.
     Raises:
         BadWeights: Something is missing; the one message lists all that was looked for.
+        BadRequest: The classifier was trained with another ESM-2.
     """
     place = directory or default_directory()
     models: dict[str, Path] = {}
-    looked_for, others = [], []
-    for key, row in LANGUAGE_MODELS.items():
-        if kind not in row.kinds:
-            continue
+    looked_for, others, named = list[str](), list[str](), list[str]()
+    needs_classifier = kind == InputKind.NUCLEOTIDE and features is None
+    classifier = None
+    if needs_classifier and model_path is not None:
+        classifier = model_path if model_path.is_file() else None
+        named = [] if classifier else [f"{model_path}, the classifier of --model-path"]
+    elif needs_classifier and (classifier := first_model(place, f"{model_type}_model")) is None:
+        named = [f"{place / f'{model_type}_model'}.pth or .safetensors"]
+        others = [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
+    card = ClassifierCard() if classifier is None else read_card(classifier)
+    esm_model = _esm_model(esm_model, card, classifier)
+    needed = models_for(kind, features or card.features)
+    rows = {name: row for name, row in LANGUAGE_MODELS.items() if name in needed}
+    for key, row in rows.items():
         name = row.weights_name(esm_model)
-        path = first_model(place, name)
+        path = place / name if row.weightless else first_model(place, name)
         if path is not None and all((path / file).is_file() for file in row.required):
             models[key] = path
             continue
         looked_for.append(row.described.format(place=place / name))
         if row.name is None:
-            others += [f"{path} (--esm-model {size})" for size in ESM2_SIZES if (path := first_model(place, size))]
-    classifier = None
-    if kind == InputKind.NUCLEOTIDE and model_path is not None:
-        classifier = model_path if model_path.is_file() else None
-        looked_for += [] if classifier else [f"{model_path}, the classifier of --model-path"]
-    elif kind == InputKind.NUCLEOTIDE and (classifier := first_model(place, f"{model_type}_model")) is None:
-        looked_for.append(f"{place / f'{model_type}_model'}.pth or .safetensors")
-        others += [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
-    if looked_for:
+            sizes = [f"{path} (--esm-model {size})" for size in ESM2_SIZES if (path := first_model(place, size))]
+            others = sizes + others
+    if looked_for := looked_for + named:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
-        rows = [row for row in LANGUAGE_MODELS.values() if kind in row.kinds]
-        names = [row.weights_name(esm_model) for row in rows]
-        sources = {row.title: row.source.format(name=row.weights_name(esm_model)) for row in rows}
-        if kind == InputKind.NUCLEOTIDE:
+        files = [row for row in rows.values() if not row.weightless]
+        names = [row.weights_name(esm_model) for row in files]
+        sources = {row.title: row.source.format(name=row.weights_name(esm_model)) for row in files}
+        if needs_classifier:
             names += ["500_model", "300_model"]
             sources["classifier"] = _CLASSIFIERS
         raise BadWeights(
@@ -109,7 +134,15 @@ def find_weights(
             + f"`{fetch_command(directory, ' '.join(names))}` fetches them. Or put there yourself:"
             + "".join(f"\n  {title:10}  {source}" for title, source in sources.items())
         )
-    return WeightPaths(models, classifier)
+    return WeightPaths(models, classifier, esm_model, card)
+
+
+def _esm_model(asked: str | None, card: ClassifierCard, classifier: Path | None) -> str:
+    if None not in (asked, card.esm_model) and asked != card.esm_model:
+        raise BadRequest(
+            f"{classifier} was trained on features of {card.esm_model}, and --esm-model says {asked}. Leave it out."
+        )
+    return asked or card.esm_model or DEFAULT_ESM_MODEL
 
 
 def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:
@@ -120,7 +153,7 @@ def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> st
 
 def candidates(directory: Path, name: str) -> list[Path]:
     """The files and folders that would be the model of that name, the one to be preferred first."""
-    if name in (row.name for row in LANGUAGE_MODELS.values()):
+    if name in (row.name for row in LANGUAGE_MODELS.values() if not row.weightless):
         return [directory / name]
     if name in ESM2_SIZES:
         return [directory / f"{name}.pt", directory / name]
@@ -152,9 +185,13 @@ def missing_shards(model: Path) -> list[str]:
     files = [model / name for name in HUGGING_FACE_FILES if (model / name).is_file()]
     if not files or any(file.suffix != ".json" for file in files):
         return []
-    index = files[0]
     try:
-        named = {Path(name).name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        return [name for name in _shards(files[0]) if not (model / name).is_file()]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        return [index.name]
-    return sorted(name for name in named if not (model / name).is_file())
+        return [files[0].name]
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that the index of a folder names."""
+    named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+    return sorted({Path(name).name for name in named})

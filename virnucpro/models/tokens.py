@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from virnucpro.errors import BadWeights, one_line
+from virnucpro.reading.kmers import kmers
 from virnucpro.reading.proteins import ESM_LETTERS
 
 
@@ -101,5 +102,20 @@ def dnabert_tokeniser(path: Path | None) -> Tokenise:
     return tokenise
 
 
+def kmer_tokeniser(path: Path | None) -> Tokenise:
+    """Of 4-mers; needs no file."""
+
+    def tokenise(dna: Sequence[str]) -> Tokens:
+        numbers_T, lengths_S = kmers(dna)
+        each = np.split(numbers_T, np.cumsum(lengths_S)[:-1])
+        return Tokens(lengths_S, lambda order_S: np.concatenate([each[i] for i in order_S]))
+
+    return tokenise
+
+
 # Of each row of `language_models`; takes the path of its weights
-TOKENISERS: dict[str, Callable[[Path | None], Tokenise]] = {"esm2": esm2_tokeniser, "dnabert_s": dnabert_tokeniser}
+TOKENISERS: dict[str, Callable[[Path | None], Tokenise]] = {
+    "kmer4": kmer_tokeniser,
+    "esm2": esm2_tokeniser,
+    "dnabert_s": dnabert_tokeniser,
+}

@@ -84,7 +84,7 @@ def run(
         weights = find_weights(
             settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, files.kind
         )
-        digests = stack.enter_context(WeightDigests(weights, settings.esm_model))
+        digests = stack.enter_context(WeightDigests(weights))
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         say_what_was_read(files.survey)
         config = compute_config(settings, files.kind, weights, placement)

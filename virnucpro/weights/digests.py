@@ -5,13 +5,14 @@ They are begun as soon as the files are known, so that they cost a run as little
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from virnucpro.errors import BadWeights
 from virnucpro.models.language_models import LANGUAGE_MODELS
-from virnucpro.models.locate import WeightPaths, fetch_command, weight_files
+from virnucpro.models.locate import WeightPaths, fetch_command, tensor_files, weight_files
 from virnucpro.system.fingerprint import Fingerprint
 from virnucpro.system.hashing import Digest
 from virnucpro.weights.checksums import CHECKSUMS_FILE, read_checksums
@@ -75,8 +76,8 @@ class Known:
 class WeightDigests:
     """The sha256 of every weight file of a run, by the names of `WeightPaths.files`; use it in `with`."""
 
-    def __init__(self, weights: WeightPaths, esm_model: str) -> None:
-        self._files, self._known = weights.files(), known_of(weights, esm_model)
+    def __init__(self, weights: WeightPaths) -> None:
+        self._weights, self._files, self._known = weights, weights.files(), known_of(weights)
         self._cache = DigestCache.of_user()
         self._cached = self._cache.look_up(self._files)
         missing = {name: path for name, path in self._files.items() if name not in self._cached}
@@ -116,9 +117,29 @@ class WeightDigests:
             for name, digest in digests.items():
                 if (wrong := self._known[name].wrong(digest, own_allowed=True)) is not None:
                     raise BadWeights(wrong)
+            self._check_card({self._files[name]: digest.sha256 for name, digest in digests.items()})
             self._cache.keep({digest.identity: digest.sha256 for digest in digests.values() if digest.identity})
             self._checked = True
         return {name: digests[name].sha256 for name in self._files}
+
+    def model_sha256(self) -> dict[str, str]:
+        """Wait for the sha256 of each model's weights, as a classifier's card has it; raises as `result`."""
+        sha256_of = {self._files[name]: sha256 for name, sha256 in self.result().items()}
+        return {name: _identity(path, sha256_of) for name, path in self._weights.models.items() if path.exists()}
+
+    def _check_card(self, sha256_of: dict[Path, str]) -> None:
+        """Refuse models that the classifier was not trained with: their features have the same width, and mean others.
+
+        Args:
+            sha256_of: Of each file.
+        """
+        for name, expected in self._weights.card.sha256.items():
+            path = self._weights.models.get(name)
+            if path is not None and (actual := _identity(path, sha256_of)) != expected:
+                raise BadWeights(
+                    f"{self._weights.classifier} was trained on features of other weights than {path} (sha256 "
+                    f"{expected}, not {actual}). Put those in its place, or give another --weights-dir."
+                )
 
     def warn(self) -> None:
         """Name the files that are not the published ones, though of their name, and not on record; waits for them."""
@@ -134,9 +155,15 @@ class WeightDigests:
             )
 
 
-def known_of(weights: WeightPaths, esm_model: str) -> dict[str, Known]:
+def _identity(model: Path, sha256_of: dict[Path, str]) -> str:
+    """The sha256 of a model's weights, whatever lies beside them: of the file, or of a line for each of several."""
+    digests = [sha256_of[file] for file in tensor_files(model)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def known_of(weights: WeightPaths) -> dict[str, Known]:
     """What is known of every weight file of a run, by the names of `WeightPaths.files`."""
-    models = [(path, LANGUAGE_MODELS[key].weights_name(esm_model)) for key, path in weights.models.items()]
+    models = [(path, LANGUAGE_MODELS[key].weights_name(weights.esm_model)) for key, path in weights.models.items()]
     if weights.classifier is not None:
         models.append((weights.classifier, weights.classifier.stem))
     published = {file.path: file.sha256 for model in BY_NAME.values() for file in model.files}
