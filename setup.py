@@ -44,6 +44,8 @@ setup(
         "huggingface_hub>=0.34",
         "httpx2>=2.0",
         "tenacity>=8.2",
+        "scikit-learn>=1.7",
+        "scipy>=1.11",
     ],
     extras_require={
         "bench": [

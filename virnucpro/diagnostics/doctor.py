@@ -29,7 +29,7 @@ from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.devices import listed_gpus, usable_cpus
 from virnucpro.system.home import home
 from virnucpro.system.imports import why_compiled_anew
-from virnucpro.system.packages import FETCHING, REQUIRED, import_errors, is_older, least_versions, version_of
+from virnucpro.system.packages import FETCHING, PARTIAL, REQUIRED, TRAINING, import_errors, is_older, least_versions, version_of
 from virnucpro.weights.digests import AS_PUBLISHED, AS_RECORDED
 from virnucpro.weights.inventory import check, check_used, verify
 from virnucpro.weights.sources import BY_NAME
@@ -68,10 +68,10 @@ def _installation(errors: dict[str, str]) -> Iterator[Finding]:
     if home() is None:
         yield Finding(NOTE, "home", "none: weights are looked for in ./weights", "Set HOME, or name --weights-dir.")
     required, good = least_versions(), []
-    for name, module in (REQUIRED | FETCHING).items():
+    for name, module in (REQUIRED | FETCHING | TRAINING).items():
         version, least = version_of(name), required.get(name)
         if module in errors:
-            only = "; only `virnucpro weights fetch` needs it" if name in FETCHING else ""
+            only = f"; only `{PARTIAL[name]}` needs it" if name in PARTIAL else ""
             advice = f"Install it again: pip install --force-reinstall {name}"
             yield Finding(NOTE if only else PROBLEM, name, f"cannot be imported ({errors[module]}){only}", advice)
         elif version is not None and least is not None and is_older(version, least):

@@ -13,7 +13,10 @@ REQUIRED = {
     "safetensors": "safetensors.torch", "h5py": "h5py", "click": "click", "rich": "rich", "nvidia-ml-py": "pynvml",
     "matplotlib": "matplotlib", "jinja2": "jinja2",
 }  # fmt: skip
-FETCHING = {"httpx2": "httpx2", "tenacity": "tenacity", "huggingface_hub": "huggingface_hub"}  # by `weights fetch` only
+FETCHING = {"httpx2": "httpx2", "tenacity": "tenacity", "huggingface_hub": "huggingface_hub"}
+TRAINING = {"scikit-learn": "sklearn", "scipy": "scipy"}
+# What needs them alone.
+PARTIAL = dict.fromkeys(FETCHING, "virnucpro weights fetch") | dict.fromkeys(TRAINING, "virnucpro train")
 _IMPORT = """
 import importlib, os, sys
 answers = os.fdopen(os.dup(1), "w")
@@ -33,7 +36,7 @@ def import_errors() -> dict[str, str]:
 
     Another process tries, for a broken package may end it: by a signal, or by sys.exit.
     """
-    left = list((REQUIRED | FETCHING).values())
+    left = list((REQUIRED | FETCHING | TRAINING).values())
     errors: dict[str, str] = {}
     while left:
         done = subprocess.run(
