@@ -21,7 +21,7 @@ ORDER = (  # a folder or a module imports from lines above its own, and from its
     ("engine",),
     ("telemetry",),
     ("reporting",),
-    ("executors", "output", "diagnostics"),
+    ("executors", "output", "diagnostics", "evaluation"),
     ("pipeline",),
     ("api", "streaming", "commands"),
     ("cli",),
@@ -213,12 +213,14 @@ def picture() -> str:
     package, shapes, y = ROOT / "virnucpro", [], 20
     for line in ORDER:
         folders = [name for name in line if (package / name).is_dir()]
-        for place, name in enumerate(folders):
-            width, text = 880 / len(folders), ast.get_docstring(ast.parse((package / name / "__init__.py").read_text()))
-            x = 20 + place * width
+        texts = [ast.get_docstring(ast.parse((package / name / "__init__.py").read_text())) or "" for name in folders]
+        x = 20.0
+        for name, text in zip(folders, texts, strict=True):
+            width = 880 * len(text) / len("".join(texts))  # as much as its text takes
             shapes.append(f'<rect x="{x:.0f}" y="{y}" width="{width - 10:.0f}" height="50" rx="6"/>')
             shapes.append(f'<text x="{x + 10:.0f}" y="{y + 20}" class="name">{name}</text>')
-            shapes.append(f'<text x="{x + 10:.0f}" y="{y + 39}">{escape(text or "")}</text>')
+            shapes.append(f'<text x="{x + 10:.0f}" y="{y + 39}">{escape(text)}</text>')
+            x += width
         y += 60 if folders else 0
     style = "rect{fill:#f2f5f9;stroke:#8899aa}text{font:12px sans-serif;fill:#223}.name{font-weight:bold}"
     caption = "A folder imports from those above it, never from below or beside."
