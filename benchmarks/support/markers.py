@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-import tarfile
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, zip_longest
 from pathlib import Path
-from shutil import copyfileobj
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.support import debian
 from virnucpro.errors import BadInput
 from virnucpro.output.fasta_files import wrapped
 from virnucpro.reading import records
@@ -29,9 +28,8 @@ from virnucpro.system import files
 
 PACKAGE = "metaphlan2-data_2.6.0+ds-4_all.deb"  # of Debian 12: apt-get download metaphlan2-data
 SHA256 = "f38a6e3f49d7b03ba80d9fdd5647b9f9f2dfb38d43b28618053e8ef2c60db7d7"
-MEMBER = "markers.fasta"
+MEMBER = "var/lib/metaphlan2-data/markers.fasta"
 GENE, GENOME, PROKARYOTE, MRNA = GROUPS = ("virus gene", "virus genome", "prokaryote", "eukaryote mRNA")
-VIRUS = (GENE, GENOME)
 CLASSES = {GENE: "virus", GENOME: "virus", PROKARYOTE: "prokaryote", MRNA: "eukaryote"}
 GAP = 10  # between the GeneIDs of one virus
 SPARE = 100  # genes that are looked up beyond twice those that are drawn, since some are equal
@@ -62,39 +60,17 @@ class Marker(NamedTuple):
 
 
 def unpacked(package: Path, folder: Path, sha256: str) -> Path:
-    """Write the markers of a Debian package into `folder`, unless they are there, and return their path.
+    """Write the markers of the Debian package into `folder`, unless they are there, and return their path.
 
-    The file's name has the package's checksum. Neither dpkg nor root is needed.
+    The file's name has the package's checksum.
 
     Raises:
-        BadInput: The package has another checksum, or is none.
+        BadInput: As `debian.extract`.
     """
     path = folder / f"markers-{sha256[:8]}.fasta"
-    if path.exists():
-        return path
-    if (actual := files.sha256_of(package)) != sha256:
-        raise BadInput(f"{package} has the sha256 {actual}, not {sha256}. Fetch {PACKAGE} again.")
-    with open(package, "rb") as archive:
-        _seek_data(archive)
-        with tarfile.open(fileobj=archive, mode="r|xz") as data:
-            for member in data:
-                if member.name.endswith(f"/{MEMBER}") and (markers := data.extractfile(member)):
-                    with files.whole_file(path, "wb") as file:
-                        copyfileobj(markers, file, 2**20)
-                    return path
-    raise BadInput(f"{package} holds no {MEMBER}. Fetch {PACKAGE}.")
-
-
-def _seek_data(archive: IO[bytes]) -> None:
-    """Leave an `ar` archive at the first byte of its data.tar.xz: a header of 60 bytes is before each member, and
-    members begin at even bytes."""
-    if archive.read(8) == b"!<arch>\n":
-        while len(header := archive.read(60)) == 60:
-            if header.startswith(b"data.tar.xz"):
-                return
-            size = int(header[48:58])
-            archive.seek(size + size % 2, 1)
-    raise BadInput(f"{archive.name} is no Debian package with a data.tar.xz. Fetch {PACKAGE}.")
+    if not path.exists():
+        debian.extract(package, sha256, MEMBER, path)
+    return path
 
 
 def read_markers(path: Path) -> Iterator[Marker]:
@@ -127,15 +103,11 @@ def _label(header: str, viruses: list[int]) -> tuple[str, str, str] | None:
     if _GENOME.fullmatch(header):
         return GENOME, header, header
     if match := _PIECE.fullmatch(header):
-        return PROKARYOTE, f"{match[1]}:{match[2]}", _project(match[1]) or _block(match[1], BLOCKS[PROKARYOTE])
+        project = _PROJECT.match(match[1])
+        return PROKARYOTE, f"{match[1]}:{match[2]}", project[0] if project else _block(match[1], BLOCKS[PROKARYOTE])
     if match := _MRNA.fullmatch(header):
         return MRNA, match[1], _block(match[1], BLOCKS[MRNA])
     return None
-
-
-def _project(accession: str) -> str | None:
-    match = _PROJECT.match(accession)
-    return match[0] if match else None
 
 
 def _block(accession: str, size: int) -> str:
@@ -173,8 +145,8 @@ def chosen(path: Path, chunk_size: int, train: int, test: int, seed: int) -> dic
     order, wanted = dict[tuple[str, str], list[str]](), dict[tuple[str, str], int]()
     for part, count in (("train", train), ("test", test)):
         for kind, wanted[part, kind] in _shares(count).items():
-            turns = _turns(names[part, kind], random.Random(f"{seed} {part} {kind}"))
-            order[part, kind] = list(islice(turns, 2 * wanted[part, kind] + SPARE))
+            rng = random.Random(f"{seed} {part} {kind}")
+            order[part, kind] = list(islice(_turns(names[part, kind], rng), 2 * wanted[part, kind] + SPARE))
     drawn = {name for turns in order.values() for name in turns}
     pieces = {each.name: _piece(each, chunk_size, seed) for each in _clean(path, chunk_size) if each.name in drawn}
     parts: dict[str, list[Marker]] = {"train": [], "test": []}
@@ -246,7 +218,7 @@ def write(folder: Path, markers: Iterable[Marker]) -> None:
     ):
         sources.write("record\tsource\tgroup\n")
         for name, sequence, group, source in markers:
-            (viral if group in VIRUS else others).write(f">{name}\n{wrapped(sequence)}")
+            (viral if CLASSES[group] == "virus" else others).write(f">{name}\n{wrapped(sequence)}")
             sources.write(f"{name}\t{source}\t{group}\n")
 
 
