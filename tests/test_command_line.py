@@ -34,7 +34,7 @@ def test_help_lists_every_option():
     assert " ".join(listed) == (
         "--output-dir --weights-dir --model --model-type --model-path --esm-model --input-type --gpus --parallel "
         "--workers-per-gpu --batch-tokens --num-workers --precision --attention --audit --deterministic "
-        "--save-embeddings --write-viral "
+        "--save-embeddings --write-viral --prevalence --max-fdr "
         "--keep-intermediate --set --resume --force --rename-duplicates --no-progress"
     )
 

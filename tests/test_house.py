@@ -22,6 +22,7 @@ ORDER = (  # a folder or a module imports from lines above its own, and from its
     ("telemetry",),
     ("reporting",),
     ("executors", "output", "diagnostics", "evaluation"),
+    ("training",),
     ("pipeline",),
     ("api", "streaming", "commands"),
     ("cli",),
@@ -55,6 +56,9 @@ TORCH = {
     "models.quantised_esm2",
     "models.tensor_files",
     "models.upload",
+    "pipeline.training_files",
+    "training.fit",
+    "training.scoring",
 }  # what may load torch when it is imported; nothing else may, or whatever imports it
 
 

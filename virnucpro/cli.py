@@ -16,6 +16,7 @@ from virnucpro.commands.options import EXIT_CODES, verbosity
 from virnucpro.commands.parity import parity
 from virnucpro.commands.predict import predict
 from virnucpro.commands.report import report
+from virnucpro.commands.train import train
 from virnucpro.commands.weights import convert, weights
 from virnucpro.errors import Interrupted, VirnucproError
 from virnucpro.system import console, processes
@@ -31,7 +32,7 @@ def cli() -> None:
     """Tell viral from non-viral DNA with ESM-2 and DNABERT-S features."""
 
 
-for command in (predict, weights, convert, parity, doctor, report):
+for command in (predict, train, weights, convert, parity, doctor, report):
     cli.add_command(command)
 
 

@@ -50,6 +50,19 @@ PARTIAL = 3
     metavar="FASTA",
     help="Write the records called Viral in contigs.tsv there, too; compressed if it ends in .gz, .bz2, .xz or .zst.",
 )
+@click.option(
+    "--prevalence",
+    type=float,
+    metavar="SHARE",
+    help="Share of viruses that is expected among the records, such as 0.05. With a classifier that has a calibration, "
+    "contigs.tsv then has probabilities for that, and expected false discovery rates.  [default: equal classes]",
+)
+@click.option(
+    "--max-fdr",
+    type=float,
+    metavar="SHARE",
+    help="With --prevalence: which contigs are within this expected false discovery rate; --write-viral writes these.",
+)
 @shared.flag("--keep-intermediate", help="Keep the chunk, frame and protein FASTA files.")
 @click.option(
     "--set",

@@ -37,6 +37,8 @@ class Settings:
     model: Path | None = None  # a classifier that decides chunk size, features and ESM-2: custom, with a path
     model_type: str = "500"
     model_path: Path | None = None
+    features: tuple[str, ...] | None = None  # of DNA, wanted themselves: then there is no classifier
+    chunks: int | None = None  # bp, where there is none
     esm_model: str | None = None  # None: the classifier's, or the published ones'
     input_type: str = "auto"
     gpus: tuple[int, ...] | None = None
@@ -54,6 +56,8 @@ class Settings:
     force: bool = False
     rename_duplicates: bool = False
     write_viral: Path | None = None
+    prevalence: float | None = None  # expected share of viruses among the records; None: probabilities at equal classes
+    max_fdr: float | None = None
     show_progress: bool = True
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -80,6 +84,12 @@ class Settings:
             raise BadRequest("--audit has a meaning with 8 bits only. Add --precision int8, or leave it out.")
         if self.workers_per_gpu is not None and not self.parallel:
             raise BadRequest("--workers-per-gpu has a meaning with --parallel only. Add --parallel.")
+        for name in ("prevalence", "max_fdr"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                raise BadRequest(f"{_flag(name)} must be above 0 and below 1, not {share}.")
+        if self.max_fdr is not None and self.prevalence is None:
+            raise BadRequest("--max-fdr depends on how many viruses are expected. Add --prevalence.")
         if self.resume and self.force:
             raise BadRequest("--resume goes on with a run and --force starts it over. Give one of them.")
         if self.deterministic and self.batch_tokens:
@@ -92,6 +102,8 @@ class Settings:
     @property
     def chunk_size(self) -> int | None:
         """bp; None if the custom classifier decides."""
+        if self.chunks is not None:
+            return self.chunks
         return None if self.model_type == "custom" else int(self.model_type)
 
 

@@ -11,7 +11,6 @@ import logging
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -21,15 +20,22 @@ from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights, one_line
-from virnucpro.models.catalog import AUTO, DEFAULT_ESM_MODEL, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
-from virnucpro.models.classifier_card import ClassifierCard, read_card
-from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel, models_for
-from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model
+from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
+from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model, models_asked_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.devices import listed_gpus, usable_cpus
 from virnucpro.system.home import home
 from virnucpro.system.imports import why_compiled_anew
-from virnucpro.system.packages import FETCHING, PARTIAL, REQUIRED, TRAINING, import_errors, is_older, least_versions, version_of
+from virnucpro.system.packages import (
+    FETCHING,
+    PARTIAL,
+    REQUIRED,
+    TRAINING,
+    import_errors,
+    is_older,
+    least_versions,
+    version_of,
+)
 from virnucpro.weights.digests import AS_PUBLISHED, AS_RECORDED
 from virnucpro.weights.inventory import check, check_used, verify
 from virnucpro.weights.sources import BY_NAME
@@ -141,7 +147,7 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
     placement = Placement((str(device),))
     precision = placement.precision if settings.precision == AUTO else settings.precision
     row = PRECISIONS[precision]
-    esm_model, _ = _asked(settings)
+    esm_model, _ = models_asked_for(settings.esm_model, settings.model_path)
     _, width, heads = ESM2_SIZES[esm_model]
     yield Finding(OK, str(device), f"precision {precision}{' (auto)' if settings.precision == AUTO else ''}")
     chosen = None
@@ -164,7 +170,7 @@ def _device(device: torch.device, settings: Settings, quick: bool) -> Iterator[F
 
 
 def _memory(device: torch.device, settings: Settings, precision: str, usual_budget: int) -> Iterator[Finding]:
-    esm_model, _ = _asked(settings)
+    esm_model, _ = models_asked_for(settings.esm_model, settings.model_path)
     budget = settings.batch_tokens or usual_budget
     if device.type == "cuda":
         import torch
@@ -183,7 +189,9 @@ def _memory(device: torch.device, settings: Settings, precision: str, usual_budg
 def _self_test(device: torch.device, settings: Settings, precision: str) -> Iterator[Finding]:
     from virnucpro.diagnostics.self_test import self_test
 
-    for result in self_test(_asked(settings)[0], device, precision, settings.attention):
+    for result in self_test(
+        models_asked_for(settings.esm_model, settings.model_path)[0], device, precision, settings.attention
+    ):
         text = (
             f"{result.model}'s layers, attention {result.attention}, {precision}: error {result.error:.1e}, allowed "
             f"{result.allowed:.1e} ({result.seconds:.1f} s)"
@@ -192,19 +200,9 @@ def _self_test(device: torch.device, settings: Settings, precision: str) -> Iter
         yield Finding(OK, "self-test", text) if result.passed else Finding(PROBLEM, "self-test", text, advice)
 
 
-def _asked(settings: Settings) -> tuple[str, list[LanguageModel]]:
-    """The ESM-2, and all models with weights, that a run of DNA with these settings would use."""
-    path, card = settings.model_path, ClassifierCard()
-    if path is not None and path.is_file():
-        with suppress(BadWeights):  # which is told where the classifier is examined
-            card = read_card(path)
-    rows = [LANGUAGE_MODELS[name] for name in models_for(InputKind.NUCLEOTIDE, card.features)]
-    return settings.esm_model or card.esm_model or DEFAULT_ESM_MODEL, [row for row in rows if not row.weightless]
-
-
 def _weights(settings: Settings, quick: bool) -> Iterator[Finding]:
     directory = settings.weights_dir or default_directory()
-    esm_model, rows = _asked(settings)
+    esm_model, rows = models_asked_for(settings.esm_model, settings.model_path)
     names = [row.weights_name(esm_model) for row in rows]
     classifier = settings.model_path or f"{settings.model_type}_model"
     for model in (*names, classifier):
@@ -236,7 +234,7 @@ def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
 def _room(settings: Settings) -> Iterator[Finding]:
     """Disk for the weights that are missing."""
     directory = settings.weights_dir or default_directory()
-    esm_model, rows = _asked(settings)
+    esm_model, rows = models_asked_for(settings.esm_model, settings.model_path)
     names = [row.weights_name(esm_model) for row in rows]
     missing = [name for name in (*names, "300_model", "500_model") if first_model(directory, name) is None]
     # one ESM-2 has no published size; classifiers have none either, but are small

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from virnucpro.errors import BadRequest, BadWeights, one_line
+from virnucpro.models.calibration import Calibration
 from virnucpro.models.catalog import CHUNK_SIZES, ESM2_SIZES
 from virnucpro.models.language_models import PUBLISHED_FEATURES, parse_features, spelled
 
@@ -30,6 +31,7 @@ class ClassifierCard:
     esm_model: str | None = None  # whose features it takes; None where nobody says, or where it takes none
     widths: dict[str, int] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
     synthetic: bool = False
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +68,7 @@ def _trained(text: str, path: Path) -> ClassifierCard:
             models["esm2"]["name"] if "esm2" in features else None,
             {name: int(document["widths"][name]) for name in features},
             {name: str(model["sha256"]) for name, model in models.items() if "sha256" in model},
+            Calibration.of(document),
             bool(document.get("synthetic", False)),
             document,
         )
@@ -86,6 +89,8 @@ def metadata_of(card: ClassifierCard, document: dict[str, Any]) -> dict[str, str
     Keys are sorted, so that the same classifier is the same bytes.
     """
     models: dict[str, dict[str, str]] = {name: {"sha256": sha256} for name, sha256 in card.sha256.items()}
+    if card.calibration is not None:
+        document = document | {"calibration": asdict(card.calibration)}
     if card.esm_model is not None:
         models["esm2"] = {"name": card.esm_model, **models.get("esm2", {})}
     own = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from virnucpro.errors import BadRequest, BadWeights
 from virnucpro.models.catalog import CHUNK_SIZES, DEFAULT_ESM_MODEL, ESM2_SIZES
 from virnucpro.models.classifier_card import ClassifierCard, read_card
-from virnucpro.models.language_models import LANGUAGE_MODELS, models_for
+from virnucpro.models.language_models import LANGUAGE_MODELS, LanguageModel, models_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.home import cache_folder, expanded
 
@@ -143,6 +144,20 @@ def _esm_model(asked: str | None, card: ClassifierCard, classifier: Path | None)
             f"{classifier} was trained on features of {card.esm_model}, and --esm-model says {asked}. Leave it out."
         )
     return asked or card.esm_model or DEFAULT_ESM_MODEL
+
+
+def models_asked_for(esm_model: str | None, classifier: Path | None) -> tuple[str, list[LanguageModel]]:
+    """Tell the ESM-2, and all models with files, of a run of DNA, for a classifier of one's own or a published one.
+
+    Args:
+        esm_model: None where nobody names one. classifier: It may be missing, or broken, which is not told here.
+    """
+    card = ClassifierCard()
+    if classifier is not None and classifier.is_file():
+        with suppress(BadWeights):
+            card = read_card(classifier)
+    rows = [LANGUAGE_MODELS[name] for name in models_for(InputKind.NUCLEOTIDE, card.features)]
+    return esm_model or card.esm_model or DEFAULT_ESM_MODEL, [row for row in rows if not row.weightless]
 
 
 def fetch_command(directory: Path | None, names: str, verb: str = "fetch") -> str:

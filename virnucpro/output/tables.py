@@ -5,6 +5,7 @@ Tables are tab separated, without quotes; numbers are the shortest text that giv
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from virnucpro.engine.results import FinishedWindow
+from virnucpro.models.calibration import Calibration
+from virnucpro.output.discovery import false_discovery_rates
 from virnucpro.output.embeddings_file import EMBEDDINGS_FILE
 from virnucpro.output.verdicts import ChunkVerdict, ContigCall, chunk_verdicts, contig_call
 from virnucpro.reading.input_kind import InputKind
@@ -25,16 +28,18 @@ FRAMES_FILE = "prediction_results.txt"
 CHUNKS_FILE = "prediction_results_highestscore.csv"  # tab separated all the same: readers expect both
 CONTIGS_FILE = "contigs.tsv"
 READS_FILE = "sequences.tsv"
+PROBABILITY, FDR, WITHIN = "probability", "fdr", "within_max_fdr"  # columns of calibrated classifiers
 
 
 @dataclass
 class Counts:
-    """What the verdict files hold. calls: contigs by call."""
+    """What the verdict files hold. calls: contigs by call. within: those within the false discovery rate asked for."""
 
     frames: int = 0
     chunks: int = 0
     viral_chunks: int = 0
     calls: dict[str, int] = field(default_factory=dict)
+    within: int | None = None
 
     @property
     def contigs(self) -> int:
@@ -53,7 +58,14 @@ def _row(*values: object) -> str:
     return "\t".join(map(str, values)) + "\n"
 
 
-def write_verdicts(folder: Path, windows: Iterable[FinishedWindow], failures: dict[str, str]) -> Counts:
+def write_verdicts(
+    folder: Path,
+    windows: Iterable[FinishedWindow],
+    failures: dict[str, str],
+    calibration: Calibration | None = None,
+    prevalence: float | None = None,
+    max_fdr: float | None = None,
+) -> Counts:
     """Write the frame, chunk and contig tables.
 
     A chunk with a failed frame gets no verdict, and a read with such a chunk no contig call: they would
@@ -62,22 +74,36 @@ def write_verdicts(folder: Path, windows: Iterable[FinishedWindow], failures: di
     Args:
         windows: All of the run, in order of the input.
         failures: Filled with the reason for each read that has a failed frame.
+        calibration: Of the classifier; adds probabilities to the tables of chunks and contigs.
+        prevalence: Share of viruses that is expected; None for probabilities at equal classes. With one, contigs have
+            an expected false discovery rate, and with `max_fdr` whether they are within it.
     """
-    counts = Counts()
+    counts, probabilities = Counts(), array("d")
+
+    def probability(verdicts: list[ChunkVerdict]) -> tuple[float, ...]:
+        """One column more, or none."""
+        return (
+            ()
+            if calibration is None
+            else (calibration.probability([each.score for each in verdicts], prevalence or 0.5),)
+        )
+
     with ExitStack() as stack:
         frame_file, chunk_file, contig_file = (
             stack.enter_context(whole_file(folder / name)) for name in (FRAMES_FILE, CHUNKS_FILE, CONTIGS_FILE)
         )
         frame_file.write(_row("Sequence_ID", "Prediction", "score1", "score2"))
-        chunk_file.write(_row("Modified_ID", "Is_Virus", "max_score_0", "max_score_1"))
-        contig_file.write(_row(*ContigCall._fields))
+        more = () if calibration is None else (PROBABILITY,)
+        chunk_file.write(_row("Modified_ID", "Is_Virus", "max_score_0", "max_score_1", *more))
+        contig_file.write(_row(*ContigCall._fields, *more))
 
         def pieces() -> Iterator[tuple[str, list[ChunkVerdict]]]:
             """Write the rows of frames and chunks; yield the verdicts on each piece of a read meanwhile."""
             for window in windows:
                 frames, verdicts = _scored(window, failures)
                 frame_file.write("".join(frames))
-                chunk_file.write("".join([_row(each.name, each.is_virus, *each[1:]) for each in verdicts.values()]))
+                rows = [_row(each.name, each.is_virus, *each[1:], *probability([each])) for each in verdicts.values()]
+                chunk_file.write("".join(rows))
                 counts.frames += len(frames)
                 counts.chunks += len(verdicts)
                 counts.viral_chunks += sum([each.is_virus for each in verdicts.values()])
@@ -89,10 +115,25 @@ def write_verdicts(folder: Path, windows: Iterable[FinishedWindow], failures: di
         for read, group in groupby(pieces(), key=itemgetter(0)):  # a long read has several, in a row
             verdicts = [verdict for _, some in group for verdict in some]
             if verdicts and read not in failures:
-                contig = contig_call(read, verdicts)
-                contig_file.write(_row(*contig))
+                contig, extra = contig_call(read, verdicts), probability(verdicts)
+                probabilities.extend(extra)
+                contig_file.write(_row(*contig, *extra))
                 counts.calls[contig.call] = counts.calls.get(contig.call, 0) + 1
+    if prevalence is not None:
+        counts.within = _add_rates(folder / CONTIGS_FILE, np.array(probabilities), max_fdr)
     return counts
+
+
+def _add_rates(path: Path, probability_N: np.ndarray, max_fdr: float | None) -> int | None:
+    """Add the expected false discovery rate of each contig, which all contigs decide; return how many are within."""
+    rates = false_discovery_rates(probability_N).tolist()
+    with open(path, encoding="utf-8", newline="") as table, whole_file(path) as file:
+        head = next(table).rstrip("\n")
+        file.write(_row(head, FDR) if max_fdr is None else _row(head, FDR, WITHIN))
+        for line, rate in zip(table, rates, strict=True):
+            within = () if max_fdr is None else (rate <= max_fdr,)
+            file.write(_row(line.rstrip("\n"), f"{rate:.6g}", *within))
+    return None if max_fdr is None else sum(rate <= max_fdr for rate in rates)
 
 
 def _scored(window: FinishedWindow, failures: dict[str, str]) -> tuple[list[str], dict[int, ChunkVerdict]]:

@@ -33,6 +33,11 @@ class ChunkVerdict(NamedTuple):
     def delta(self) -> float:
         return self.virus - self.others
 
+    @property
+    def score(self) -> float:
+        """From 0 to 1: the middle between the greatest and the least score of virus of its frames."""
+        return (self.delta + 1) / 2
+
 
 class ContigCall(NamedTuple):
     """One row of contigs.tsv; the fields are its columns."""

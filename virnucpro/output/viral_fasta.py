@@ -13,7 +13,7 @@ from xopen import xopen
 
 from virnucpro.errors import BadRequest
 from virnucpro.output.fasta_files import wrapped
-from virnucpro.output.tables import CONTIGS_FILE
+from virnucpro.output.tables import CONTIGS_FILE, FDR, PROBABILITY, WITHIN
 from virnucpro.reading.containers import STDIN
 from virnucpro.reading.reads import COMPRESSION, Read
 from virnucpro.system.files import temporary_name, whole_path
@@ -72,7 +72,7 @@ def check_writable(path: Path, earlier: str | None) -> None:
 
 
 def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
-    """Write the records called Viral in contigs.tsv; return how many.
+    """Write the records called Viral in contigs.tsv, or there within a false discovery rate; return how many.
 
     Args:
         path: Compressed if its suffix is .gz, .bz2, .xz or .zst; appears whole or not at all.
@@ -93,8 +93,8 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
         for read in reads:
             if row is None or row.get("ID") != read.name:
                 continue
-            if row.get("call") == "Viral":
-                file.write(f">{read.name} tier={row.get('tier')} weighted_delta={row.get('weighted_delta')}\n")
+            if row.get(WITHIN, str(row.get("call") == "Viral")) == "True":
+                file.write(f">{read.name} {_described(row)}\n")
                 file.write(wrapped(read.sequence))
                 count += 1
             row = next(rows, None)
@@ -104,3 +104,8 @@ def write_viral(path: Path, reads: Iterable[Read], results: Path) -> int:
                 "input. Start the run over with --force."
             )
     return count
+
+
+def _described(row: dict[str, str]) -> str:
+    """What the description of a record says of it."""
+    return " ".join(f"{name}={row[name]}" for name in ("tier", "weighted_delta", PROBABILITY, FDR) if name in row)

@@ -137,6 +137,8 @@ class Manifest:
 def describe(settings: Settings, config: ComputeConfig, survey: Survey) -> dict[str, Any]:
     """List what decides the results, as far as it is certain before the models are loaded."""
     requested: dict[str, Any] = {} if settings.attention == AUTO else {"attention": settings.attention}
+    if config.kind == InputKind.NUCLEOTIDE and config.weights.classifier is not None:
+        requested |= {"prevalence": settings.prevalence, "max_fdr": settings.max_fdr}
     if config.kind == InputKind.NUCLEOTIDE and settings.chunk_size is not None:
         requested["chunk_size"] = settings.chunk_size
     return {

@@ -76,6 +76,8 @@ def say_what_came_out(fates: dict[str, int], counts: Counts | None, odd: InputWa
     if counts is not None:
         calls = ", ".join(f"{count} {call}" for call, count in sorted(counts.calls.items())) or "none called"
         log.info("Chunks called viral: %d of %d. Contigs: %s.", counts.viral_chunks, counts.chunks, calls)
+        if counts.within is not None:
+            log.info("Contigs within the false discovery rate: %d of %d.", counts.within, counts.contigs)
     if synthetic:
         log.warning("Remember: the weights were synthetic, the results mean nothing.")
     if odd.failed:

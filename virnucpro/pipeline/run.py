@@ -85,6 +85,11 @@ def run(
             settings.weights_dir, settings.esm_model, settings.model_type, settings.model_path, files.kind
         )
         digests = stack.enter_context(WeightDigests(weights))
+        if settings.prevalence is not None and weights.card.calibration is None:
+            raise BadRequest(
+                "--prevalence needs a classifier with a calibration, as `virnucpro train` writes it. Leave it out, or "
+                "give another --model."
+            )
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         say_what_was_read(files.survey)
         config = compute_config(settings, files.kind, weights, placement)
@@ -115,7 +120,10 @@ def _report(run: Run) -> Summary:
     counts: Counts | None = None
     failures: dict[str, str] = {}
     if config.kind == InputKind.NUCLEOTIDE:
-        counts = write_verdicts(directory.results, finished(), failures)
+        settings, calibration = run.settings, config.weights.card.calibration
+        counts = write_verdicts(
+            directory.results, finished(), failures, calibration, settings.prevalence, settings.max_fdr
+        )
     else:
         for window in finished():
             names = list(window.sequence_names(config.kind))
@@ -129,7 +137,7 @@ def _report(run: Run) -> Summary:
     audit = sum(map(Audit.of, finished()), Audit()) if config.audit else Audit()
     if config.audit:
         manifest.record(audit=audit.entry(config.precision, PRECISIONS[config.precision].made_of, config.precision))
-    performance = _finalized(run)
+    performance = finalize_telemetry(run)
     del performance["per_rank"]  # for the telemetry's own file
     counted = {"records": records} | {name: getattr(warnings, name) for name in ("sequences", "copies", "failed")}
     if counts is not None:
@@ -175,7 +183,7 @@ def _write_viral(run: Run) -> None:
 WRITERS: tuple[Callable[[Run], None], ...] = (_write_embeddings, _write_viral)
 
 
-def _finalized(run: Run) -> dict[str, Any]:
+def finalize_telemetry(run: Run) -> dict[str, Any]:
     """Return the summary of the telemetry, and write its file; no run fails for that."""
     telemetry, manifest = run.telemetry, run.manifest
     entries = {"settings": manifest["settings"], "backends": manifest["backends"] or {}}

@@ -43,7 +43,7 @@ class RunDirectory:
     Nothing is removed or written over unless a manifest says that a run made it.
     """
 
-    def __init__(self, root: Path, stem: str, checkpoints: Path | None = None) -> None:
+    def __init__(self, root: Path, stem: str, checkpoints: Path | None = None, results: str = "merged") -> None:
         self.root, self.stem = root, stem
         self.nucleotide_fasta, self.protein_fasta = root / f"{stem}_nucleotide.fa", root / f"{stem}_protein.faa"
         self._fastas = [self.nucleotide_fasta, self.protein_fasta]
@@ -57,7 +57,7 @@ class RunDirectory:
             # Runs of other directories may keep theirs there too, of input with the same name.
             own = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
             self.windows = checkpoints / f"{stem}_{own}_windows"
-        self.results = root / f"{stem}_merged"
+        self.results = root / f"{stem}_{results}"
         self._folders = [self.windows, self.results]
         self.copy_prefix = f".{shortened(stem)}-input-"  # see `input_files.spooled`
 

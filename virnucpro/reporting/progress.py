@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -80,3 +82,13 @@ class InferenceProgressReporter:
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
+
+
+@contextmanager
+def counting(total: int, show: bool, description: str) -> Iterator[Callable[[int], None]]:
+    """Yield what moves a bar on by so many, on a terminal; elsewhere it does nothing."""
+    disable = not (show and sys.stderr is not None and sys.stderr.isatty())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False, disable=disable) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda done: progress.advance(task, done)

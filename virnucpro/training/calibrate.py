@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from virnucpro.output.calibration import Calibration
+from virnucpro.models.calibration import Calibration
 
 LEAST_RUNS = 20  # of each class, of a length, to count
 _WIDEST = 20.0  # temperatures from 1/20 to 20

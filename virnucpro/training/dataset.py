@@ -128,4 +128,3 @@ def _chunks(pieces: list[tuple[str, int, int, int]], chunk_size: int) -> tuple[n
         spans = chunk_spans(length, chunk_size)[first : first + chunks]
         rows += [(record, first + number, start, end - start) for number, (start, end) in enumerate(spans, start=1)]
     return tuple(np.array(rows, np.int64).reshape(-1, 4).T)
-

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from virnucpro.models.classifier import MLPClassifier
 from virnucpro.training.recipes import Recipe
 
+CPU = torch.device("cpu")
 BLOCK = 65_536  # frames at once where nothing is learned from them
 LEAST_DEVIATION = 1e-6  # of a feature; one that is constant is left as it is
 
@@ -74,7 +75,7 @@ def scaling(frames: Frames) -> tuple[Tensor, Tensor]:
 
 
 def fit(
-    train: Frames, validation: Frames, recipe: Recipe, seed: int, device: torch.device = torch.device("cpu"),
+    train: Frames, validation: Frames, recipe: Recipe, seed: int, device: torch.device = CPU,
     done: Callable[[int, float, float], None] = lambda epoch, train, validation: None,
 ) -> Fitted:  # fmt: skip
     """Fit a classifier; the same frames, recipe, seed and machine give the same numbers.
@@ -167,11 +168,11 @@ def _fold_scaling(model: MLPClassifier, mean_F: Tensor, deviation_F: Tensor) -> 
     """Have the first layer take features as they are."""
     layer = model.hidden_layer
     weight_HF = layer.weight.double() / deviation_F
-    layer.bias.copy_(layer.bias.double() - weight_HF @ mean_F.expand(weight_HF.shape[1]))
+    layer.bias.copy_(layer.bias.double() - weight_HF @ mean_F.double().expand(weight_HF.shape[1]))
     layer.weight.copy_(weight_HF)
 
 
-class _one_thread:  # noqa: N801  # a context manager, named as one
+class _one_thread:  # a context manager, named as one
     """How many threads share a sum decides its last bits."""
 
     def __enter__(self) -> None:

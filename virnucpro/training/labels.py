@@ -68,7 +68,9 @@ def label(
             number = len(names)
             origin = Origin(read.name) if origins is None else origins.get(read.name)
             if origin is None:
-                raise BadInput(f"record {read.name!r} is not in the table of --sources. Add it, or leave the record out.")
+                raise BadInput(
+                    f"record {read.name!r} is not in the table of --sources. Add it, or leave the record out."
+                )
             names.append(read.name)
             virus.append(is_virus)
             sources.append(origin.source)
@@ -126,6 +128,6 @@ def _check_parts(labels: Labels, rule: SplitRule) -> None:
         if empty := [part for part in PARTS if not total[part]]:
             raise BadInput(
                 f"the class {name!r} has {total.total()} sources, of which none is in the part {empty[0]} (--test "
-                f"{rule.test}, --validation {rule.validation}). Give more sources, other shares, or the parts themselves "
-                "in a column 'part' of --sources."
+                f"{rule.test}, --validation {rule.validation}). Give more sources, other shares, or the parts "
+                "themselves in a column 'part' of --sources."
             )

@@ -34,8 +34,8 @@ def read_sources(path: Path) -> dict[str, Origin]:
             header = rows.fieldnames or []
             if missing := [name for name in _REQUIRED if name not in header]:
                 raise BadInput(
-                    f"{path}: no column {missing[0]!r} in its first line ({' '.join(header)[:80]!r}). Give a table with "
-                    f"tabs, headed {' '.join((*_REQUIRED, *_OPTIONAL))}; the last two may be left out."
+                    f"{path}: no column {missing[0]!r} in its first line ({' '.join(header)[:80]!r}). Give a table "
+                    f"with tabs, headed {' '.join((*_REQUIRED, *_OPTIONAL))}; the last two may be left out."
                 )
             return _origins(rows, path)
     except OSError as error:
@@ -53,7 +53,9 @@ def _origins(rows: csv.DictReader[str], path: Path) -> dict[str, Origin]:
         if not record or not origin.source:
             raise BadInput(f"{where}: a record without a source, or a source without a record. Give both.")
         if origin.part not in ("", *PARTS):
-            raise BadInput(f"{where}: part {origin.part!r} is unknown. Give one of {', '.join(PARTS)}, or leave it empty.")
+            raise BadInput(
+                f"{where}: part {origin.part!r} is unknown. Give one of {', '.join(PARTS)}, or leave it empty."
+            )
         if origins.setdefault(record, origin) != origin:
             raise BadInput(f"{where}: record {record!r} is there twice, with other columns. Give it once.")
         if parts.setdefault(origin.source, origin.part) != origin.part:

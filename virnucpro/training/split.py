@@ -31,6 +31,8 @@ class SplitRule:
         for name in ("test", "validation"):
             if not 0 < (share := getattr(self, name)) < 1:
                 raise BadRequest(f"--{name} is {share}, and must be above 0 and below 1: it is a share of the sources.")
+        if not 0 <= self.seed < 2**32:
+            raise BadRequest(f"--seed is {self.seed}, and must be a whole number from 0 to 4294967295.")
 
     def part_of(self, source: str) -> str:
         """Tell the part of a source."""

@@ -1,0 +1,327 @@
+"""virnucpro train: from labelled FASTA to a classifier, its files, and what `predict` makes of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import shutil
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from conftest import ESM_8M, assert_one_message
+from runs import stop_after
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, recall_score, roc_auc_score
+
+from virnucpro.evaluation.metrics import calibration_error
+from virnucpro.models.calibration import Calibration
+from virnucpro.models.classifier_card import read_card
+from virnucpro.reading.chunks import chunk_spans
+from virnucpro.reading.reads import read_records
+from virnucpro.training.labels import CLASSES
+
+CHUNK = 90  # bp
+RECORDS = 90  # of each class
+TABLES = ("metrics.json", "model_card.md", "report.html", "scores.tsv", "split.tsv")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def write(path, name, codons, seed, records=RECORDS):
+    """Records of one to three chunks, of codons that tell the classes apart; every tenth has no open frame."""
+    rng = random.Random(seed)
+    rows = []
+    for number in range(records):
+        length = rng.randrange(20, 90)
+        sequence = "".join(rng.choices(codons, k=length))
+        if number % 10 == 9:
+            sequence = "TAATTAACTAG" * 6 + ("G" if name == "v" else "T")
+        rows.append(f">{name}{number}\n{sequence + 'ACGT'[number % 4] * (number % 3)}{'C' * (number // 10)}\n")
+    path.write_text("".join(rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "viral.fa", "v", ["GCT", "AAA", "GTT", "AAC", "GAC", "ATG", "TTC", "AAG"], 1)
+    write(folder / "others.fa", "o", ["GCC", "AAA", "GTG", "CTG", "GAC", "GGC", "TTC", "CCG"], 2)
+    rows = [
+        f"{kind}{number}\tsource {kind}{number // 2}\tgroup {number % 2}" for kind in "vo" for number in range(RECORDS)
+    ]
+    (folder / "sources.tsv").write_text("\n".join(["record\tsource\tgroup", *rows]) + "\n")
+    return folder
+
+
+def options(data, output, *more, features="kmer4", esm_model=ESM_8M):
+    return (
+        "train", data / "viral.fa", "--others", data / "others.fa", "-o", output, "--chunk-size", CHUNK, "--features",
+        features, "--esm-model", esm_model, "--sources", data / "sources.tsv", "--no-progress",
+        "--set", "buffer_size=16", "--set", "checkpoint_seq_threshold=1", "--validation", "0.2", *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(program, data, tmp_path_factory):
+    """A folder with model.safetensors and what belongs to it."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = program(*options(data, folder / "model.safetensors", "--licence", "MIT"))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def files_of(folder, stem="model"):
+    files = [folder / f"{stem}.safetensors", *(folder / f"{stem}_training" / name for name in TABLES)]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_what_it_leaves(trained):
+    names = {"model.safetensors", "model_run.json", "model_training", "telemetry_model.json"}
+    assert {path.name for path in trained.iterdir()} == names
+    assert {path.name for path in (trained / "model_training").iterdir()} == set(TABLES)
+    card = read_card(trained / "model.safetensors")
+    assert (card.features, card.chunk_size, card.widths) == (("kmer4",), CHUNK, {"kmer4": 136})
+    document = card.document
+    assert document["licence"] == "MIT" and document["recipe"]["name"] == "default"
+    assert document["inputs"].keys() == {"viral.fa", "others.fa"}
+    assert document["split"]["seed"] == 0 and document["split"]["test"] == 0.25
+    assert document["temperature"] > 0 and Calibration.of(document).slope > 0
+    assert document["metrics"]["chunk"]["auroc"]["low"] <= document["metrics"]["chunk"]["auroc"]["value"]
+    assert set(document["thresholds"]) == {"false_positive_rate_0.01", "false_positive_rate_0.05"}
+
+
+def test_no_source_is_in_two_parts_and_every_record_in_one(trained, data):
+    rows, parts = rows_of(trained / "model_training" / "split.tsv"), defaultdict(set)
+    for row in rows:
+        parts[row["Source"]].add(row["Part"])
+    assert {len(each) for each in parts.values()} == {1}
+    assert [row["Record"] for row in rows] == [f"{kind}{number}" for kind in "vo" for number in range(RECORDS)]
+    assert {(row["Class"], row["Record"][0]) for row in rows} == {("virus", "v"), ("others", "o")}
+    assert {row["Part"] for row in rows} == {"train", "validation", "test"}
+
+
+def test_every_chunk_of_the_test_is_in_the_table(trained, data, main, tmp_path):
+    """With a score that `predict` gives, too, or with a reason."""
+    split = {row["Record"]: row["Part"] for row in rows_of(trained / "model_training" / "split.tsv")}
+    rows = {row["Chunk_ID"]: row for row in rows_of(trained / "model_training" / "scores.tsv")}
+    for kind in ("viral", "others"):
+        out = tmp_path / kind
+        model = ("--model", trained / "model.safetensors", "--set", "buffer_size=16", "--no-progress")
+        code, said = main("predict", data / f"{kind}.fa", "--output-dir", out, *model)
+        assert code == 0, said
+        scored = rows_of(out / f"{kind}_merged" / "prediction_results_highestscore.csv")
+        assert scored
+        for row in scored:
+            if split[row["Modified_ID"].rpartition("_chunk_")[0]] == "test":
+                mine = rows.pop(row["Modified_ID"])
+                assert mine["Class"] == ("virus" if kind == "viral" else "others") and not mine["Reason"]
+                for name in ("max_score_0", "max_score_1"):
+                    assert float(mine[name]) == pytest.approx(float(row[name]), abs=1e-6)
+    assert rows and {row["Reason"] for row in rows.values()} == {"no open frame"}  # what is left
+    assert {row["Score"] for row in rows.values()} == {""}
+
+
+def test_every_figure_comes_out_of_the_table_again(trained):
+    rows = [row for row in rows_of(trained / "model_training" / "scores.tsv") if row["Score"]]
+    virus_N = np.array([row["Class"] == "virus" for row in rows])
+    score_N = np.array([float(row["Score"]) for row in rows])
+    told = json.loads((trained / "model_training" / "metrics.json").read_text())["levels"]["chunk"]["metrics"]
+    assert (told["scored"], told["virus"]) == (len(rows), virus_N.sum())
+    called_N = score_N >= 0.5
+    expected = {
+        "accuracy": accuracy_score(virus_N, called_N),
+        "auroc": roc_auc_score(virus_N, score_N),
+        "auprc": average_precision_score(virus_N, score_N),
+        "recall_virus": recall_score(virus_N, called_N),
+        "recall_others": recall_score(~virus_N, ~called_N),
+        "brier": brier_score_loss(virus_N, score_N),
+        "ece": calibration_error(virus_N, score_N, np.ones(len(rows))),
+    }
+    assert {name: told[name]["value"] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert expected["auroc"] > 0.9  # codons that differ this much are told apart
+
+
+def test_scores_are_probabilities_by_the_card(trained):
+    calibrated = Calibration.of(read_card(trained / "model.safetensors").document)
+    from virnucpro.output.verdicts import ChunkVerdict
+
+    for row in rows_of(trained / "model_training" / "scores.tsv"):
+        if row["Score"]:
+            verdict = ChunkVerdict("", float(row["max_score_0"]), float(row["max_score_1"]))
+            assert float(row["Score"]) == pytest.approx(calibrated.probability([verdict.score]), abs=1e-12)
+
+
+def test_the_same_again_is_the_same_bytes_also_after_an_interruption(trained, main, data, tmp_path, monkeypatch):
+    output = tmp_path / "model.safetensors"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        code, said = main(*options(data, output, "--licence", "MIT"))
+    assert code == 130 and not output.exists(), said
+    kept = len(list((tmp_path / "model_windows").glob("*.safetensors")))
+    assert kept >= 1
+    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    assert code == 0 and "Resuming:" in said, said
+    assert files_of(tmp_path) == files_of(trained)
+
+
+def test_killed_while_it_trains_it_goes_on_to_the_same_bytes(trained, main, data, tmp_path, monkeypatch):
+    import virnucpro.pipeline.training_files as training_files
+
+    output = tmp_path / "model.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(training_files, "model_card", lambda *_: 1 / 0)  # when some files are written
+        with pytest.raises(ZeroDivisionError):
+            main(*options(data, output, "--licence", "MIT"))
+    assert (tmp_path / "model_training" / "scores.tsv").exists() and not output.exists()
+    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    assert code == 0, said
+    assert files_of(tmp_path) == files_of(trained)
+
+
+def test_another_seed_has_the_same_test(trained, main, data, tmp_path):
+    code, said = main(*options(data, tmp_path / "model.safetensors", "--seed", 1))
+    assert code == 0, said
+    tests = [
+        {row["Record"] for row in rows_of(folder / "model_training" / "split.tsv") if row["Part"] == "test"}
+        for folder in (trained, tmp_path)
+    ]
+    assert tests[0] == tests[1]
+    assert (tmp_path / "model.safetensors").read_bytes() != (trained / "model.safetensors").read_bytes()
+
+
+def test_a_complete_training_is_left_as_it_is(trained, main, data, tmp_path):
+    own = shutil.copytree(trained, tmp_path / "own")
+    output = own / "model.safetensors"
+    code, said = main(*options(data, output, "--licence", "MIT"))
+    assert code == 2 and "Add --resume to go on with it, --force to start it over" in said
+    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    assert code == 0 and "Nothing to do: the training of" in said
+    code, said = main(*options(data, output, "--licence", "GPL", "--resume"))
+    assert code == 2 and "holds a run with other training: licence" in said
+    assert files_of(own) == files_of(trained)
+    code, said = main(*options(data, output, "--licence", "GPL", "--force"))
+    assert code == 0 and read_card(output).document["licence"] == "GPL"
+
+
+def test_with_language_models(main, data, tmp_path):
+    """The weights are synthetic, and the classifier says so."""
+    few = tmp_path / "data"
+    few.mkdir()
+    for name in ("viral", "others"):
+        records = (data / f"{name}.fa").read_text().split(">")[1:61]
+        (few / f"{name}.fa").write_text("".join(f">{record}" for record in records))
+    shutil.copy(data / "sources.tsv", few)
+    output = tmp_path / "model.safetensors"
+    code, said = main(*options(few, output, features="esm2+kmer4"))
+    assert code == 0, said
+    card = read_card(output)
+    assert card.features == ("kmer4", "esm2") and card.widths == {"kmer4": 136, "esm2": 320}
+    assert card.esm_model == ESM_8M and len(card.sha256["esm2"]) == 64 and card.synthetic
+    assert (
+        "**The weights of its language models are random" in (tmp_path / "model_training" / "model_card.md").read_text()
+    )
+    code, said = main("predict", few / "viral.fa", "--output-dir", tmp_path / "out", "--model", output, "--no-progress")
+    assert code == 0 and "These weights are synthetic" in said, said
+
+
+def test_coding_frames(trained, main, data, tmp_path):
+    """Records are read from their first base, in every chunk."""
+    code, said = main(*options(data, tmp_path / "model.safetensors", "--frames", "coding", "--recipe", "published"))
+    assert code == 0, said
+    document = read_card(tmp_path / "model.safetensors").document
+    every, coding = read_card(trained / "model.safetensors").document["frames_used"], document["frames_used"]
+    assert coding["validation"] == every["validation"]
+    parts = {row["Record"]: row["Part"] for row in rows_of(tmp_path / "model_training" / "split.tsv")}
+    chunks = 0  # of training, with a reading frame of the record's own that is open
+    for kind in ("viral", "others"):
+        for read in read_records(str(data / f"{kind}.fa")):
+            for start, end in chunk_spans(len(read.sequence), CHUNK):
+                first = start + -start % 3
+                codons = [read.sequence[place : place + 3] for place in range(first, end - 2, 3)]
+                chunks += parts[read.name] == "train" and not {"TAA", "TAG", "TGA"} & {*codons}
+    assert coding["train"] == chunks < every["train"]
+    assert document["frames"] == "coding" and document["recipe"]["name"] == "published"
+
+
+@pytest.mark.parametrize(
+    "change, code, message",
+    [
+        (("--features", "kmer9"), 2, "features kmer9: 'kmer9' is unknown"),
+        (("--test", "1.5"), 2, "--test is 1.5, and must be above 0 and below 1"),
+        (("-o", "model.pth"), 2, "--output model.pth: the name of a classifier ends in .safetensors"),
+        (("--sources", "nowhere.tsv"), 2, "--sources nowhere.tsv: cannot be read (No such file or directory)"),
+    ],
+)
+def test_requests_that_cannot_be_met(main, data, tmp_path, change, code, message):
+    actual, said = main(*options(data, tmp_path / "model.safetensors"), *change)
+    assert actual == code
+    assert_one_message(said, message)
+
+
+def test_what_is_refused_of_the_data(main, data, tmp_path):
+    def refused(viral, others, sources=None):
+        own = tmp_path / str(len(list(tmp_path.iterdir())))
+        own.mkdir()
+        for name, text in (("viral.fa", viral), ("others.fa", others), ("sources.tsv", sources)):
+            if text is None:
+                shutil.copy(data / name, own)
+            else:
+                (own / name).write_text(text)
+        code, said = main(*options(own, own / "model.safetensors"))
+        assert not (own / "model.safetensors").exists()
+        return code, said
+
+    code, said = refused(None, (data / "viral.fa").read_text().replace(">v", ">o"))
+    assert code == 1 and "records 'v0' and 'o0' are the same sequence" in said
+    code, said = refused("", None)
+    assert code == 1 and "no record is given for the class 'virus'" in said
+    code, said = refused(">p\nMKWLLPFFEE\n", ">q\nMKWLLPQQEE\n")
+    assert code == 2 and "The sequences are protein, and a classifier is trained on DNA" in said
+    few = "".join(f">{{0}}{number}\n{'GCT' * 10}{'A' * number}\n" for number in range(9))
+    table = "record\tsource\tpart\n" + "".join(
+        f"{kind}{number}\t{kind}{number}\t{('train', 'validation', 'test')[number % 3]}\n"
+        for kind in "vo"
+        for number in range(9)
+    )
+    code, said = refused(few.format("v"), few.replace("GCT", "GCC").format("o"), table)
+    assert code == 1 and "frames are there to train with, and 100 are needed" in said
+    code, said = refused(None, None, "record\tsource\nv0\ts\n")
+    assert code == 1 and "record 'v1' is not in the table of --sources" in said
+
+
+def test_a_file_that_nobody_trained_is_left_alone(main, data, tmp_path):
+    output = tmp_path / "model.safetensors"
+    output.write_text("mine")
+    code, said = main(*options(data, output))
+    assert code == 2 and "exists, and no training here has written it" in said
+    assert output.read_text() == "mine"
+
+
+def test_several_files_of_others(main, data, tmp_path):
+    """After one --others, as a shell's pattern gives them, or after one each."""
+    records = (data / "others.fa").read_text().split(">")[1:]
+    for number, some in enumerate((records[:50], records[50:])):
+        (tmp_path / f"o{number}.fa").write_text("".join(f">{record}" for record in some))
+    written = []
+    for number, files in enumerate(
+        (
+            ["--others", tmp_path / "o0.fa", tmp_path / "o1.fa"],
+            ["--others", tmp_path / "o0.fa", "--others", tmp_path / "o1.fa"],
+        )
+    ):
+        output = tmp_path / f"{number}" / "model.safetensors"
+        output.parent.mkdir()
+        first, viral, _, _, *rest = options(data, output)
+        code, said = main(first, viral, *files, *rest)
+        assert code == 0, said
+        written.append(output.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_classes_are_in_the_order_of_the_scores():
+    assert CLASSES == ("others", "virus")

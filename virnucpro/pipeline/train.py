@@ -1,0 +1,180 @@
+"""One training, from labelled sequences to a classifier.
+
+reads -> labels -> features, by the engine -> fit -> calibration -> the test, once -> files
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from virnucpro._version import __version__
+from virnucpro.config.compute import compute_config
+from virnucpro.config.placement import place
+from virnucpro.errors import BadRequest
+from virnucpro.models.classifier_card import ClassifierCard
+from virnucpro.models.language_models import LANGUAGE_MODELS, spelled
+from virnucpro.models.locate import find_weights
+from virnucpro.pipeline.compute import Run, compute
+from virnucpro.pipeline.manifest import Manifest, describe
+from virnucpro.pipeline.messages import InputWarnings, say_what_was_read
+from virnucpro.pipeline.run import finalize_telemetry
+from virnucpro.pipeline.run_directory import RunDirectory
+from virnucpro.reading.input_files import InputFiles
+from virnucpro.reading.input_kind import InputKind
+from virnucpro.reading.survey import opened
+from virnucpro.system.files import sha256_of
+from virnucpro.telemetry.recorder import TelemetryLogger
+from virnucpro.training.labels import Labels, label
+from virnucpro.training.settings import TrainingSettings
+from virnucpro.training.sources_table import read_sources
+from virnucpro.weights.digests import WeightDigests
+
+log = logging.getLogger(__name__)
+FEATURES_FILE = "features.npy"  # of all frames, beside the finished windows
+
+
+@dataclass
+class TrainingSummary:
+    """What a training came to."""
+
+    model: Path
+    results: Path  # the folder with metrics.json and what belongs to it
+    metrics: dict[str, Any] | None = None  # as metrics.json; None where it was done before
+    failed: int = 0  # sequences without features: no classifier was trained
+
+
+def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda run: None) -> TrainingSummary:
+    """Train a classifier and write its files.
+
+    Args:
+        started: Told about the run of the engine when it begins, as of `pipeline.run.run`.
+    Raises:
+        BadInput: The sequences, or what the table of sources says of them, cannot be used. BadRequest: The request
+            cannot be met. Interrupted: It was stopped; finished features are kept.
+    """
+    output, asked = settings.output, settings.run
+    directory = RunDirectory(output.parent, output.stem, asked.runtime.checkpoint_dir, results="training")
+    files = InputFiles((*settings.viral, *settings.others), rename_duplicates=False)
+    files.look_ahead()
+    origins = read_sources(settings.sources) if settings.sources else None
+    with directory.opened(asked.resume, asked.force) as earlier, ExitStack() as stack:
+        if output.exists() and earlier is None:
+            raise BadRequest(f"{output} exists, and no training here has written it. Choose another --output.")
+        telemetry = TelemetryLogger(directory.root, directory.stem)
+        telemetry.begin_stage("reading the input")
+        stack.enter_context(files.spooled(directory.root, directory.copy_prefix))
+        if files.kind == InputKind.PROTEIN:
+            raise BadRequest("The sequences are protein, and a classifier is trained on DNA. Give DNA.")
+        weights = find_weights(asked.weights_dir, asked.esm_model, "", None, files.kind, asked.features)
+        digests = stack.enter_context(WeightDigests(weights))
+        placement = place(asked.gpus, asked.parallel, asked.workers_per_gpu)
+        say_what_was_read(files.survey)
+        labels = _labels(settings, files, origins)
+        config = compute_config(asked, files.kind, weights, placement)
+        config = replace(config, keep_features=True, audit=False)
+        manifest = Manifest(directory, earlier, asked.resume)
+        this_run = Run(asked, directory, files, config, placement, manifest, telemetry, digests)
+        manifest.settle(describe(asked, config, files.survey) | {"training": _described(settings)})
+        if asked.resume and earlier is not None:
+            this_run.resume()
+            if manifest.fates is not None and output.is_file() and (directory.results / "metrics.json").is_file():
+                directory.remove_windows()
+                log.info("Nothing to do: the training of %s is complete.", output)
+                return TrainingSummary(output, directory.results)
+        started(this_run)
+        compute(this_run)
+        return _finish(settings, this_run, labels)
+
+
+def _labels(settings: TrainingSettings, files: InputFiles, origins: Any) -> Labels:
+    edge, kind = len(settings.viral), files.kind
+    viral = opened(files.paths[:edge], files.shown[:edge], kind)
+    others = opened(files.paths[edge:], files.shown[edge:], kind)
+    chunk_size = settings.run.chunk_size
+    assert chunk_size is not None, "a training without a chunk size"
+    labels = label(viral, others, origins, settings.split, chunk_size)
+    for part, counts in labels.counts().items():
+        log.info("%s: %s.", part.capitalize(), ", ".join(
+            f"{each['records']:,} records of {each['sources']:,} sources of {name}" for name, each in counts.items()
+        ))  # fmt: skip
+    if shared := int(labels.shared_C.sum()):
+        log.warning(
+            "%d chunks of training and validation have the sequence of a chunk of another class or part: they are left "
+            "out.", shared,
+        )  # fmt: skip
+    return labels
+
+
+def _described(settings: TrainingSettings) -> dict[str, Any]:
+    """What decides about a classifier beside the features."""
+    return {
+        "features": spelled(settings.run.features or ()),
+        "viral_files": len(settings.viral),
+        "sources": sha256_of(settings.sources) if settings.sources else None,
+        "test": settings.split.test,
+        "validation": settings.split.validation,
+        "seed": settings.split.seed,
+        "frames": settings.frames,
+        "recipe": settings.recipe,
+        "licence": settings.licence,
+    }
+
+
+def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSummary:
+    """Train on the finished windows, judge, and write all files; the manifest comes last."""
+    from virnucpro.pipeline.training_files import write_training  # imports torch and scikit-learn
+    from virnucpro.training.dataset import gather
+
+    directory, output = run.directory, settings.output
+    failed = InputWarnings.of(run.store.finished(with_features=False)).failed
+    performance: dict[str, Any] = {}
+    if failed:
+        log.error("Partial features: %d sequences failed, so nothing was trained. Repeat with --resume.", failed)
+    else:
+        features, chunk_size = settings.run.features, settings.run.chunk_size
+        assert features is not None and chunk_size is not None
+        path = directory.windows / FEATURES_FILE
+        dataset = gather(run.store.finished, labels, chunk_size, features, path)
+        dataset.check(settings.frames)
+        directory.results.mkdir(exist_ok=True)
+        judged = write_training(settings, run, dataset, card_of(settings, run), origin_of(run))
+    performance = finalize_telemetry(run)
+    del performance["per_rank"]
+    fates = {"failed": failed} if failed else {}
+    run.write("partial" if failed else "complete", fates=fates, performance=performance)
+    if failed:
+        return TrainingSummary(output, directory.results, failed=failed)
+    directory.remove_windows()
+    log.info("Classifier: %s. What it is worth: %s", output, directory.results / "report.html")
+    return TrainingSummary(output, directory.results, judged)
+
+
+def card_of(settings: TrainingSettings, run: Run) -> ClassifierCard:
+    """The card of the classifier to come."""
+    features, paths, esm_model = settings.run.features or (), run.config.weights.models, run.config.esm_model
+    widths = {name: LANGUAGE_MODELS[name].code.size(paths[name], esm_model).width for name in features}
+    return ClassifierCard(
+        features,
+        settings.run.chunk_size,
+        esm_model if "esm2" in features else None,
+        widths,
+        run.digests.model_sha256(),
+        synthetic=bool(run.manifest["synthetic_weights"]),
+    )
+
+
+def origin_of(run: Run) -> dict[str, Any]:
+    """What the features are of, and what computed them: nothing that changes when the same is done again."""
+    backends = run.manifest["backends"] or {}
+    names = {shown: Path(shown).name for shown in run.files.shown}
+    return {
+        "virnucpro": __version__,
+        "inputs": {names[shown]: sha256 for shown, sha256 in run.fingerprint.result().items()},
+        "precision": run.config.precision,
+        "computed_on": {name: backends.get(name, "") for name in ("device", "torch")},
+    }
