@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virnucpro.errors import BadInput, BadRequest
+from virnucpro.evaluation.records_table import PARTS, Entry, read_records_table
 from virnucpro.reading.frames import reverse_complement
 from virnucpro.reading.reads import Read
 from virnucpro.training.labels import label
-from virnucpro.training.sources_table import Origin, read_sources
-from virnucpro.training.split import PARTS, SplitRule
+from virnucpro.training.split import SplitRule
 
 RULE = SplitRule(0.25, 0.1, 0)
 # Sources by how their sha256 begins: "e" 3f, "a" ca, "h" aa; of "0:a" 9d, of "0:h" 17, which is below a tenth.
 TEST_SOURCE, TRAIN_SOURCE, VALIDATION_SOURCE = "e", "a", "h"
 ORIGINS = {
-    f"{kind}{part}": Origin(source)
+    f"{kind}{part}": Entry(source)
     for kind in ("v", "o")
     for part, source in enumerate((TRAIN_SOURCE, VALIDATION_SOURCE, TEST_SOURCE))
 }
@@ -28,7 +28,7 @@ OTHERS = [Read("o0", "CACACACACA"), Read("o1", "CTCTCTCTCT"), Read("o2", "GAGAGT
 
 
 def labelled(viral=(), others=(), origins=None, chunk_size=10):
-    more = {read.name: Origin(read.name.split("_")[0]) for read in (*viral, *others)}
+    more = {read.name: Entry(read.name.split("_")[0]) for read in (*viral, *others)}
     return label([*VIRAL, *viral], [*OTHERS, *others], ORIGINS | more | (origins or {}), RULE, chunk_size)
 
 
@@ -82,19 +82,19 @@ def test_the_same_sequence_in_both_classes(turned):
 
 @pytest.mark.parametrize("turned", [str, reverse_complement])
 def test_the_same_sequence_in_two_parts(turned):
-    twin = {"w": Origin(TEST_SOURCE)}
+    twin = {"w": Entry(TEST_SOURCE)}
     with pytest.raises(BadInput, match=r"records 'v0' and 'w' are .* is in the parts train and test"):
         labelled(viral=[Read("w", turned("AAAAACCCCC"))], origins=twin)
 
 
 def test_the_same_sequence_in_one_part_is_taken():
-    assert len(labelled(viral=[Read("w", "AAAAACCCCC")], origins={"w": Origin(TRAIN_SOURCE)}).names) == 7
+    assert len(labelled(viral=[Read("w", "AAAAACCCCC")], origins={"w": Entry(TRAIN_SOURCE)}).names) == 7
 
 
 def test_chunks_that_another_part_has_are_left_out_of_training():
     # Chunks of 10: of w the second is v2's, of the test, and x's first is o0's, on the other strand.
     viral = [Read("w", "CCCCCCCCCCAAAAATTTTC"), Read("x", reverse_complement("CACACACACA") + "GGGGGGGGGG")]
-    labels = labelled(viral=viral, origins={"w": Origin(TRAIN_SOURCE), "x": Origin(TRAIN_SOURCE)})
+    labels = labelled(viral=viral, origins={"w": Entry(TRAIN_SOURCE), "x": Entry(TRAIN_SOURCE)})
     #        v0 v1 v2 w w x x o0 o1 o2
     assert labels.shared_C.astype(int).tolist() == [0, 0, 0, 0, 1, 1, 0, 1, 0, 0]
 
@@ -121,11 +121,15 @@ def test_a_class_that_is_empty_somewhere(viral, others, what):
 def test_a_table_of_sources(tmp_path):
     path = tmp_path / "sources.tsv"
     path.write_text("part\tsource\trecord\n\ts1\tr1\ntest\ts2\tr2\n\ts1\tr3\n")
-    assert read_sources(path) == {"r1": Origin("s1"), "r2": Origin("s2", "", "test"), "r3": Origin("s1")}
+    assert read_records_table(path, "--sources", "source") == {
+        "r1": Entry("s1"),
+        "r2": Entry("s2", "", "test"),
+        "r3": Entry("s1"),
+    }
 
 
 def test_parts_of_a_table_come_first():
-    labels = labelled(origins={"v0": Origin(TRAIN_SOURCE, "", "test"), "v2": Origin(TEST_SOURCE, "", "train")})
+    labels = labelled(origins={"v0": Entry(TRAIN_SOURCE, "", "test"), "v2": Entry(TEST_SOURCE, "", "train")})
     assert [PARTS[part] for part in labels.part_N] == ["test", "validation", "train", "train", "validation", "test"]
 
 
@@ -145,12 +149,12 @@ def test_a_table_that_cannot_be_used(tmp_path, text, what):
     path = tmp_path / "sources.tsv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BadInput, match=what):
-        read_sources(path)
+        read_records_table(path, "--sources", "source")
 
 
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(BadRequest, match=r"--sources .*: cannot be read \(No such file"):
-        read_sources(tmp_path / "none.tsv")
+        read_records_table(tmp_path / "none.tsv", "--sources", "source")
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=40))

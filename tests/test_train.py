@@ -15,11 +15,11 @@ from runs import stop_after
 from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, recall_score, roc_auc_score
 
 from virnucpro.evaluation.metrics import calibration_error
+from virnucpro.evaluation.records_table import CLASSES
 from virnucpro.models.calibration import Calibration
 from virnucpro.models.classifier_card import read_card
 from virnucpro.reading.chunks import chunk_spans
 from virnucpro.reading.reads import read_records
-from virnucpro.training.labels import CLASSES
 
 CHUNK = 90  # bp
 RECORDS = 90  # of each class

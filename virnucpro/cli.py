@@ -12,6 +12,7 @@ import click
 
 from virnucpro._version import __version__
 from virnucpro.commands.doctor import doctor
+from virnucpro.commands.evaluate import evaluate
 from virnucpro.commands.options import EXIT_CODES, verbosity
 from virnucpro.commands.parity import parity
 from virnucpro.commands.predict import predict
@@ -32,7 +33,7 @@ def cli() -> None:
     """Tell viral from non-viral DNA with ESM-2 and DNABERT-S features."""
 
 
-for command in (predict, train, weights, convert, parity, doctor, report):
+for command in (predict, train, evaluate, weights, convert, parity, doctor, report):
     cli.add_command(command)
 
 

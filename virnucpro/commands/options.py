@@ -36,6 +36,26 @@ def written_out(context: click.Context, parameter: click.Parameter, value: str) 
     return expanded(value)
 
 
+def all_written_out(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(expanded, values))
+
+
+class ManyFiles(click.Command):
+    """Takes several files after one ``--others``, as a shell's pattern gives them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        repeated, following = list[str](), False
+        for word in args:
+            if word == "--others":
+                following = True
+            elif following and (word == "-" or not word.startswith("-")):
+                repeated += ["--others", word]
+            else:
+                following = False
+                repeated.append(word)
+        return super().parse_args(ctx, repeated)
+
+
 def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bool) -> None:
     """-v and -q work before and after the subcommand."""
     if given:

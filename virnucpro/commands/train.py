@@ -14,7 +14,6 @@ from virnucpro.errors import Interrupted
 from virnucpro.models.catalog import DEFAULT_ESM_MODEL, ESM2_SIZES
 from virnucpro.models.language_models import FEATURE_ORDER, PUBLISHED_FEATURES, parse_features, spelled
 from virnucpro.system import processes
-from virnucpro.system.home import expanded
 from virnucpro.system.translators import translate_ahead
 
 PARTIAL = 3
@@ -22,30 +21,15 @@ FRAMES, RECIPES = ("open", "coding"), ("default", "published")
 LICENCE = "not stated"
 
 
-class ManyFiles(click.Command):
-    """Takes several files after one ``--others``, as a shell's pattern gives them."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        repeated, following = list[str](), False
-        for word in args:
-            if word == "--others":
-                following = True
-            elif following and (word == "-" or not word.startswith("-")):
-                repeated += ["--others", word]
-            else:
-                following = False
-                repeated.append(word)
-        return super().parse_args(ctx, repeated)
-
-
-def _expanded(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(expanded, values))
-
-
-@click.command(cls=ManyFiles, epilog=shared.EXIT_CODES)
-@click.argument("viral", nargs=-1, required=True, callback=_expanded, metavar="VIRAL...")
+@click.command(cls=shared.ManyFiles, epilog=shared.EXIT_CODES)
+@click.argument("viral", nargs=-1, required=True, callback=shared.all_written_out, metavar="VIRAL...")
 @click.option(
-    "--others", multiple=True, required=True, callback=_expanded, metavar="OTHER...", help="Files of what is no virus."
+    "--others",
+    multiple=True,
+    required=True,
+    callback=shared.all_written_out,
+    metavar="OTHER...",
+    help="Files of what is no virus.",
 )
 @shared.path("--output", "-o", required=True, help="The classifier, a .safetensors file; its folder must exist.")
 @shared.number("--chunk-size", default=500, show_default=True, type=click.IntRange(min=3), metavar="BP",

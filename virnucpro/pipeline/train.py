@@ -16,6 +16,7 @@ from virnucpro._version import __version__
 from virnucpro.config.compute import compute_config
 from virnucpro.config.placement import place
 from virnucpro.errors import BadRequest
+from virnucpro.evaluation.records_table import Entry, read_records_table
 from virnucpro.models.classifier_card import ClassifierCard
 from virnucpro.models.language_models import LANGUAGE_MODELS, spelled
 from virnucpro.models.locate import find_weights
@@ -31,7 +32,6 @@ from virnucpro.system.files import sha256_of
 from virnucpro.telemetry.recorder import TelemetryLogger
 from virnucpro.training.labels import Labels, label
 from virnucpro.training.settings import TrainingSettings
-from virnucpro.training.sources_table import read_sources
 from virnucpro.weights.digests import WeightDigests
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda ru
     directory = RunDirectory(output.parent, output.stem, asked.runtime.checkpoint_dir, results="training")
     files = InputFiles((*settings.viral, *settings.others), rename_duplicates=False)
     files.look_ahead()
-    origins = read_sources(settings.sources) if settings.sources else None
+    entries = read_records_table(settings.sources, "--sources", "source") if settings.sources else None
     with directory.opened(asked.resume, asked.force) as earlier, ExitStack() as stack:
         if output.exists() and earlier is None:
             raise BadRequest(f"{output} exists, and no training here has written it. Choose another --output.")
@@ -74,7 +74,7 @@ def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda ru
         digests = stack.enter_context(WeightDigests(weights))
         placement = place(asked.gpus, asked.parallel, asked.workers_per_gpu)
         say_what_was_read(files.survey)
-        labels = _labels(settings, files, origins)
+        labels = _labels(settings, files, entries)
         config = compute_config(asked, files.kind, weights, placement)
         config = replace(config, keep_features=True, audit=False)
         manifest = Manifest(directory, earlier, asked.resume)
@@ -91,13 +91,13 @@ def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda ru
         return _finish(settings, this_run, labels)
 
 
-def _labels(settings: TrainingSettings, files: InputFiles, origins: Any) -> Labels:
+def _labels(settings: TrainingSettings, files: InputFiles, entries: dict[str, Entry] | None) -> Labels:
     edge, kind = len(settings.viral), files.kind
     viral = opened(files.paths[:edge], files.shown[:edge], kind)
     others = opened(files.paths[edge:], files.shown[edge:], kind)
     chunk_size = settings.run.chunk_size
     assert chunk_size is not None, "a training without a chunk size"
-    labels = label(viral, others, origins, settings.split, chunk_size)
+    labels = label(viral, others, entries, settings.split, chunk_size)
     for part, counts in labels.counts().items():
         log.info("%s: %s.", part.capitalize(), ", ".join(
             f"{each['records']:,} records of {each['sources']:,} sources of {name}" for name, each in counts.items()

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 from virnucpro.evaluation import page
+from virnucpro.evaluation.records_table import CLASSES, PARTS, TEST, TRAIN, VALIDATION
 from virnucpro.evaluation.units import Units
 from virnucpro.models.calibration import Calibration, evidence
 from virnucpro.models.classifier import MLPClassifier
@@ -26,11 +27,9 @@ from virnucpro.training.calibrate import calibration, runs_of, temperature
 from virnucpro.training.dataset import Dataset
 from virnucpro.training.document import model_card, thresholds, training_document
 from virnucpro.training.fit import Fitted, Frames, fit
-from virnucpro.training.labels import CLASSES
 from virnucpro.training.recipes import RECIPES
 from virnucpro.training.scoring import ScoredChunk, by_record, scored_chunks, table, units
 from virnucpro.training.settings import TrainingSettings
-from virnucpro.training.split import PARTS, TEST, TRAIN, VALIDATION
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from numpy.lib.format import open_memmap
 
 from virnucpro.engine.results import FinishedWindow
 from virnucpro.errors import BadInput
+from virnucpro.evaluation.records_table import CLASSES, PARTS, TRAIN
 from virnucpro.reading.chunks import chunk_spans
-from virnucpro.training.labels import CLASSES, Labels
-from virnucpro.training.split import PARTS, TRAIN
+from virnucpro.training.labels import Labels
 
 FRAMES = ("open", "coding")  # which frames train
 LEAST_FRAMES = 100  # that train

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from virnucpro.evaluation.records_table import CLASSES, PARTS
 from virnucpro.evaluation.sections import FIGURES, plural, with_interval
-from virnucpro.training.labels import CLASSES, Labels
+from virnucpro.training.labels import Labels
 from virnucpro.training.recipes import RECIPES
 from virnucpro.training.settings import TrainingSettings
-from virnucpro.training.split import PARTS
 
 if TYPE_CHECKING:
     from virnucpro.training.fit import Fitted

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from virnucpro.errors import BadInput
+from virnucpro.evaluation.records_table import CLASSES, PARTS, TEST, Entry
 from virnucpro.reading.chunks import chunk_spans
 from virnucpro.reading.frames import reverse_complement
 from virnucpro.reading.reads import Read
-from virnucpro.training.sources_table import Origin
-from virnucpro.training.split import PARTS, TEST, SplitRule
-
-CLASSES = ("others", "virus")  # in order of their scores
+from virnucpro.training.split import SplitRule
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,12 @@ class Labels:
 
 
 def label(
-    viral: Iterable[Read], others: Iterable[Read], origins: dict[str, Origin] | None, rule: SplitRule, chunk_size: int
+    viral: Iterable[Read], others: Iterable[Read], entries: dict[str, Entry] | None, rule: SplitRule, chunk_size: int
 ) -> Labels:
     """Label all records, viral ones first.
 
     Args:
-        origins: By id; None where every record is a source of its own.
+        entries: Of the table of sources, by id; None where every record is a source of its own.
         chunk_size: bp.
     Raises:
         BadInput: A record has no source, two records have the same sequence, on either strand, in both classes or in
@@ -66,16 +64,16 @@ def label(
     for is_virus, reads in ((True, viral), (False, others)):
         for read in reads:
             number = len(names)
-            origin = Origin(read.name) if origins is None else origins.get(read.name)
-            if origin is None:
+            entry = Entry(read.name) if entries is None else entries.get(read.name)
+            if entry is None:
                 raise BadInput(
                     f"record {read.name!r} is not in the table of --sources. Add it, or leave the record out."
                 )
             names.append(read.name)
             virus.append(is_virus)
-            sources.append(origin.source)
-            groups.append(origin.group)
-            parts.append(PARTS.index(origin.part or rule.part_of(origin.source)))
+            sources.append(entry.source)
+            groups.append(entry.group)
+            parts.append(PARTS.index(entry.part or rule.part_of(entry.source)))
             sequence = read.sequence.upper()
             if sequence and (twin := records.setdefault(_digest(sequence), number)) != number:
                 _check_twins(names, virus, parts, twin, number)

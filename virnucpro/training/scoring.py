@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from virnucpro.evaluation.records_table import CLASSES
+from virnucpro.evaluation.run_results import CALLS, NO_OPEN_FRAME
 from virnucpro.evaluation.units import Units
 from virnucpro.models.calibration import Calibration
 from virnucpro.models.classifier import MLPClassifier, scores
@@ -21,10 +23,6 @@ from virnucpro.output.verdicts import ChunkVerdict, chunk_verdicts, contig_call
 from virnucpro.reading.frames import FRAME_SUFFIXES
 from virnucpro.training.dataset import Dataset
 from virnucpro.training.fit import BLOCK
-from virnucpro.training.labels import CLASSES
-
-NO_OPEN_FRAME = "no open frame"
-CALLS = {"Viral": "virus", "Non-viral": "others", "Ambiguous": "Ambiguous"}  # of contigs, in the words of `Units`
 
 
 class ScoredChunk(NamedTuple):

@@ -10,8 +10,7 @@ import hashlib
 from dataclasses import dataclass
 
 from virnucpro.errors import BadRequest
-
-TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
+from virnucpro.evaluation.records_table import TEST, TRAIN, VALIDATION
 
 
 @dataclass(frozen=True)
