@@ -8,6 +8,7 @@ import random
 import shutil
 from collections import defaultdict
 
+import h5py
 import numpy as np
 import pytest
 from conftest import ESM_8M, assert_one_message
@@ -217,8 +218,14 @@ def test_with_language_models(main, data, tmp_path):
         (few / f"{name}.fa").write_text("".join(f">{record}" for record in records))
     shutil.copy(data / "sources.tsv", few)
     output = tmp_path / "model.safetensors"
-    code, said = main(*options(few, output, features="esm2+kmer4"))
+    code, said = main(*options(few, output, "--save-embeddings", features="esm2+kmer4"))
     assert code == 0, said
+    with h5py.File(tmp_path / "model_training" / "embeddings.h5") as file:
+        frames = file["ids"].asstr()[:].tolist()
+        assert file["kmer4"].shape == (len(frames), 136) and file["embeddings"].shape == (len(frames), 320)
+    tested = [row for row in rows_of(tmp_path / "model_training" / "scores.tsv") if row["Frames"]]
+    named = {f"{row['Chunk_ID']}{each.split(':')[0]}" for row in tested for each in row["Frames"].split()}
+    assert named < set(frames)
     card = read_card(output)
     assert card.features == ("kmer4", "esm2") and card.widths == {"kmer4": 136, "esm2": 320}
     assert card.esm_model == ESM_8M and len(card.sha256["esm2"]) == 64 and card.synthetic

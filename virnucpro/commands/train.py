@@ -67,6 +67,7 @@ LICENCE = "not stated"
     "--set", "runtime", multiple=True, metavar="KEY=VALUE", help="Fine tuning, as in predict.",
     callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
 )  # fmt: skip
+@shared.flag("--save-embeddings", help="Write the features of all frames, too, to embeddings.h5.")
 @shared.flag("--resume", help="Go on with the training of --output.")
 @shared.flag("--force", help="Start the training of --output over.")
 @shared.no_progress

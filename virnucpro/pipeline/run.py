@@ -156,7 +156,8 @@ def _report(run: Run) -> Summary:
     )
 
 
-def _write_embeddings(run: Run) -> None:
+def write_features(run: Run) -> None:
+    """Write the features of all sequences, where they are kept."""
     if not run.config.keep_features:
         return
     backends = run.manifest["backends"] or {}
@@ -180,7 +181,7 @@ def _write_viral(run: Run) -> None:
 
 
 # What is written beside the tables of verdicts and fates, which they may read.
-WRITERS: tuple[Callable[[Run], None], ...] = (_write_embeddings, _write_viral)
+WRITERS: tuple[Callable[[Run], None], ...] = (write_features, _write_viral)
 
 
 def finalize_telemetry(run: Run) -> dict[str, Any]:

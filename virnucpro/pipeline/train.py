@@ -23,7 +23,7 @@ from virnucpro.models.locate import find_weights
 from virnucpro.pipeline.compute import Run, compute
 from virnucpro.pipeline.manifest import Manifest, describe
 from virnucpro.pipeline.messages import InputWarnings, say_what_was_read
-from virnucpro.pipeline.run import finalize_telemetry
+from virnucpro.pipeline.run import finalize_telemetry, write_features
 from virnucpro.pipeline.run_directory import RunDirectory
 from virnucpro.reading.input_files import InputFiles
 from virnucpro.reading.input_kind import InputKind
@@ -142,6 +142,8 @@ def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSum
         dataset = gather(run.store.finished, labels, chunk_size, features, path)
         dataset.check(settings.frames)
         directory.results.mkdir(exist_ok=True)
+        if settings.run.save_embeddings:
+            write_features(run)
         judged = write_training(settings, run, dataset, card_of(settings, run), origin_of(run))
     performance = finalize_telemetry(run)
     del performance["per_rank"]
