@@ -24,6 +24,7 @@ from virnucpro.reading.reads import read_records
 
 CHUNK = 90  # bp
 RECORDS = 90  # of each class
+NOTE = "Codons of a test, and nothing else."
 TABLES = ("metrics.json", "model_card.md", "report.html", "scores.tsv", "split.tsv")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,7 +67,7 @@ def options(data, output, *more, features="kmer4", esm_model=ESM_8M):
 def trained(program, data, tmp_path_factory):
     """A folder with model.safetensors and what belongs to it."""
     folder = tmp_path_factory.mktemp("trained")
-    done = program(*options(data, folder / "model.safetensors", "--licence", "MIT"))
+    done = program(*options(data, folder / "model.safetensors", "--licence", "MIT", "--note", NOTE))
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -88,7 +89,7 @@ def test_what_it_leaves(trained):
     card = read_card(trained / "model.safetensors")
     assert (card.features, card.chunk_size, card.widths) == (("kmer4",), CHUNK, {"kmer4": 136})
     document = card.document
-    assert document["licence"] == "MIT" and document["recipe"]["name"] == "default"
+    assert document["licence"] == "MIT" and card.note == NOTE and document["recipe"]["name"] == "default"
     assert document["inputs"].keys() == {"viral.fa", "others.fa"}
     assert document["split"]["seed"] == 0 and document["split"]["test"] == 0.25
     assert document["temperature"] > 0 and Calibration.of(document).slope > 0
@@ -114,7 +115,7 @@ def test_every_chunk_of_the_test_is_in_the_table(trained, data, main, tmp_path):
         out = tmp_path / kind
         model = ("--model", trained / "model.safetensors", "--set", "buffer_size=16", "--no-progress")
         code, said = main("predict", data / f"{kind}.fa", "--output-dir", out, *model)
-        assert code == 0, said
+        assert code == 0 and f"model.safetensors: {NOTE}" in said, said
         scored = rows_of(out / f"{kind}_merged" / "prediction_results_highestscore.csv")
         assert scored
         for row in scored:
@@ -161,11 +162,11 @@ def test_the_same_again_is_the_same_bytes_also_after_an_interruption(trained, ma
     output = tmp_path / "model.safetensors"
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
-        code, said = main(*options(data, output, "--licence", "MIT"))
+        code, said = main(*options(data, output, "--licence", "MIT", "--note", NOTE))
     assert code == 130 and not output.exists(), said
     kept = len(list((tmp_path / "model_windows").glob("*.safetensors")))
     assert kept >= 1
-    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    code, said = main(*options(data, output, "--licence", "MIT", "--note", NOTE, "--resume"))
     assert code == 0 and "Resuming:" in said, said
     assert files_of(tmp_path) == files_of(trained)
 
@@ -177,9 +178,9 @@ def test_killed_while_it_trains_it_goes_on_to_the_same_bytes(trained, main, data
     with monkeypatch.context() as patch:
         patch.setattr(training_files, "model_card", lambda *_: 1 / 0)  # when some files are written
         with pytest.raises(ZeroDivisionError):
-            main(*options(data, output, "--licence", "MIT"))
+            main(*options(data, output, "--licence", "MIT", "--note", NOTE))
     assert (tmp_path / "model_training" / "scores.tsv").exists() and not output.exists()
-    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    code, said = main(*options(data, output, "--licence", "MIT", "--note", NOTE, "--resume"))
     assert code == 0, said
     assert files_of(tmp_path) == files_of(trained)
 
@@ -200,9 +201,9 @@ def test_a_complete_training_is_left_as_it_is(trained, main, data, tmp_path):
     output = own / "model.safetensors"
     code, said = main(*options(data, output, "--licence", "MIT"))
     assert code == 2 and "Add --resume to go on with it, --force to start it over" in said
-    code, said = main(*options(data, output, "--licence", "MIT", "--resume"))
+    code, said = main(*options(data, output, "--licence", "MIT", "--note", NOTE, "--resume"))
     assert code == 0 and "Nothing to do: the training of" in said
-    code, said = main(*options(data, output, "--licence", "GPL", "--resume"))
+    code, said = main(*options(data, output, "--licence", "GPL", "--note", NOTE, "--resume"))
     assert code == 2 and "holds a run with other training: licence" in said
     assert files_of(own) == files_of(trained)
     code, said = main(*options(data, output, "--licence", "GPL", "--force"))

@@ -12,7 +12,7 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -225,10 +225,10 @@ def write(folder: Path, markers: Iterable[Marker]) -> None:
 def prepare(
     package: Path, folder: Path, chunk_size: int = 500, train: int = 9000, test: int = 3000, seed: int = 0
 ) -> None:
-    """Write folders `train` and `test` as `write` does; the unpacked markers stay beside them."""
+    """Write what `write` does, of sources that train and of those that are left out, which `virnucpro train` tells
+    apart by the same rule; the unpacked markers stay beside them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part, markers in chosen(unpacked(package, folder, SHA256), chunk_size, train, test, seed).items():
-        write(folder / part, markers)
+    write(folder, chain(*chosen(unpacked(package, folder, SHA256), chunk_size, train, test, seed).values()))
 
 
 def proteins(path: Path, shortest: int = SHORTEST) -> Iterator[tuple[str, str]]:

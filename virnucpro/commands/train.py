@@ -58,6 +58,7 @@ LICENCE = "not stated"
 )  # fmt: skip
 @shared.choice("--recipe", RECIPES, "default", "How to fit: AdamW, scaled features; or as the published classifiers.")
 @click.option("--licence", default=LICENCE, show_default=True, metavar="TEXT", help="Of the classifier, for its card.")
+@click.option("--note", default="", metavar="TEXT", help="A line on what it is good for, which `predict` shows.")
 @shared.gpus
 @shared.flag("--parallel", help="As in predict.")
 @shared.number("--batch-tokens", help="As in predict.")
@@ -74,7 +75,7 @@ LICENCE = "not stated"
 @shared.verbosity
 def train(
     viral: tuple[str, ...], others: tuple[str, ...], output: Path, chunk_size: int, features: str, sources: Path | None,
-    test: float, validation: float, seed: int, frames: str, recipe: str, licence: str, no_progress: bool,
+    test: float, validation: float, seed: int, frames: str, recipe: str, licence: str, note: str, no_progress: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Train a classifier on the sequences of VIRAL and of --others: FASTA or FASTQ of DNA, plain or compressed.
@@ -93,7 +94,7 @@ def train(
     from virnucpro.training.split import SplitRule
 
     asked = TrainingSettings(
-        viral, others, output, settings, sources, SplitRule(test, validation, seed), frames, recipe, licence
+        viral, others, output, settings, sources, SplitRule(test, validation, seed), frames, recipe, licence, note
     )
     from virnucpro.commands.report import draw_quietly
 

@@ -35,6 +35,11 @@ class ClassifierCard:
     synthetic: bool = False
     document: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def note(self) -> str:
+        """A line on what it is good for; empty where it has none."""
+        return " ".join(str(self.document.get("note", "")).split())
+
 
 def read_card(path: Path) -> ClassifierCard:
     """Read the card of a classifier, ``.safetensors`` or ``.pth``; of the latter the name alone says something.

@@ -92,6 +92,8 @@ def run(
             )
         placement = place(settings.gpus, settings.parallel, settings.workers_per_gpu)
         say_what_was_read(files.survey)
+        if weights.classifier is not None and (note := weights.card.note):
+            log.info("%s: %s", weights.classifier.name, note)
         config = compute_config(settings, files.kind, weights, placement)
         manifest = Manifest(directory, earlier, settings.resume)
         if settings.audit == FALLBACK and (wider := manifest.fell_back_from(config.precision)):

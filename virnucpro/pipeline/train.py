@@ -122,6 +122,7 @@ def _described(settings: TrainingSettings) -> dict[str, Any]:
         "frames": settings.frames,
         "recipe": settings.recipe,
         "licence": settings.licence,
+        "note": settings.note,
     }
 
 

@@ -57,6 +57,7 @@ def training_document(
         "loss": losses,
         "temperature": temperature,
         "licence": settings.licence,
+        "note": settings.note,
         **more,
     }
 
@@ -81,6 +82,9 @@ def _lines(name: str, document: dict[str, Any], judged: dict[str, Any]) -> Itera
     yield ""
     yield f"    virnucpro predict contigs.fa --output-dir out --model {name}"
     yield ""
+    if document["note"]:
+        yield document["note"]
+        yield ""
     if document.get("synthetic"):
         yield "**The weights of its language models are random: what it says means nothing.**"
         yield ""

@@ -31,6 +31,7 @@ class TrainingSettings:
     frames: str = "open"
     recipe: str = "default"
     licence: str = LICENCE
+    note: str = ""  # a line that a run with the classifier shows
 
     def __post_init__(self) -> None:
         if self.output.suffix != ".safetensors":
