@@ -22,11 +22,13 @@ def test_evidence_of_a_chunk(score, log_odds):
 
 
 def test_probability_of_contigs():
-    calibrated = Calibration(slope=2.0, growth=0.5, intercept=-1.0)
+    calibrated = Calibration(slope=2.0, growth=0.5, intercept=-1.0, longest=4)
     three = math.log(3)  # evidence of a chunk with the score 3/4
     assert calibrated.probability([0.75]) == pytest.approx(1 / (1 + math.exp(-(2 * three - 1))))
     assert calibrated.probability([0.75] * 4) == pytest.approx(1 / (1 + math.exp(-(3 * three - 1))))
     assert calibrated.probability([0.75, 0.25]) == pytest.approx(1 / (1 + math.e))
+    # Of longer ones nothing is known.
+    assert calibrated.probability([0.75] * 400) == pytest.approx(calibrated.probability([0.75] * 4))
 
 
 @given(st.floats(-1e6, 1e6))
@@ -67,10 +69,11 @@ def test_a_temperature_is_found_again(true):
 
 
 def test_runs_of_records():
-    runs = runs_of([np.array([1.0, 3.0, 5.0]), np.array([-1.0]), np.array([])], [True, False, True])
+    runs = runs_of([np.array([1.0, 3.0, 5.0]), np.array([-1.0]), np.array([])], [True, False, True], list("aba"))
     assert runs.chunks_N.tolist() == [1, 1, 1, 2, 1]
     assert runs.mean_N.tolist() == [1, 3, 5, 2, -1]
     assert runs.virus_N.tolist() == [True] * 4 + [False]
+    assert runs.source_N.tolist() == [0, 0, 0, 0, 1]
 
 
 def log_odds(calibrated, mean_N, chunks):
@@ -81,16 +84,22 @@ def drawn(calibrated, chunks, count, seed):
     rng = np.random.default_rng(seed)
     mean_N = rng.normal(0, 2, count)
     virus_N = rng.random(count) < 1 / (1 + np.exp(-log_odds(calibrated, mean_N, chunks)))
-    return Runs(mean_N, np.full(count, chunks), virus_N)
+    return Runs(mean_N, np.full(count, chunks), virus_N, np.arange(count))
 
 
 def test_a_calibration_is_found_again():
     true = Calibration(0.7, 0.4, 0.0)
     each = [drawn(true, chunks, 8_000, chunks) for chunks in (1, 2, 4)]
-    runs = Runs(*(np.concatenate([getattr(one, name) for one in each]) for name in ("mean_N", "chunks_N", "virus_N")))
+    runs = Runs(
+        *(
+            np.concatenate([getattr(one, name) for one in each])
+            for name in ("mean_N", "chunks_N", "virus_N", "source_N")
+        )
+    )
     estimate = calibration(runs)
     # Deviations of estimates from 24,000 draws are below 0.02.
     assert (estimate.slope, estimate.growth, estimate.intercept) == pytest.approx((0.7, 0.4, 0.0), abs=0.08)
+    assert estimate.longest == 4
 
 
 def test_of_chunks_alone_nothing_is_learned_of_longer_ones():
@@ -100,12 +109,34 @@ def test_of_chunks_alone_nothing_is_learned_of_longer_ones():
 
 def test_what_is_told_apart_without_error_is_not_certain():
     mean_N = np.array([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0])
-    estimate = calibration(Runs(mean_N, np.ones(6, int), mean_N > 0))
+    estimate = calibration(Runs(mean_N, np.ones(6, int), mean_N > 0, np.arange(6)))
     # 4 of 5 by Platt's targets: (3 + 1) / (3 + 2).
     assert 0.7 < probability(log_odds(estimate, mean_N, 1)[3:].mean()) < 0.9
 
 
+def test_one_long_genome_says_nothing_of_long_contigs():
+    """Runs of one source are no witnesses of each other."""
+    short = [np.array([value]) for value in np.random.default_rng(0).normal(0, 1, 400)]
+    virus = [place < 200 for place in range(400)]
+    long = [np.full(64, 3.0), np.full(64, -3.0)]
+    runs = runs_of([*short, *long], [*virus, True, False], [*map(str, range(400)), "long virus", "long other"])
+    estimate = calibration(runs)
+    assert estimate.growth == 0 and estimate.longest == 1
+    # Of chunks, too, a source with many counts as one.
+    assert estimate.slope == pytest.approx(calibration(runs_of([*short, *(x[:1] for x in long)], [*virus, True, False],
+                                           list(map(str, range(402))))).slope, abs=1e-3)  # fmt: skip
+
+
+def test_frames_that_are_told_apart_without_error_are_not_made_certain():
+    logits_S2 = np.stack([np.zeros(24), np.repeat([2.0, -2.0], 12)], axis=1)
+    divisor = temperature(logits_S2, np.repeat([True, False], 12), np.ones(2))
+    # Platt's target of 12 is 13/14: a margin of 2 / T is log(13).
+    assert divisor == pytest.approx(2 / math.log(13), rel=1e-3)
+
+
 def test_scores_that_say_nothing_give_one_half():
-    estimate = calibration(Runs(np.array([1.0, -1.0] * 50), np.ones(100, int), np.repeat([True, False], 50)))
+    estimate = calibration(
+        Runs(np.array([1.0, -1.0] * 50), np.ones(100, int), np.repeat([True, False], 50), np.arange(100))
+    )
     assert estimate.slope == pytest.approx(0, abs=1e-4)
     assert probability(estimate.intercept) == pytest.approx(0.5, abs=1e-4)

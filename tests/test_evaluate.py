@@ -108,6 +108,8 @@ def test_probabilities_are_taken_at_equal_classes(tmp_path):
 @pytest.mark.parametrize(
     "file, text, what",
     [
+        ("contigs.tsv", "", "contigs.tsv has no row for v1"),
+        ("prediction_results_highestscore.csv", "garbage", "highestscore.csv has no row for v1"),
         ("contigs.tsv", "ID call\nv1 Viral", "its tables are not as a run writes them"),
         ("contigs.tsv", "ID call weighted_delta\nv1 Maybe 0.1", "its tables are not as a run writes them"),
         ("prediction_results.txt", "Sequence_ID Prediction score2\nv1_chunk_9F1 virus 1", "not as a run writes them"),
@@ -206,6 +208,8 @@ def test_it_prints_the_figures(evaluated, program):
         (("a.fa", "--others", "b.fa"), "With --others there is a run to be made. Give --output-dir."),
         (("a", "b", "--labels", "l.tsv"), "With --labels give one directory of a finished run"),
         (("a", "--labels", "l.tsv", "--baselines"), "With --labels give one directory of a finished run"),
+        (("-", "--others", "b.fa", "--output-dir", "o"), "- is no regular file, and sequences are read several times"),
+        (("a", "--labels", "l.tsv", "--prevalence", "nan"), "--prevalence must be above 0 and below 1, not nan"),
     ],
 )
 def test_requests_that_do_not_go_together(main, words, message):

@@ -17,7 +17,7 @@ from virnucpro.models.classifier_card import ClassifierCard, metadata_of
 from virnucpro.output.verdicts import ChunkVerdict
 from virnucpro.reading.reads import read_records
 
-CALIBRATION = {"slope": 1.0, "growth": 0.5, "intercept": 3.0}
+CALIBRATION = {"slope": 1.0, "growth": 0.5, "intercept": 3.0, "longest": 2}
 LIMIT = 0.65  # some contigs are within this false discovery rate, and some are not
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,7 +129,9 @@ def test_what_is_refused(predicted, name, more, message):
     assert_one_message(said, message)
 
 
-@pytest.mark.parametrize("entry", [{"slope": 1.0}, {"slope": "x", "growth": 0, "intercept": 0}, "high", [1]])
+@pytest.mark.parametrize(
+    "entry", [{"slope": 1.0}, CALIBRATION | {"slope": "x"}, CALIBRATION | {"longest": 0}, "high", [1]]
+)
 def test_a_calibration_that_is_none(main, models, contigs, tmp_path, entry):
     card = ClassifierCard(("kmer4",), CHUNK, None, {"kmer4": 136})
     state = synthetic_weights.classifier(136, 0).state_dict()

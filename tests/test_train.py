@@ -90,11 +90,15 @@ def test_what_it_leaves(trained):
     assert (card.features, card.chunk_size, card.widths) == (("kmer4",), CHUNK, {"kmer4": 136})
     document = card.document
     assert document["licence"] == "MIT" and card.note == NOTE and document["recipe"]["name"] == "default"
-    assert document["inputs"].keys() == {"viral.fa", "others.fa"}
+    assert [(each["name"], each["class"]) for each in document["inputs"]] == [
+        ("viral.fa", "virus"),
+        ("others.fa", "others"),
+    ]
     assert document["split"]["seed"] == 0 and document["split"]["test"] == 0.25
     assert document["temperature"] > 0 and Calibration.of(document).slope > 0
     assert document["metrics"]["chunk"]["auroc"]["low"] <= document["metrics"]["chunk"]["auroc"]["value"]
-    assert set(document["thresholds"]) == {"false_positive_rate_0.01", "false_positive_rate_0.05"}
+    # Of some 20 others in validation a rate of 1 % cannot be told.
+    assert set(document["thresholds"]["false_positive_rates"]) <= {"0.05"}
 
 
 def test_no_source_is_in_two_parts_and_every_record_in_one(trained, data):
@@ -183,6 +187,56 @@ def test_killed_while_it_trains_it_goes_on_to_the_same_bytes(trained, main, data
     code, said = main(*options(data, output, "--licence", "MIT", "--note", NOTE, "--resume"))
     assert code == 0, said
     assert files_of(tmp_path) == files_of(trained)
+
+
+def test_features_serve_another_fit(main, data, tmp_path, monkeypatch):
+    """As long as a training is not complete, what does not decide about features may change."""
+    output = tmp_path / "model.safetensors"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert main(*options(data, output))[0] == 130
+    code, said = main(*options(data, output, "--seed", 1, "--resume"))
+    assert code == 0 and "Resuming:" in said, said
+    assert read_card(output).document["split"]["seed"] == 1
+    code, said = main(*options(data, output, "--seed", 2, "--resume"))
+    assert code == 2 and "other training: seed (1 then, 2 now)" in said
+
+
+def test_other_labels_or_missing_files_are_no_complete_training(trained, main, data, tmp_path):
+    own = shutil.copytree(trained, tmp_path / "own")
+    asked = ("--licence", "MIT", "--note", NOTE, "--resume")
+    rows = (data / "sources.tsv").read_text().replace("v0\tsource v0", "v0\tsource v1")
+    (tmp_path / "sources.tsv").write_text(rows)
+    code, said = main(*options(data, own / "model.safetensors"), "--sources", tmp_path / "sources.tsv", *asked)
+    assert code == 2 and "other training: labels" in said
+    (own / "model_training" / "scores.tsv").unlink()
+    code, said = main(*options(data, own / "model.safetensors", *asked))
+    assert code == 0 and "Nothing to do" not in said
+    assert files_of(own) == files_of(trained)
+
+
+def test_trainings_and_runs_do_not_replace_each_other(trained, main, data, tmp_path):
+    own = shutil.copytree(trained, tmp_path / "own")
+    fasta = shutil.copy(data / "viral.fa", tmp_path / "model.fa")
+    model = ("--model", trained / "model.safetensors", "--no-progress")
+    code, said = main("predict", fasta, "--output-dir", own, *model, "--force")
+    assert code == 2 and "model_run.json is of a training" in said
+    assert main("predict", fasta, "--output-dir", tmp_path / "run", *model)[0] == 0
+    (tmp_path / "run" / "model.safetensors").write_text("mine")
+    code, said = main(*options(data, tmp_path / "run" / "model.safetensors", "--force"))
+    assert code == 2 and "model_run.json is of a run of predict" in said
+    assert (tmp_path / "run" / "model.safetensors").read_text() == "mine"
+    assert files_of(own) == files_of(trained)
+
+
+def test_a_training_that_is_begun_over_leaves_no_old_classifier(trained, main, data, tmp_path, monkeypatch):
+    import virnucpro.pipeline.training_files as training_files
+
+    own = shutil.copytree(trained, tmp_path / "own")
+    monkeypatch.setattr(training_files, "model_card", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(*options(data, own / "model.safetensors", "--force"))
+    assert not (own / "model.safetensors").exists()
 
 
 def test_another_seed_has_the_same_test(trained, main, data, tmp_path):
@@ -286,6 +340,8 @@ def test_what_is_refused_of_the_data(main, data, tmp_path):
 
     code, said = refused(None, (data / "viral.fa").read_text().replace(">v", ">o"))
     assert code == 1 and "records 'v0' and 'o0' are the same sequence" in said
+    code, said = refused(None, (data / "viral.fa").read_text().replace(">v", ">o").replace("T", "U"))
+    assert code == 1 and "records 'v0' and 'o0' are the same sequence" in said
     code, said = refused("", None)
     assert code == 1 and "no record is given for the class 'virus'" in said
     code, said = refused(">p\nMKWLLPFFEE\n", ">q\nMKWLLPQQEE\n")
@@ -319,7 +375,7 @@ def test_several_files_of_others(main, data, tmp_path):
     for number, files in enumerate(
         (
             ["--others", tmp_path / "o0.fa", tmp_path / "o1.fa"],
-            ["--others", tmp_path / "o0.fa", "--others", tmp_path / "o1.fa"],
+            [f"--others={tmp_path / 'o0.fa'}", tmp_path / "o1.fa"],
         )
     ):
         output = tmp_path / f"{number}" / "model.safetensors"
@@ -329,6 +385,12 @@ def test_several_files_of_others(main, data, tmp_path):
         assert code == 0, said
         written.append(output.read_bytes())
     assert written[0] == written[1]
+
+
+def test_viruses_after_the_others_are_refused(main, data, tmp_path):
+    first, viral, *rest = options(data, tmp_path / "model.safetensors")
+    code, said = main(first, *rest, viral)
+    assert code == 2 and "viral.fa is among the viruses, and comes after --others" in said
 
 
 def test_classes_are_in_the_order_of_the_scores():

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 @shared.models
 @shared.path("--sources", metavar="TABLE", help="With --others: headed record, source, and if wanted group.")
 @click.option(
-    "--prevalence", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+    "--prevalence", type=float, default=0.05, show_default=True,
     metavar="SHARE", help="Share of viruses for which precision and false discovery rates are told.",
 )  # fmt: skip
 @shared.flag("--baselines", help="With --others: judge simple predictors of the same chunks, too, by cross-validation.")
@@ -60,12 +60,16 @@ def evaluate(
     With files all of them are classified as `virnucpro predict` does. Prints figures with 95 % intervals over sources,
     and writes evaluation_NAME.html (with pictures; one file, no internet) and .json.
     """
+    if not 0 < prevalence < 1:
+        raise BadRequest(f"--prevalence must be above 0 and below 1, not {prevalence}.")
     if bool(others) == (labels is not None):
         raise BadRequest("Give files of viruses and --others, or the directory of a finished run and --labels.")
     if others and output_dir is None:
         raise BadRequest("With --others there is a run to be made. Give --output-dir.")
     if labels is not None and (len(viral) > 1 or sources is not None or baselines):
         raise BadRequest("With --labels give one directory of a finished run, and neither --sources nor --baselines.")
+    if streams := [name for name in (*viral, *others) if others and not Path(name).is_file()]:
+        raise BadRequest(f"{streams[0]} is no regular file, and sequences are read several times. Write them to one.")
     settings = Settings((*viral, *others), output_dir or Path(), show_progress=not no_progress, **options)
     if others:
         translate_ahead("virnucpro.pipeline.run", "virnucpro.executors.local")

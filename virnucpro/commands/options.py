@@ -41,19 +41,25 @@ def all_written_out(context: click.Context, parameter: click.Parameter, values: 
 
 
 class ManyFiles(click.Command):
-    """Takes several files after one ``--others``, as a shell's pattern gives them."""
+    """Takes several files after one ``--others``, as a shell's pattern gives them; those of viruses come before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         repeated, following = list[str](), False
         for word in args:
-            if word == "--others":
+            if word.partition("=")[0] == "--others":
                 following = True
+                repeated += ["--others", word.partition("=")[2]] if "=" in word else []
             elif following and (word == "-" or not word.startswith("-")):
                 repeated += ["--others", word]
             else:
                 following = False
                 repeated.append(word)
-        return super().parse_args(ctx, repeated)
+        before = repeated[: repeated.index("--others")] if "--others" in repeated else repeated
+        known = {*map(expanded, before)}
+        rest = super().parse_args(ctx, repeated)
+        if late := [name for name in ctx.params.get("viral") or () if name not in known]:
+            raise click.UsageError(f"{late[0]} is among the viruses, and comes after --others. Give these files first.")
+        return rest
 
 
 def _set_verbosity(context: click.Context, parameter: click.Parameter, given: bool) -> None:
@@ -102,7 +108,12 @@ weights_dir = path(
 )
 models = together(
     weights_dir,
-    path("--model", help="Classifier that names its features; it decides chunk size, features and ESM-2."),
+    path(
+        "--model",
+        metavar="FILE|demo",
+        help="Classifier that `virnucpro train` wrote, which decides chunk size, features and ESM-2; or the small one "
+        "that comes with the program, to try it.",
+    ),
     choice("--model-type", MODEL_TYPES, "500", "Published classifier, by the chunk size in bp it was trained on."),
     path("--model-path", help="Its file, .pth or .safetensors.  [default: {model-type}_model in --weights-dir]"),
     click.option(

@@ -15,10 +15,9 @@ from virnucpro.models.catalog import DEFAULT_ESM_MODEL, ESM2_SIZES
 from virnucpro.models.language_models import FEATURE_ORDER, PUBLISHED_FEATURES, parse_features, spelled
 from virnucpro.system import processes
 from virnucpro.system.translators import translate_ahead
+from virnucpro.training.recipes import FRAMES, LICENCE, RECIPES
 
 PARTIAL = 3
-FRAMES, RECIPES = ("open", "coding"), ("default", "published")
-LICENCE = "not stated"
 
 
 @click.command(cls=shared.ManyFiles, epilog=shared.EXIT_CODES)
@@ -31,7 +30,7 @@ LICENCE = "not stated"
     metavar="OTHER...",
     help="Files of what is no virus.",
 )
-@shared.path("--output", "-o", required=True, help="The classifier, a .safetensors file; its folder must exist.")
+@shared.path("--output", "-o", required=True, help="The classifier, a .safetensors file.")
 @shared.number("--chunk-size", default=500, show_default=True, type=click.IntRange(min=3), metavar="BP",
                help="Length of chunks, in bp.")  # fmt: skip
 @click.option(
@@ -56,7 +55,7 @@ LICENCE = "not stated"
     "--frames", FRAMES, "open", "What trains: all open frames, or those that read a record as it begins (coding "
     "sequences). All open ones are judged."
 )  # fmt: skip
-@shared.choice("--recipe", RECIPES, "default", "How to fit: AdamW, scaled features; or as the published classifiers.")
+@shared.choice("--recipe", list(RECIPES), "default", "How to fit: AdamW on scaled features, or as the published ones.")
 @click.option("--licence", default=LICENCE, show_default=True, metavar="TEXT", help="Of the classifier, for its card.")
 @click.option("--note", default="", metavar="TEXT", help="A line on what it is good for, which `predict` shows.")
 @shared.gpus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from virnucpro.evaluation.units import Units
 from virnucpro.output.tables import CHUNKS_FILE, CONTIGS_FILE, FRAMES_FILE, PROBABILITY, READS_FILE
 from virnucpro.reading.chunks import chunk_spans
 
-NO_OPEN_FRAME, FAILED = "no open frame", "failed"
+SCORED, NO_OPEN_FRAME, FAILED = "scored", "no open frame", "failed"  # fates
+csv.field_size_limit(sys.maxsize)  # an id may be longer than what csv takes of itself
 CALLS = {"Viral": "virus", "Non-viral": "others", "Ambiguous": "Ambiguous"}  # of contigs, in the words of `Units`
 
 
@@ -58,7 +60,7 @@ def read_results(results: Path, labels: Mapping[str, Label], chunk_size: int, pr
         }
     except FileNotFoundError as error:
         raise BadRequest(f"{error.filename} is not there. Name the directory of a finished run.") from error
-    except (KeyError, ValueError, IndexError, UnicodeDecodeError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, csv.Error) as error:
         raise BadInput(f"{results}: its tables are not as a run writes them ({error}). Run again.") from error
     return {name: _level(name, units, labels) for name, units in levels.items()}
 
@@ -90,6 +92,8 @@ def _chunks(
                 score = _equal(float(chunk[PROBABILITY]), prevalence) if PROBABILITY in chunk else score
                 call = CLASSES[chunk["Is_Virus"] == "True"]
             yield _Unit(name, record, score, call, end - start)
+        if row["Fate"] == SCORED and not any(f"{record}_chunk_{n}" in scored for n in range(1, len(spans[record]) + 1)):
+            raise ValueError(f"{CHUNKS_FILE} has no row for {record}")
 
 
 def _contigs(results: Path, records: Mapping[str, dict[str, str]], prevalence: float) -> Iterator[_Unit]:
@@ -99,6 +103,8 @@ def _contigs(results: Path, records: Mapping[str, dict[str, str]], prevalence: f
         if (contig := called.get(record)) is not None:
             score, call = (float(contig["weighted_delta"]) + 1) / 2, CALLS[contig["call"]]
             score = _equal(float(contig[PROBABILITY]), prevalence) if PROBABILITY in contig else score
+        elif row["Fate"] == SCORED:
+            raise ValueError(f"{CONTIGS_FILE} has no row for {record}")
         yield _Unit(record, record, score, call, int(row["Length"]))
 
 

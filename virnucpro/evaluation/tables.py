@@ -12,17 +12,18 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from virnucpro.evaluation.bootstrap import BINS, EDGES, bin_of
+from virnucpro.evaluation.records_table import CLASSES
 from virnucpro.evaluation.units import CALLS, THRESHOLD, Units
 
-CLASSES = ("virus", "others")
+ROWS = tuple(reversed(CLASSES))
 LENGTHS = (300, 500, 1000, 3000, 10000)  # bp, where the next bin begins
 
 
 def confusion(units: Units) -> dict[str, dict[str, int]]:
-    """Count what was said of either class: rows CLASSES, columns virus, others and whatever else was said, by CALLS."""
-    columns = [call for call in CALLS if call in CLASSES or call in units.calls]
+    """Count what was said of either class: rows ROWS, columns virus, others and whatever else was said, by CALLS."""
+    columns = [call for call in CALLS if call in ROWS or call in units.calls]
     pairs = Counter(zip(units.virus_N.tolist(), units.calls, strict=True))
-    return {row: {call: pairs[row == "virus", call] for call in columns} for row in CLASSES}
+    return {row: {call: pairs[row == "virus", call] for call in columns} for row in ROWS}
 
 
 def by_group(units: Units) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ def _row(units: Units, ranked: Units) -> dict[str, Any]:
     scored, ranked = units.some(units.scored()), ranked.some(ranked.scored())
     both = len({*ranked.virus_N.tolist()}) == 2
     said_N = np.array(scored.calls, dtype=np.str_)
-    right_N = said_N == np.where(scored.virus_N, *CLASSES)
+    right_N = said_N == np.where(scored.virus_N, *ROWS)
     return {
         "units": len(units),
         "virus": int(units.virus_N.sum()),

@@ -24,12 +24,14 @@ def probability(log_odds: float) -> float:
 @dataclass(frozen=True)
 class Calibration:
     """Log-odds of virus, where both classes are equally frequent, from the mean evidence m of n chunks:
-    (slope + growth log2 n) m + intercept. Chunks of a contig are alike, so growth is far below that of n witnesses.
+    (slope + growth log2 n) m + intercept. Chunks of a contig are alike, so growth is far below that of n witnesses; of
+    more than `longest` chunks nothing was known, and they count as so many.
     """
 
     slope: float
     growth: float
     intercept: float
+    longest: int = 1
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Calibration | None:
@@ -41,9 +43,10 @@ class Calibration:
         if "calibration" not in document:
             return None
         numbers = {name: float(document["calibration"][name]) for name in ("slope", "growth", "intercept")}
-        if not all(map(math.isfinite, numbers.values())):
-            raise ValueError("a calibration that is not finite")
-        return cls(**numbers)
+        longest = int(document["calibration"]["longest"])
+        if not all(map(math.isfinite, numbers.values())) or longest < 1:
+            raise ValueError("a calibration that is not finite, or of contigs without a chunk")
+        return cls(**numbers, longest=longest)
 
     def probability(self, scores: Sequence[float], prevalence: float = 0.5) -> float:
         """Probability of virus for a contig, where so many in one are viruses.
@@ -52,5 +55,5 @@ class Calibration:
             scores: Of its chunks, at least one.
         """
         mean = sum(map(evidence, scores)) / len(scores)
-        log_odds = (self.slope + self.growth * math.log2(len(scores))) * mean + self.intercept
+        log_odds = (self.slope + self.growth * math.log2(min(len(scores), self.longest))) * mean + self.intercept
         return probability(log_odds + math.log(prevalence / (1 - prevalence)))

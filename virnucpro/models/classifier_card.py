@@ -38,7 +38,8 @@ class ClassifierCard:
     @property
     def note(self) -> str:
         """A line on what it is good for; empty where it has none."""
-        return " ".join(str(self.document.get("note", "")).split())
+        text = " ".join(str(self.document.get("note", "")).split())
+        return "".join(letter for letter in text if letter.isprintable())
 
 
 def read_card(path: Path) -> ClassifierCard:

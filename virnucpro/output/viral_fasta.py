@@ -19,6 +19,8 @@ from virnucpro.reading.reads import COMPRESSION, Read
 from virnucpro.system.files import temporary_name, whole_path
 from virnucpro.system.folders import check_lengths
 
+csv.field_size_limit(sys.maxsize)  # an id may be longer than what csv takes of itself
+
 
 def check_target(path: Path, inputs: Iterable[str], owns: Callable[[Path], bool], root: Path) -> None:
     """Refuse a target that must not be written, before anything is made or computed.

@@ -122,10 +122,11 @@ def evaluate(
         "classifier": ", ".join(
             name for name in weights if name.endswith((".pth", ".safetensors")) and "/" not in name
         ),
-        "ESM-2": str(settings.get("esm_model")),
         "chunks": f"{run.chunk_size} bp",
         "precision": str(settings.get("precision")),
     }
+    if any(name.startswith(esm_model := str(settings.get("esm_model"))) for name in weights):
+        about["ESM-2"] = esm_model
     if run.manifest.get("synthetic_weights"):
         about["caution"] = "the weights are synthetic (random): no figure says anything of real ones"
     document = page.document(levels, prevalence, about, baselines)

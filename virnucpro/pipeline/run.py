@@ -72,6 +72,8 @@ def run(
         check_target(viral, settings.inputs, directory.owns, directory.root)
     files.look_ahead()  # what is wrong with a file is told before what is wrong with the directory
     with directory.opened(settings.resume, settings.force) as earlier, ExitStack() as stack:
+        if earlier is not None and "training" in earlier:
+            raise BadRequest(f"{directory.manifest_file} is of a training. Choose another --output-dir.")
         telemetry = telemetry or TelemetryLogger(directory.root, directory.stem)
         telemetry.begin_stage("reading the input")
         stack.enter_context(files.spooled(directory.root, directory.copy_prefix))

@@ -43,7 +43,14 @@ class RunDirectory:
     Nothing is removed or written over unless a manifest says that a run made it.
     """
 
-    def __init__(self, root: Path, stem: str, checkpoints: Path | None = None, results: str = "merged") -> None:
+    def __init__(
+        self,
+        root: Path,
+        stem: str,
+        checkpoints: Path | None = None,
+        results: str = "merged",
+        output: Path | None = None,
+    ) -> None:
         self.root, self.stem = root, stem
         self.nucleotide_fasta, self.protein_fasta = root / f"{stem}_nucleotide.fa", root / f"{stem}_protein.faa"
         self._fastas = [self.nucleotide_fasta, self.protein_fasta]
@@ -59,6 +66,7 @@ class RunDirectory:
             self.windows = checkpoints / f"{stem}_{own}_windows"
         self.results = root / f"{stem}_{results}"
         self._folders = [self.windows, self.results]
+        self._outputs = [output] if output else []  # files that a run makes at places of the user's choice
         self.copy_prefix = f".{shortened(stem)}-input-"  # see `input_files.spooled`
 
     def owns(self, path: Path) -> bool:
@@ -193,6 +201,8 @@ class RunDirectory:
                 path.unlink(missing_ok=True)
         for folder in self._folders:
             remove(folder)
+        for path in self._outputs:
+            path.unlink(missing_ok=True)
         if manifest.get("kept"):
             for path in (self.chunk_fasta(manifest["settings"].get("chunk_size")), *self._fastas):
                 path.unlink(missing_ok=True)
@@ -200,7 +210,7 @@ class RunDirectory:
 
     def _remove_temporary(self) -> None:
         """Remove what a killed run was about to write, which has none of its final names yet."""
-        files = [*self._fastas, self.manifest_file, self.telemetry_file]
+        files = [*self._fastas, self.manifest_file, self.telemetry_file, *self._outputs]
         files += [self.chunk_fasta(chunk_size) for chunk_size in (300, 500)]  # long names stand for no other
         names = [f"{glob.escape(self.stem)}_chunked[0-9]*.fa", *(glob.escape(shortened(file.name)) for file in files)]
         patterns = [(self.root, f".{name}.*.tmp") for name in names]

@@ -16,10 +16,12 @@ from virnucpro._version import __version__
 from virnucpro.config.compute import compute_config
 from virnucpro.config.placement import place
 from virnucpro.errors import BadRequest
-from virnucpro.evaluation.records_table import Entry, read_records_table
+from virnucpro.evaluation.records_table import CLASSES, Entry, read_records_table
+from virnucpro.models.catalog import PRECISIONS
 from virnucpro.models.classifier_card import ClassifierCard
 from virnucpro.models.language_models import LANGUAGE_MODELS, spelled
 from virnucpro.models.locate import find_weights
+from virnucpro.output.embeddings_file import EMBEDDINGS_FILE
 from virnucpro.pipeline.compute import Run, compute
 from virnucpro.pipeline.manifest import Manifest, describe
 from virnucpro.pipeline.messages import InputWarnings, say_what_was_read
@@ -35,6 +37,7 @@ from virnucpro.training.settings import TrainingSettings
 from virnucpro.weights.digests import WeightDigests
 
 log = logging.getLogger(__name__)
+TABLES = ("metrics.json", "scores.tsv", "split.tsv", "model_card.md", "report.html")
 FEATURES_FILE = "features.npy"  # of all frames, beside the finished windows
 
 
@@ -58,11 +61,15 @@ def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda ru
             cannot be met. Interrupted: It was stopped; finished features are kept.
     """
     output, asked = settings.output, settings.run
-    directory = RunDirectory(output.parent, output.stem, asked.runtime.checkpoint_dir, results="training")
+    directory = RunDirectory(
+        output.parent, output.stem, asked.runtime.checkpoint_dir, results="training", output=output
+    )
     files = InputFiles((*settings.viral, *settings.others), rename_duplicates=False)
     files.look_ahead()
     entries = read_records_table(settings.sources, "--sources", "source") if settings.sources else None
     with directory.opened(asked.resume, asked.force) as earlier, ExitStack() as stack:
+        if earlier is not None and "training" not in earlier:
+            raise BadRequest(f"{directory.manifest_file} is of a run of predict. Choose another --output.")
         if output.exists() and earlier is None:
             raise BadRequest(f"{output} exists, and no training here has written it. Choose another --output.")
         telemetry = TelemetryLogger(directory.root, directory.stem)
@@ -76,13 +83,21 @@ def train(settings: TrainingSettings, started: Callable[[Run], None] = lambda ru
         say_what_was_read(files.survey)
         labels = _labels(settings, files, entries)
         config = compute_config(asked, files.kind, weights, placement)
-        config = replace(config, keep_features=True, audit=False)
+        if PRECISIONS[config.precision].quantised:
+            raise BadRequest(
+                f"A classifier is trained on features in 16 or 32 bits. Leave --precision {config.precision} out."
+            )
+        config = replace(config, keep_features=True)
+        decisive = describe(asked, config, files.survey) | {"training": _described(settings, labels)}
+        decisive["settings"]["features"] = spelled(asked.features or ())
+        if asked.resume and earlier is not None and earlier["status"] != "complete":
+            earlier["training"] = decisive["training"]  # features do not depend on how they are fitted
         manifest = Manifest(directory, earlier, asked.resume)
         this_run = Run(asked, directory, files, config, placement, manifest, telemetry, digests)
-        manifest.settle(describe(asked, config, files.survey) | {"training": _described(settings)})
+        manifest.settle(decisive)
         if asked.resume and earlier is not None:
             this_run.resume()
-            if manifest.fates is not None and output.is_file() and (directory.results / "metrics.json").is_file():
+            if manifest.fates is not None and _whole(settings, directory, earlier):
                 directory.remove_windows()
                 log.info("Nothing to do: the training of %s is complete.", output)
                 return TrainingSummary(output, directory.results)
@@ -110,12 +125,16 @@ def _labels(settings: TrainingSettings, files: InputFiles, entries: dict[str, En
     return labels
 
 
-def _described(settings: TrainingSettings) -> dict[str, Any]:
+def _whole(settings: TrainingSettings, directory: RunDirectory, manifest: dict[str, Any]) -> bool:
+    """Whether all files of a complete training are there, and the classifier is the one that it wrote."""
+    expected = [*TABLES, *([EMBEDDINGS_FILE] if settings.run.save_embeddings else [])]
+    there = settings.output.is_file() and all((directory.results / name).is_file() for name in expected)
+    return there and sha256_of(settings.output) == manifest.get("model_sha256")
+
+
+def _described(settings: TrainingSettings, labels: Labels) -> dict[str, Any]:
     """What decides about a classifier beside the features."""
     return {
-        "features": spelled(settings.run.features or ()),
-        "viral_files": len(settings.viral),
-        "sources": sha256_of(settings.sources) if settings.sources else None,
         "test": settings.split.test,
         "validation": settings.split.validation,
         "seed": settings.split.seed,
@@ -123,6 +142,7 @@ def _described(settings: TrainingSettings) -> dict[str, Any]:
         "recipe": settings.recipe,
         "licence": settings.licence,
         "note": settings.note,
+        "labels": labels.digest(),  # the last, for what differs before it changes it, too
     }
 
 
@@ -133,7 +153,6 @@ def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSum
 
     directory, output = run.directory, settings.output
     failed = InputWarnings.of(run.store.finished(with_features=False)).failed
-    performance: dict[str, Any] = {}
     if failed:
         log.error("Partial features: %d sequences failed, so nothing was trained. Repeat with --resume.", failed)
     else:
@@ -145,9 +164,11 @@ def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSum
         directory.results.mkdir(exist_ok=True)
         if settings.run.save_embeddings:
             write_features(run)
-        judged = write_training(settings, run, dataset, card_of(settings, run), origin_of(run))
+        judged = write_training(settings, run, dataset, card_of(settings, run), origin_of(settings, run))
     performance = finalize_telemetry(run)
     del performance["per_rank"]
+    if not failed:
+        run.manifest.record(model_sha256=sha256_of(output))
     fates = {"failed": failed} if failed else {}
     run.write("partial" if failed else "complete", fates=fates, performance=performance)
     if failed:
@@ -171,13 +192,16 @@ def card_of(settings: TrainingSettings, run: Run) -> ClassifierCard:
     )
 
 
-def origin_of(run: Run) -> dict[str, Any]:
+def origin_of(settings: TrainingSettings, run: Run) -> dict[str, Any]:
     """What the features are of, and what computed them: nothing that changes when the same is done again."""
     backends = run.manifest["backends"] or {}
-    names = {shown: Path(shown).name for shown in run.files.shown}
+    sha256, viral = run.fingerprint.result(), len(settings.viral)
     return {
         "virnucpro": __version__,
-        "inputs": {names[shown]: sha256 for shown, sha256 in run.fingerprint.result().items()},
+        "inputs": [
+            {"name": Path(shown).name, "sha256": sha256[shown], "class": CLASSES[place < viral]}
+            for place, shown in enumerate(run.files.shown)
+        ],
         "precision": run.config.precision,
         "computed_on": {name: backends.get(name, "") for name in ("device", "torch")},
     }

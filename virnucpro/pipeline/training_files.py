@@ -26,7 +26,7 @@ from virnucpro.system.files import whole_file
 from virnucpro.training.calibrate import calibration, runs_of, temperature
 from virnucpro.training.dataset import Dataset
 from virnucpro.training.document import model_card, thresholds, training_document
-from virnucpro.training.fit import Fitted, Frames, fit
+from virnucpro.training.fit import Fitted, Frames, fit, one_thread
 from virnucpro.training.recipes import RECIPES
 from virnucpro.training.scoring import ScoredChunk, by_record, scored_chunks, table, units
 from virnucpro.training.settings import TrainingSettings
@@ -34,6 +34,7 @@ from virnucpro.training.settings import TrainingSettings
 log = logging.getLogger(__name__)
 
 
+@one_thread()
 def write_training(
     settings: TrainingSettings, run: Run, dataset: Dataset, card: ClassifierCard, origin: dict[str, Any]
 ) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def write_training(
     card = replace(card, calibration=calibrated)
     document = training_document(
         settings, dataset.labels, fitted, {TRAIN: len(train), VALIDATION: len(validation)}, divisor,
-        thresholds=floor, **origin,
+        thresholds={"of": "chunks, by probability at equal classes", "false_positive_rates": floor}, **origin,
     )  # fmt: skip
     run.telemetry.begin_stage("judging")
     chunks = scored_chunks(fitted.model, dataset, TEST)
@@ -105,7 +106,9 @@ def _calibrated(model: MLPClassifier, dataset: Dataset) -> tuple[Calibration, di
         for record, group in by_record(scored_chunks(model, dataset, VALIDATION))
     ]
     virus = [bool(virus_N[record]) for record, _ in records]
-    calibrated = calibration(runs_of([np.array([*map(evidence, scores)]) for _, scores in records], virus))
+    sources = [dataset.labels.sources[record] for record, _ in records]
+    runs = runs_of([np.array([*map(evidence, scores)]) for _, scores in records], virus, sources)
+    calibrated = calibration(runs)
     probability_C = np.array([calibrated.probability([score]) for _, scores in records for score in scores])
     return calibrated, thresholds(probability_C, np.repeat(virus, [len(scores) for _, scores in records]))
 

@@ -77,6 +77,20 @@ def wait_for_disk(file: IO[Any]) -> None:
             raise
 
 
+def reserve(path: Path, size: int) -> None:
+    """Have the disk keep room for a file that is there to grow to so many bytes; what cannot do that says nothing.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    try:
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+
+
 def _take_name(temporary: Path, path: Path) -> None:
     try:
         os.replace(temporary, path)

@@ -15,8 +15,9 @@ REQUIRED = {
 }  # fmt: skip
 FETCHING = {"httpx2": "httpx2", "tenacity": "tenacity", "huggingface_hub": "huggingface_hub"}
 TRAINING = {"scikit-learn": "sklearn", "scipy": "scipy"}
+EVERY = REQUIRED | FETCHING | TRAINING
 # What needs them alone.
-PARTIAL = dict.fromkeys(FETCHING, "virnucpro weights fetch") | dict.fromkeys(TRAINING, "virnucpro train")
+PARTIAL = dict.fromkeys(FETCHING, "virnucpro weights fetch") | dict.fromkeys(TRAINING, "virnucpro train|evaluate")
 _IMPORT = """
 import importlib, os, sys
 answers = os.fdopen(os.dup(1), "w")
@@ -36,7 +37,7 @@ def import_errors() -> dict[str, str]:
 
     Another process tries, for a broken package may end it: by a signal, or by sys.exit.
     """
-    left = list((REQUIRED | FETCHING | TRAINING).values())
+    left = list(EVERY.values())
     errors: dict[str, str] = {}
     while left:
         done = subprocess.run(

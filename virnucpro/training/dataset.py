@@ -16,9 +16,9 @@ from virnucpro.engine.results import FinishedWindow
 from virnucpro.errors import BadInput
 from virnucpro.evaluation.records_table import CLASSES, PARTS, TRAIN
 from virnucpro.reading.chunks import chunk_spans
+from virnucpro.system.files import reserve
 from virnucpro.training.labels import Labels
 
-FRAMES = ("open", "coding")  # which frames train
 LEAST_FRAMES = 100  # that train
 CODON = 3
 
@@ -115,6 +115,7 @@ def gather(
             rows_SF = np.concatenate([window.features[name] for name in features], axis=1)
             if not begin:
                 features_SF = open_memmap(path, "w+", np.float32, (len(chunk_S), rows_SF.shape[1]))
+                reserve(path, path.stat().st_size)  # on a full disk, a file in memory ends the program
             features_SF[begin : begin + window.sequences] = rows_SF
             begin += window.sequences
     return Dataset(labels, features_SF, chunk_S, frame_S, *table)

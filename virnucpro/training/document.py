@@ -21,14 +21,15 @@ ALLOWED = (0.01, 0.05)  # false positive rates that thresholds are given for
 
 
 def thresholds(score_N: np.ndarray, virus_N: np.ndarray) -> dict[str, float]:
-    """Find the least score from which on so few others are called viral, on the validation part.
+    """Find the least score from which on so few others are called viral, on the validation part; of a rate that so few
+    cannot show, nothing.
 
     Args:
         score_N: Of chunks. virus_N: bool.
     """
     others_N = np.sort(score_N[~virus_N])
-    edges = {rate: others_N[int(np.ceil((1 - rate) * len(others_N))) - 1] for rate in ALLOWED}
-    return {f"false_positive_rate_{rate}": float(np.nextafter(edge, 1)) for rate, edge in edges.items()}
+    places = {rate: int(np.ceil((1 - rate) * len(others_N))) - 1 for rate in ALLOWED if rate * len(others_N) >= 1}
+    return {str(rate): float(np.nextafter(others_N[place], 1)) for rate, place in places.items()}
 
 
 def training_document(

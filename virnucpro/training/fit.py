@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from virnucpro.models.classifier import MLPClassifier
 from virnucpro.training.recipes import Recipe
 
 CPU = torch.device("cpu")
-BLOCK = 65_536  # frames at once where nothing is learned from them
+BLOCK_BYTES = 2**27  # of features at once where nothing is learned from them
 LEAST_DEVIATION = 1e-6  # of a feature; one that is constant is left as it is
 
 
@@ -43,8 +44,9 @@ class Frames:
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All rows, in order."""
-        for first in range(0, len(self), BLOCK):
-            yield self.some(np.arange(first, min(first + BLOCK, len(self))))
+        size = block_size(self.features_SF)
+        for first in range(0, len(self), size):
+            yield self.some(np.arange(first, min(first + size, len(self))))
 
     def class_weights(self) -> Tensor:
         """What makes both classes weigh the same, 1 on average: float32 (2,)."""
@@ -59,6 +61,11 @@ class Fitted:
     model: MLPClassifier
     losses: list[tuple[float, float]] = field(default_factory=list)
     best: int = 0  # from 1
+
+
+def block_size(features_SF: np.ndarray) -> int:
+    """How many frames are taken at once."""
+    return max(1, BLOCK_BYTES // (4 * int(features_SF.shape[1])))
 
 
 def scaling(frames: Frames) -> tuple[Tensor, Tensor]:
@@ -86,7 +93,7 @@ def fit(
         The classifier of the epoch with the lowest loss on `validation`, in evaluation, on the CPU; it takes features
         as they are.
     """
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _one_thread():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), one_thread():
         torch.manual_seed(seed)
         shuffled = np.random.Generator(np.random.PCG64(seed))
         model = MLPClassifier(train.features_SF.shape[1], recipe.hidden)
@@ -172,12 +179,12 @@ def _fold_scaling(model: MLPClassifier, mean_F: Tensor, deviation_F: Tensor) -> 
     layer.weight.copy_(weight_HF)
 
 
-class _one_thread:  # a context manager, named as one
+@contextmanager
+def one_thread() -> Iterator[None]:
     """How many threads share a sum decides its last bits."""
-
-    def __enter__(self) -> None:
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *error: object) -> None:
-        torch.set_num_threads(self._threads)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

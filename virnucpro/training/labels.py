@@ -19,6 +19,8 @@ from virnucpro.reading.frames import reverse_complement
 from virnucpro.reading.reads import Read
 from virnucpro.training.split import SplitRule
 
+_UNKNOWN = "NRYSWKMBDHVX-.~*?"  # letters that are no base
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -34,6 +36,11 @@ class Labels:
     groups: list[str]
     part_N: np.ndarray  # uint8
     shared_C: np.ndarray  # bool
+
+    def digest(self) -> str:
+        """The sha256 of all that is known."""
+        rows = zip(self.names, self.virus_N.tolist(), self.sources, self.groups, self.part_N.tolist(), strict=True)
+        return hashlib.sha256("\n".join("\t".join(map(str, row)) for row in rows).encode()).hexdigest()
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
         """Count records and sources by part and class."""
@@ -74,8 +81,9 @@ def label(
             sources.append(entry.source)
             groups.append(entry.group)
             parts.append(PARTS.index(entry.part or rule.part_of(entry.source)))
-            sequence = read.sequence.upper()
-            if sequence and (twin := records.setdefault(_digest(sequence), number)) != number:
+            sequence = read.sequence.upper().replace("U", "T")
+            known = bool(sequence.strip(_UNKNOWN))  # without a base it has no frame, and is like all others of its kind
+            if known and (twin := records.setdefault(_digest(sequence), number)) != number:
                 _check_twins(names, virus, parts, twin, number)
             for start, end in chunk_spans(len(sequence), chunk_size):
                 chunk_digests.append(int.from_bytes(_digest(sequence[start:end])[:8], "little"))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+FRAMES = ("open", "coding")  # which frames train
+LICENCE = "not stated"  # of a classifier, where nobody says
+
 
 @dataclass(frozen=True)
 class Recipe:

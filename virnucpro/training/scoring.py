@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from virnucpro.evaluation.records_table import CLASSES
+from virnucpro.evaluation.records_table import CLASSES, PARTS, TEST
 from virnucpro.evaluation.run_results import CALLS, NO_OPEN_FRAME
 from virnucpro.evaluation.units import Units
 from virnucpro.models.calibration import Calibration
@@ -22,7 +22,7 @@ from virnucpro.models.classifier import MLPClassifier, scores
 from virnucpro.output.verdicts import ChunkVerdict, chunk_verdicts, contig_call
 from virnucpro.reading.frames import FRAME_SUFFIXES
 from virnucpro.training.dataset import Dataset
-from virnucpro.training.fit import BLOCK
+from virnucpro.training.fit import block_size
 
 
 class ScoredChunk(NamedTuple):
@@ -36,7 +36,8 @@ class ScoredChunk(NamedTuple):
 
 def frame_scores(model: MLPClassifier, dataset: Dataset, rows_S: np.ndarray) -> np.ndarray:
     """Scores of some frames, float64 (S, 2), rounded as the tables of a run show them."""
-    blocks = [rows_S[first : first + BLOCK] for first in range(0, len(rows_S), BLOCK)]
+    size = block_size(dataset.features_SF)
+    blocks = [rows_S[first : first + size] for first in range(0, len(rows_S), size)]
     scored = [scores(model, torch.from_numpy(np.asarray(dataset.features_SF[block]))).numpy() for block in blocks]
     scores_S2 = np.concatenate(scored) if scored else np.empty((0, 2), np.float32)
     return np.array([float(str(score)) for score in scores_S2.ravel()]).reshape(-1, 2)
@@ -82,6 +83,10 @@ def units(dataset: Dataset, chunks: list[ScoredChunk], calibration: Calibration)
         last = group[-1].chunk
         length = int(dataset.start_C[last]) + lengths_C[last]
         contigs.append((dataset.labels.names[record], record, _probability(verdicts, calibration), call, length))
+    # What has no letters has no chunks, but is a record of the test all the same.
+    test_N = dataset.labels.part_N == PARTS.index(TEST)
+    without = np.setdiff1d(np.flatnonzero(test_N), dataset.record_C).tolist()
+    contigs += [(dataset.labels.names[record], record, math.nan, NO_OPEN_FRAME, 0) for record in without]
     levels = {"frame": frames, "chunk": per_chunk, "contig": contigs}
     return {name: _level(name, rows, dataset) for name, rows in levels.items()}
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest
-from virnucpro.training.dataset import FRAMES
-from virnucpro.training.recipes import RECIPES
+from virnucpro.training.recipes import FRAMES, LICENCE, RECIPES
 from virnucpro.training.split import SplitRule
-
-LICENCE = "not stated"
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.output.suffix != ".safetensors":
             raise BadRequest(f"--output {self.output}: the name of a classifier ends in .safetensors. Give it so.")
+        if self.output.is_dir():
+            raise BadRequest(f"--output {self.output} is a directory. Name a file.")
         if both := {*self.viral} & {*self.others}:
             raise BadRequest(f"{min(both)} is given as viral and with --others. Give it once.")
         for name, value, known in (("frames", self.frames, FRAMES), ("recipe", self.recipe, tuple(RECIPES))):
