@@ -19,6 +19,14 @@ from benchmarks.support import gpu, inputs, package_api
 from benchmarks.support.skip import Skip
 
 KEYS = {  # by which asv knows a figure, in all results there are; and its unit
+    **{
+        f"accuracy.{name}.track_{figure}": unit
+        for name in ("Accuracy", "AccuracyInt8")
+        for figure, unit in (
+            ("auroc", "AUROC of chunks of 500 bp"),
+            ("agreement", "% of chunks labelled as in float32"),
+        )
+    },
     "ablation.Ablation.track_seconds_per_10k": "s per 10,000 proteins",
     "commands.EmbedProteins.track_error": "largest |error| / |reference|",
     "commands.EmbedProteins.track_gpu_memory": "bytes",
