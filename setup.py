@@ -26,7 +26,11 @@ setup(
     license_expression="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["virnucpro", "virnucpro.*"]),
-    package_data={"virnucpro": ["py.typed"], "virnucpro.reporting": ["*.html"]},
+    package_data={
+        "virnucpro": ["py.typed"],
+        "virnucpro.reporting": ["*.html"],
+        "virnucpro.models": ["demo/*", "demo/*/*"],
+    },
     cmdclass={"sdist": Sdist},
     python_requires=">=3.10",
     install_requires=[

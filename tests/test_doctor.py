@@ -103,7 +103,7 @@ def test_weights_that_changed(recorded):
         ("torch", "torch +cannot be imported (OSError: libcudart.so.12: cannot open shared object file)"),
         ("h5py", "h5py +cannot be imported (OSError: libcudart.so.12: cannot open shared object file)"),
         ("tenacity", "only `virnucpro weights fetch` needs it"),
-        ("scipy", "only `virnucpro train` needs it"),
+        ("scipy", "only `virnucpro train.evaluate` needs it"),
     ],
 )
 def test_broken_installs(weights, tmp_path, module, said):
@@ -305,9 +305,7 @@ def test_8_bits_that_a_run_refuses_are_a_problem_and_nothing_is_tested(weights, 
 )
 def test_imports_that_do_more_than_fail(tmp_path, monkeypatch, code, said):
     (tmp_path / "h5py.py").write_text(code + "\n")
-    monkeypatch.setattr(packages, "FETCHING", {"tenacity": "tenacity"})  # comes after h5py
-    monkeypatch.setattr(packages, "TRAINING", {})
-    monkeypatch.setattr(packages, "REQUIRED", {"numpy": "numpy", "h5py": "h5py"})
+    monkeypatch.setattr(packages, "EVERY", {"numpy": "numpy", "h5py": "h5py", "tenacity": "tenacity"})
     before = set(packages.import_errors())
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     errors = packages.import_errors()

@@ -34,7 +34,8 @@ def predict(
         input: FASTA or FASTQ, plain or compressed.
         output_dir: For the result files; made if missing.
         weights_dir: With the models' weights; None for VIRNUCPRO_WEIGHTS, or where the command line looks without it.
-        model: A classifier that names its features; it decides chunk size, features and ESM-2.
+        model: A classifier that `virnucpro train` wrote, which decides chunk size, features and ESM-2; or "demo", the
+            small one that comes with the program.
         model_type: Of a published classifier: "300" or "500", the chunk size in bp that the classifier was trained on.
         esm_model: A key of `virnucpro.models.catalog.ESM2_SIZES`; None for the one that the classifier was trained
             with, which is the 3B model of the published ones.

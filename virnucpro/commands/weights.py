@@ -12,7 +12,7 @@ import click
 
 from virnucpro.commands import options as shared
 from virnucpro.errors import BadRequest, BadWeights, Interrupted
-from virnucpro.models.locate import default_directory
+from virnucpro.models.locate import DEMO, default_directory
 from virnucpro.system.folders import check_lengths
 from virnucpro.weights.sources import BY_NAME, USUAL
 
@@ -51,6 +51,7 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
             state = f"{stock.arrived / 1e6:,.0f} MB have arrived"
         size = "unknown" if model.size is None else f"{model.size / 1e6:,.0f} MB"
         click.echo(f"{model.name:<20}{size:>10}  {model.what:<30}{state}")
+    click.echo(f"{DEMO:<20}{'':>13}  {'to try it: predict --model':<30}comes with the program")
     click.echo(
         f"\nDirectory: {directory}\nTo fetch what `virnucpro predict` needs: virnucpro weights fetch; to check what is "
         "here: virnucpro weights verify."
@@ -59,7 +60,7 @@ def list_models(weights_dir: Path | None, urls: bool) -> int:
 
 
 @weights.command(epilog=shared.EXIT_CODES)
-@names
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([*BY_NAME, DEMO]))
 @shared.weights_dir
 @click.option(
     "--mirror",
@@ -83,7 +84,9 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, mirror: str | None, 
     try:
         with _bars(not no_progress) as shown:
             for name in names or USUAL:
-                if not fetch_model(BY_NAME[name], directory, mirror, force, shown):
+                if name == DEMO:
+                    log.info("%s comes with the program: virnucpro predict FILE --model demo --output-dir out", name)
+                elif not fetch_model(BY_NAME[name], directory, mirror, force, shown):
                     log.info("%s is here already.", name)
     except KeyboardInterrupt:
         raise Interrupted("What has arrived is kept: repeat the command to go on.") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.errors import BadRequest
 from virnucpro.models.catalog import ATTENTIONS, AUTO, ESM2_SIZES, MODEL_TYPES, PRECISIONS
+from virnucpro.models.locate import DEMO, DEMO_CLASSIFIER
 from virnucpro.reading.input_kind import InputKind
 
 INPUT_TYPES = (AUTO, *map(str, InputKind))
@@ -34,7 +35,7 @@ class Settings:
     inputs: tuple[str, ...]
     output_dir: Path
     weights_dir: Path | None = None
-    model: Path | None = None  # a classifier that decides chunk size, features and ESM-2: custom, with a path
+    model: Path | None = None  # a classifier, or "demo", that decides chunk size, features and ESM-2
     model_type: str = "500"
     model_path: Path | None = None
     features: tuple[str, ...] | None = None  # of DNA, wanted themselves: then there is no classifier
@@ -77,7 +78,7 @@ class Settings:
             if self.model_path is not None or self.model_type not in ("500", "custom"):
                 raise BadRequest("--model says all of the classifier. Leave --model-type and --model-path out.")
             object.__setattr__(self, "model_type", "custom")
-            object.__setattr__(self, "model_path", self.model)
+            object.__setattr__(self, "model_path", DEMO_CLASSIFIER if str(self.model) == DEMO else self.model)
         if self.model_type == "custom" and self.model_path is None:
             raise BadRequest("--model-type custom needs the classifier's file. Add --model-path FILE.")
         if self.audit is not None and (self.precision == AUTO or not PRECISIONS[self.precision].quantised):

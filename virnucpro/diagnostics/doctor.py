@@ -20,22 +20,14 @@ from virnucpro.config.settings import Settings
 from virnucpro.diagnostics.finding import NOTE, OK, PROBLEM, Finding
 from virnucpro.diagnostics.memory_needs import available_memory, device_bytes, host_bytes, weight_bytes
 from virnucpro.errors import BadRequest, BadWeights, one_line
+from virnucpro.models import locate
 from virnucpro.models.catalog import AUTO, ESM2_SIZES, PRECISIONS, PUBLISHED_PRECISION
 from virnucpro.models.locate import candidates, default_directory, fetch_command, first_model, models_asked_for
 from virnucpro.reading.input_kind import InputKind
 from virnucpro.system.devices import listed_gpus, usable_cpus
 from virnucpro.system.home import home
 from virnucpro.system.imports import why_compiled_anew
-from virnucpro.system.packages import (
-    FETCHING,
-    PARTIAL,
-    REQUIRED,
-    TRAINING,
-    import_errors,
-    is_older,
-    least_versions,
-    version_of,
-)
+from virnucpro.system.packages import EVERY, PARTIAL, import_errors, is_older, least_versions, version_of
 from virnucpro.weights.digests import AS_PUBLISHED, AS_RECORDED
 from virnucpro.weights.inventory import check, check_used, verify
 from virnucpro.weights.sources import BY_NAME
@@ -74,7 +66,7 @@ def _installation(errors: dict[str, str]) -> Iterator[Finding]:
     if home() is None:
         yield Finding(NOTE, "home", "none: weights are looked for in ./weights", "Set HOME, or name --weights-dir.")
     required, good = least_versions(), []
-    for name, module in (REQUIRED | FETCHING | TRAINING).items():
+    for name, module in EVERY.items():
         version, least = version_of(name), required.get(name)
         if module in errors:
             only = f"; only `{PARTIAL[name]}` needs it" if name in PARTIAL else ""
@@ -189,9 +181,8 @@ def _memory(device: torch.device, settings: Settings, precision: str, usual_budg
 def _self_test(device: torch.device, settings: Settings, precision: str) -> Iterator[Finding]:
     from virnucpro.diagnostics.self_test import self_test
 
-    for result in self_test(
-        models_asked_for(settings.esm_model, settings.model_path)[0], device, precision, settings.attention
-    ):
+    esm_model, _ = models_asked_for(settings.esm_model, settings.model_path)
+    for result in self_test(esm_model, device, precision, settings.attention):
         text = (
             f"{result.model}'s layers, attention {result.attention}, {precision}: error {result.error:.1e}, allowed "
             f"{result.allowed:.1e} ({result.seconds:.1f} s)"
@@ -220,7 +211,9 @@ def _classifier(path: Path) -> Iterator[Finding]:
 
 
 def _model(name: str, directory: Path, quick: bool) -> Iterator[Finding]:
-    if first_model(directory, name) is None:
+    if (path := first_model(directory, name)) is not None and path == locate.PACKAGED.get(name):
+        yield Finding(OK, "weights", f"{name} comes with the program")
+    elif path is None:
         where = " or ".join(str(candidate) for candidate in candidates(directory, name))
         yield Finding(PROBLEM, "weights", f"no {name} ({where})", fetch_command(directory, name))
     elif quick:

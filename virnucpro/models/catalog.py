@@ -55,8 +55,10 @@ GPU_PRECISION, CPU_PRECISION = "fp16", "fp32"  # unless the user says otherwise
 REFERENCE_PRECISION = "fp32"  # what others are compared with
 PUBLISHED_PRECISION = "fp16"  # of ESM-2's published files
 ATTENTIONS = ("triton", "varlen", "sdpa")  # in order of preference: the rows of `attention.BACKENDS`
-# name: (layers, width, attention heads), fair-esm's published sizes
+# name: (layers, width, attention heads), fair-esm's published sizes, and a model of the same architecture that comes
+# with the program: `locate.PACKAGED`.
 ESM2_SIZES = {
+    "virnucpro_t6_8M": (6, 320, 20),
     "esm2_t6_8M_UR50D": (6, 320, 20),
     "esm2_t12_35M_UR50D": (12, 480, 20),
     "esm2_t30_150M_UR50D": (30, 640, 20),

@@ -23,6 +23,11 @@ HUGGING_FACE_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+# What comes with the program; each has a README.
+DEMO_FOLDER = Path(__file__).parent / "demo"
+DEMO = "demo"  # as --model has it
+DEMO_CLASSIFIER = DEMO_FOLDER / "demo.safetensors"
+PACKAGED = {"virnucpro_t6_8M": DEMO_FOLDER / "virnucpro_t6_8M"}
 _CLASSIFIERS = "300_model.pth, 500_model.pth: https://github.com/Li-Jing-1997/VirNucPro"
 
 
@@ -102,11 +107,14 @@ def find_weights(
     classifier = None
     if needs_classifier and model_path is not None:
         classifier = model_path if model_path.is_file() else None
-        named = [] if classifier else [f"{model_path}, the classifier of --model-path"]
+        if classifier is None:
+            raise BadWeights(f"{model_path}: no such file. Give the classifier's path with --model or --model-path.")
     elif needs_classifier and (classifier := first_model(place, f"{model_type}_model")) is None:
         named = [f"{place / f'{model_type}_model'}.pth or .safetensors"]
         others = [f"{path} (--model-type {bp})" for bp in CHUNK_SIZES if (path := first_model(place, f"{bp}_model"))]
-    card = ClassifierCard() if classifier is None else read_card(classifier)
+    # Proteins get no verdict, but the features of the classifier that is named.
+    described = classifier or (model_path if model_path is not None and model_path.is_file() else None)
+    card = ClassifierCard() if described is None else read_card(described)
     esm_model = _esm_model(esm_model, card, classifier)
     needed = models_for(kind, features or card.features)
     rows = {name: row for name, row in LANGUAGE_MODELS.items() if name in needed}
@@ -119,6 +127,7 @@ def find_weights(
         looked_for.append(row.described.format(place=place / name))
         if row.name is None:
             sizes = [f"{path} (--esm-model {size})" for size in ESM2_SIZES if (path := first_model(place, size))]
+            sizes = [size for size in sizes if str(DEMO_FOLDER) not in size]  # which is asked for by its own name
             others = sizes + others
     if looked_for := looked_for + named:
         where = f"in {place}" if directory else f"(neither --weights-dir nor {ENVIRONMENT_VARIABLE} is set)"
@@ -176,7 +185,7 @@ def candidates(directory: Path, name: str) -> list[Path]:
 
 
 def first_model(directory: Path, name: str) -> Path | None:
-    """The first candidate that is a file, or a folder with a config.json and weights.
+    """The first candidate that is a file, or a folder with a config.json and weights; else what comes with the program.
 
     Raises:
         BadWeights: The directory may not be looked into.
@@ -192,7 +201,7 @@ def first_model(directory: Path, name: str) -> Path | None:
                 f"{path}: cannot be looked for ({error.strerror}). Ask its owner for access, or give another "
                 f"--weights-dir or {ENVIRONMENT_VARIABLE}."
             ) from error
-    return None
+    return PACKAGED.get(name)
 
 
 def missing_shards(model: Path) -> list[str]:
