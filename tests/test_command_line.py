@@ -132,7 +132,7 @@ def test_an_output_directory_that_cannot_be_written_to(main, tmp_path, place):
     [
         (("--model-type", "400"), "'400' is not one of '300', '500', 'custom'"),
         (("--model-type", "custom"), "--model-type custom needs the classifier's file"),
-        (("--esm-model", "esm2_t7_9M"), "is not one of 'esm2_t6_8M_UR50D'"),
+        (("--esm-model", "esm2_t7_9M"), "is not one of 'virnucpro_t6_8M', 'esm2_t6_8M_UR50D'"),
         (("--input-type", "rna"), "is not one of"),
         (("--gpus", "zero"), "'zero' is not a list of GPU indices"),
         (("--gpus", "0,0"), "give indices of 0 or more, each once"),
@@ -157,7 +157,10 @@ def test_an_output_directory_that_cannot_be_written_to(main, tmp_path, place):
         (("--set", "buffer_size=8", "--set", "buffer_size=9"), "gives buffer_size a second time"),
         (("--bogus",), "No such option"),
         (("--weights-dir", "nowhere"), "Missing weights in nowhere"),
-        (("--model-path", "nowhere.pth"), "nowhere.pth, the classifier of --model-path"),
+        (
+            ("--model-path", "nowhere.pth"),
+            "nowhere.pth: no such file. Give the classifier's path with --model or --model-path",
+        ),
         (("--esm-model", "esm2_t36_3B_UR50D"), "esm2_t36_3B_UR50D.pt, or a Hugging Face folder"),
     ],
 )

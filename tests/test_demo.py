@@ -82,6 +82,36 @@ def test_verdicts_on_real_sequences(run):
     assert calls == CALLS
 
 
+def test_nothing_but_results_is_left(run):
+    _, out = run
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*")) == [
+        "real_mixed_merged",
+        "real_mixed_merged/contigs.tsv",
+        "real_mixed_merged/prediction_results.txt",
+        "real_mixed_merged/prediction_results_highestscore.csv",
+        "real_mixed_merged/sequences.tsv",
+        "real_mixed_run.json",
+        "telemetry_real_mixed.json",
+    ]
+    telemetry = json.loads((out / "telemetry_real_mixed.json").read_text())
+    about, frames = telemetry["run_metadata"], telemetry["summary"]["sequences"]
+    assert about["settings"]["attention"] == "sdpa" and about["backends"]["device"] == "CPU"
+    assert list(about["stage_seconds"]) == [
+        "reading the input", "loading the models", "computing", "writing the results",
+    ]  # fmt: skip
+    assert sum(batch["sequences"] for batch in telemetry["per_batch_metrics"]) == frames == 275
+
+
+def test_every_record_is_there(run):
+    merged = run[1] / "real_mixed_merged"
+    fates = rows_of(merged / "sequences.tsv")
+    assert [row["Sequence_ID"] for row in fates] == list(CALLS)
+    assert {row["Fate"] for row in fates} == {"scored"}
+    assert sum(int(row["Frames"]) for row in fates) == len(rows_of(merged / "prediction_results.txt"))
+    # 11-kb genomes of single-stranded RNA viruses are one long reading frame: nearly every chunk is open
+    assert (fates[0]["Length"], fates[0]["Chunks"]) == ("10735", "22") and int(fates[0]["Frames"]) >= 20
+
+
 def test_what_a_run_records_of_it(run):
     _, out = run
     manifest = json.loads((out / "real_mixed_run.json").read_text())

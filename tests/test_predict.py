@@ -115,40 +115,6 @@ def test_what_it_says(small):
     assert json.loads((out / "small_run.json").read_text())["synthetic_weights"] is True
 
 
-def test_the_first_real_run(program, tmp_path):
-    """15 real sequences, 204 kb; without --parallel, and nothing but results is left."""
-    done = program("predict", DATA / "real_mixed.fa", "--output-dir", tmp_path / "out", "--gpus", "0", *SMALL)
-    assert done.returncode == 0, done.stderr
-    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")) == [
-        "real_mixed_merged",
-        "real_mixed_merged/contigs.tsv",
-        "real_mixed_merged/prediction_results.txt",
-        "real_mixed_merged/prediction_results_highestscore.csv",
-        "real_mixed_merged/sequences.tsv",
-        "real_mixed_run.json",
-        "telemetry_real_mixed.json",
-    ]
-    telemetry = json.loads((tmp_path / "out" / "telemetry_real_mixed.json").read_text())
-    about, frames = telemetry["run_metadata"], telemetry["summary"]["sequences"]
-    assert about["settings"]["attention"] == "sdpa" and about["backends"]["device"] == "CPU"
-    assert list(about["stage_seconds"]) == [
-        "reading the input", "loading the models", "computing", "writing the results",
-    ]  # fmt: skip
-    assert sum(batch["sequences"] for batch in telemetry["per_batch_metrics"]) == frames > 0
-    merged = tmp_path / "out" / "real_mixed_merged"
-    fates = rows(merged / "sequences.tsv")[1:]
-    with open(DATA / "real_mixed.fa") as file:
-        assert [row[0] for row in fates] == [line[1:].split()[0] for line in file if line.startswith(">")]
-    assert {row[4] for row in fates} == {"scored"}
-    assert len(rows(merged / "contigs.tsv")) == 1 + 15
-    frames = rows(merged / "prediction_results.txt")[1:]
-    assert sum(int(row[3]) for row in fates) == len(frames) == 275
-    # 11-kb genomes of single-stranded RNA viruses are one long reading frame: nearly every chunk is open
-    dengue = next(row for row in fates if row[0] == "NC_001477.1")
-    assert dengue[1:3] == ["10735", "22"]
-    assert int(dengue[3]) >= 20
-
-
 def test_proteins_are_embedded_only(program, weights, tmp_path):
     proteins = {"p1": "MKVLAAGIVGLCAKAYEQ", "p2": "mkvlaa*", "p3": "", "p4": "MJ*K", "p5": "MK" * 600}
     fasta = tmp_path / "some.faa"
