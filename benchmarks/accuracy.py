@@ -31,7 +31,7 @@ class Accuracy(Measured):
         with tempfile.TemporaryDirectory() as folder:
             path = labelled.write_records(Path(folder, "records.fa"), labelled.ON_CPU // 2 if on_cpu else None)
             command = [sys.executable, "-m", "virnucpro", "predict", str(path), "--output-dir", f"{folder}/out"]
-            command += ["--weights-dir", str(labelled.weights(inputs.cache())), "--esm-model", labelled.ESM_MODEL]
+            command += ["--weights-dir", str(labelled.weights()), "--esm-model", labelled.ESM_MODEL]
             command += ["--parallel", "--no-progress", *([] if on_cpu else ["--gpus", "0"])]
             command += ["--precision", self.precision] if self.precision else []
             environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if on_cpu else {})

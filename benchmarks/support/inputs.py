@@ -93,14 +93,20 @@ def fasta(workload: Workload, kind: str) -> Path:
 
 def weights(workload: Workload) -> Path:
     """The directory for --weights-dir: synthetic weights in the real shapes and formats."""
-    directory = cache() / f"weights-v{WEIGHTS_VERSION}-{workload.esm_model}"
+    # A process of its own: what draws them on the GPU would stay there while the command is measured.
+    command = ["benchmarks.synthetic_weights", "--esm-model", workload.esm_model, "--device", workload.device]
+    return made_once(f"weights-v{WEIGHTS_VERSION}-{workload.esm_model}", command)
+
+
+def made_once(name: str, command: list[str]) -> Path:
+    """A directory in the cache, made by a module of this repository with its arguments, and the directory as the last;
+    whole or not at all."""
+    directory = cache() / name
     if not directory.exists():
         unfinished = Path(tempfile.mkdtemp(dir=cache(), prefix="unfinished-"))
-        # A process of its own: what draws them on the GPU would stay there while the command is measured.
-        command = [sys.executable, "-m", "benchmarks.synthetic_weights", str(unfinished)]
-        command += ["--esm-model", workload.esm_model, "--device", workload.device]
+        words = [sys.executable, "-m", *command, str(unfinished)]
         try:
-            subprocess.run(command, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(words, cwd=Path(__file__).parents[2], check=True, stdout=subprocess.DEVNULL)
             with suppress(FileExistsError):  # someone else was faster
                 unfinished.rename(directory)
         finally:

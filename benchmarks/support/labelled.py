@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from argparse import Namespace
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.support import inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,18 +47,9 @@ _NAMES = {
 }
 
 
-def weights(cache: Path) -> Path:
+def weights() -> Path:
     """The directory for --weights-dir, made once."""
-    directory = cache / f"labelled-v{VERSION}"
-    if not directory.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=cache, prefix="unfinished-"))
-        try:
-            subprocess.run([sys.executable, "-m", "benchmarks.support.labelled", str(unfinished)], cwd=ROOT, check=True)
-            with suppress(FileExistsError):  # someone else was faster
-                unfinished.rename(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return directory
+    return inputs.made_once(f"labelled-v{VERSION}", ["benchmarks.support.labelled"])
 
 
 def write_weights(folder: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
-from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.config.settings import Settings
 from virnucpro.errors import BadRequest, Interrupted
 from virnucpro.system import processes
@@ -38,15 +37,7 @@ log = logging.getLogger(__name__)
     metavar="SHARE", help="Share of viruses for which precision and false discovery rates are told.",
 )  # fmt: skip
 @shared.flag("--baselines", help="With --others: judge simple predictors of the same chunks, too, by cross-validation.")
-@shared.gpus
-@shared.flag("--parallel", help="As in predict.")
-@shared.number("--batch-tokens", help="As in predict.")
-@shared.number("--num-workers", help="As in predict.")
-@shared.arithmetic
-@click.option(
-    "--set", "runtime", multiple=True, metavar="KEY=VALUE", help="Fine tuning, as in predict.",
-    callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
-)  # fmt: skip
+@shared.engine
 @shared.flag("--resume", help="Go on with the run in the output directory.")
 @shared.flag("--force", help="Start the run in the output directory over.")
 @shared.no_progress

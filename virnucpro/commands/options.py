@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.models.catalog import ATTENTIONS, AUTO, DEFAULT_ESM_MODEL, ESM2_SIZES, MODEL_TYPES, PRECISIONS
 from virnucpro.models.locate import ENVIRONMENT_VARIABLE
 from virnucpro.system.home import expanded
@@ -134,3 +135,19 @@ gpus = click.option(
     "--gpus", callback=_gpu_indices, metavar="0[,1..]", help="Indices of the GPUs to use.  [default: all visible]"
 )
 no_progress = flag("--no-progress", help="No progress bar (there is none without a terminal).")
+# Of commands that classify or train on the way: what predict explains at length.
+engine = together(
+    gpus,
+    flag("--parallel", help="As in predict."),
+    number("--batch-tokens", help="As in predict."),
+    number("--num-workers", help="As in predict."),
+    arithmetic,
+    click.option(
+        "--set",
+        "runtime",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Fine tuning, as in predict.",
+        callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
+    ),
+)

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from virnucpro.commands import options as shared
-from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.config.settings import Settings
 from virnucpro.errors import Interrupted
 from virnucpro.models.catalog import DEFAULT_ESM_MODEL, ESM2_SIZES
@@ -58,15 +57,7 @@ PARTIAL = 3
 @shared.choice("--recipe", list(RECIPES), "default", "How to fit: AdamW on scaled features, or as the published ones.")
 @click.option("--licence", default=LICENCE, show_default=True, metavar="TEXT", help="Of the classifier, for its card.")
 @click.option("--note", default="", metavar="TEXT", help="A line on what it is good for, which `predict` shows.")
-@shared.gpus
-@shared.flag("--parallel", help="As in predict.")
-@shared.number("--batch-tokens", help="As in predict.")
-@shared.number("--num-workers", help="As in predict.")
-@shared.arithmetic
-@click.option(
-    "--set", "runtime", multiple=True, metavar="KEY=VALUE", help="Fine tuning, as in predict.",
-    callback=lambda context, parameter, pairs: RuntimeConfig.from_pairs(pairs),
-)  # fmt: skip
+@shared.engine
 @shared.flag("--save-embeddings", help="Write the features of all frames, too, to embeddings.h5.")
 @shared.flag("--resume", help="Go on with the training of --output.")
 @shared.flag("--force", help="Start the training of --output over.")
