@@ -6,17 +6,19 @@ import csv
 import json
 import math
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import ESM_8M, assert_one_message, environment
+from conftest import ESM_8M, ROOT, assert_one_message, environment
 from faulty import Fault
 from runs import stop_after, wait_for
 from short_training import SHORT
@@ -148,6 +150,25 @@ def test_what_it_leaves(trained):
     assert document["temperature"] > 0 and Calibration.of(document).slope > 0
     assert document["metrics"]["chunk"]["auroc"]["low"] <= document["metrics"]["chunk"]["auroc"]["value"]
     assert set(document["thresholds"]["false_positive_rates"]) == {"0.01", "0.05"}
+
+
+def described(words):
+    """The names in the first column of the first table after some words of docs/formats.md."""
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    lines = text[text.index(f"\n{words}") :].splitlines()
+    _, _, *rows = takewhile(lambda line: line[:1] == "|", dropwhile(lambda line: line[:1] != "|", lines))
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+
+
+def test_its_files_are_as_the_documentation_describes_them(trained):
+    for name in ("scores.tsv", "split.tsv"):
+        header = (trained / "model_training" / name).read_text().partition("\n")[0]
+        assert described(f"`{name}`: ") == header.split("\t")
+    document = read_card(trained / "model.safetensors").document
+    assert sorted(described("`NAME.safetensors`: ")) == sorted(document)
+    metrics = json.loads((trained / "model_training" / "metrics.json").read_text())
+    assert described("## An evaluation: ") == [*metrics]
+    assert all(described("| entry of a level ") == [*level] for level in metrics["levels"].values())
 
 
 def test_a_rate_that_so_few_others_cannot_show_has_no_threshold():
