@@ -67,6 +67,15 @@ def test_labels_of_every_record():
     assert labels.counts() == {part: {"others": one, "virus": one} for part in PARTS}
 
 
+def test_chunks_of_the_test_that_both_classes_have_are_told():
+    """They count: a test is as it is."""
+    origins = {"v9": Entry(TEST_SOURCE), "o9": Entry(TEST_SOURCE)}
+    shared = "AAAAAGGGGC"
+    labels = labelled([Read("v9", shared + "CCCCCAAAAA")], [Read("o9", shared + "GAGAGAGAGC")], origins)
+    assert labels.twins == 2 and not labels.shared_C.any()
+    assert labelled().twins == 0
+
+
 def test_without_a_table_each_record_is_a_source():
     viral = [Read(name, "ACGT" + "A" * place) for place, name in enumerate("eal")]
     others = [Read(name, "TTTTTTGG" + "C" * place) for place, name in enumerate("siE")]

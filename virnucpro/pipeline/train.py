@@ -32,6 +32,7 @@ from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.survey import opened
 from virnucpro.system.files import sha256_of
 from virnucpro.telemetry.recorder import TelemetryLogger
+from virnucpro.training.enough import check_frames
 from virnucpro.training.labels import Labels, label
 from virnucpro.training.settings import TrainingSettings
 from virnucpro.weights.digests import WeightDigests
@@ -113,6 +114,7 @@ def _labels(settings: TrainingSettings, files: InputFiles, entries: dict[str, En
     chunk_size = settings.run.chunk_size
     assert chunk_size is not None, "a training without a chunk size"
     labels = label(viral, others, entries, settings.split, chunk_size)
+    check_frames(opened(files.paths, files.shown, kind), labels, chunk_size, settings.frames)
     for part, counts in labels.counts().items():
         log.info("%s: %s.", part.capitalize(), ", ".join(
             f"{each['records']:,} records of {each['sources']:,} sources of {name}" for name, each in counts.items()
@@ -122,6 +124,10 @@ def _labels(settings: TrainingSettings, files: InputFiles, entries: dict[str, En
             "%d chunks of training and validation have the sequence of a chunk of another class or part: they are left "
             "out.", shared,
         )  # fmt: skip
+    if labels.twins:
+        log.warning(
+            "%d chunks of the test have the sequence of a chunk of the other class: not all can be right.", labels.twins
+        )
     return labels
 
 
@@ -160,7 +166,6 @@ def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSum
         assert features is not None and chunk_size is not None
         path = directory.windows / FEATURES_FILE
         dataset = gather(run.store.finished, labels, chunk_size, features, path)
-        dataset.check(settings.frames)
         directory.results.mkdir(exist_ok=True)
         if settings.run.save_embeddings:
             write_features(run)

@@ -13,14 +13,11 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from virnucpro.engine.results import FinishedWindow
-from virnucpro.errors import BadInput
-from virnucpro.evaluation.records_table import CLASSES, PARTS, TRAIN
+from virnucpro.evaluation.records_table import PARTS
 from virnucpro.reading.chunks import chunk_spans
 from virnucpro.system.files import reserve
+from virnucpro.training.enough import is_coding
 from virnucpro.training.labels import Labels
-
-LEAST_FRAMES = 100  # that train
-CODON = 3
 
 
 @dataclass(frozen=True)
@@ -62,26 +59,8 @@ class Dataset:
         """
         chosen_S = self.chunks_in(part)[self.chunk_S]
         if frames == "coding":
-            chosen_S &= (self.frame_S < CODON) & ((self.start_C[self.chunk_S] + self.frame_S) % CODON == 0)
+            chosen_S &= is_coding(self.start_C[self.chunk_S], self.frame_S)
         return np.flatnonzero(chosen_S)
-
-    def check(self, frames: str) -> None:
-        """Refuse what nothing can be learned from, or judged by.
-
-        Raises:
-            BadInput: Too few frames that train, or none of a class in a part.
-        """
-        for part in PARTS:
-            rows_S = self.rows(part, frames if part == TRAIN else "open")
-            counts = np.bincount(self.virus_S[rows_S].astype(int), minlength=len(CLASSES))
-            if part == TRAIN and counts.sum() < LEAST_FRAMES:
-                raise BadInput(
-                    f"{counts.sum()} {frames} frames are there to train with, and {LEAST_FRAMES} are needed. Give more "
-                    "sequences" + (", or --frames open." if frames == "coding" else ".")
-                )
-            if not counts.all():
-                name = CLASSES[int(counts.argmin())]
-                raise BadInput(f"no frame of the class {name!r} is in the part {part}. Give more sequences.")
 
 
 def gather(

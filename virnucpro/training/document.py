@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from virnucpro.evaluation.records_table import CLASSES, PARTS
-from virnucpro.evaluation.sections import FIGURES, plural, with_interval
+from virnucpro.evaluation.sections import FIGURES, number, plural, with_interval
 from virnucpro.training.labels import Labels
 from virnucpro.training.recipes import RECIPES
 from virnucpro.training.settings import TrainingSettings
@@ -111,6 +111,15 @@ def _lines(name: str, document: dict[str, Any], judged: dict[str, Any]) -> Itera
             + " |"
         )
     yield ""
+    if groups := judged["levels"]["chunk"]["groups"]:
+        yield "| group | chunks | scored | right at 0.5 | AUROC against the other class |"
+        yield "| --- | --- | --- | --- | --- |"
+        for row in groups:
+            yield (
+                f"| {row['group'] or 'not told'} | {row['units']:,} | {row['scored']:,} | {number(row['accuracy'])} | "
+                f"{number(row['auroc'])} |"
+            )
+        yield ""
     rare = judged["levels"]["chunk"]["at_prevalence"]
     yield (
         f"In a metagenome figures are worse than here: where {100 * rare['prevalence']:g} % of the chunks are viral, "

@@ -27,7 +27,7 @@ class Labels:
     """What is known of every record; parts are places in `PARTS`.
 
     shared_C: chunks of training and validation whose sequence, on either strand, another class or part has too; they
-    are left out.
+    are left out. twins: chunks of the test whose sequence the other class has there, too, which count all the same.
     """
 
     names: list[str]
@@ -36,6 +36,7 @@ class Labels:
     groups: list[str]
     part_N: np.ndarray  # uint8
     shared_C: np.ndarray  # bool
+    twins: int = 0
 
     def digest(self) -> str:
         """The sha256 of all that is known."""
@@ -90,8 +91,10 @@ def label(
                 chunk_records.append(number)
     virus_N, part_N = np.array(virus, bool), np.array(parts, np.uint8)
     record_C = np.array(chunk_records, np.int64)
-    shared_C = _shared(np.array(chunk_digests, np.uint64), 2 * part_N[record_C] + virus_N[record_C])
-    labels = Labels(names, virus_N, sources, groups, part_N, shared_C & (part_N[record_C] != PARTS.index(TEST)))
+    digest_C, tested_C = np.array(chunk_digests, np.uint64), part_N[record_C] == PARTS.index(TEST)
+    shared_C = _shared(digest_C, 2 * part_N[record_C] + virus_N[record_C]) & ~tested_C
+    twins = int(_shared(digest_C[tested_C], virus_N[record_C[tested_C]]).sum())
+    labels = Labels(names, virus_N, sources, groups, part_N, shared_C, twins)
     _check_parts(labels, rule)
     return labels
 
