@@ -197,7 +197,9 @@ def test_it_prints_the_figures(evaluated, program):
     assert lines[0] == f"virnucpro {virnucpro.__version__} evaluation of viral"
     assert "  classifier             calibrated.safetensors" in lines
     assert re.search(r"Contigs: what they are, and what was said\n +virus +others", done.stdout)
-    assert lines[-1].startswith("At equal classes figures look better than in a metagenome: with 10 % viral records")
+    assert lines[-1].startswith(
+        "Where 50 % are viral, as here, figures look better than in a metagenome: with 10 % viral records"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,3 +261,16 @@ def test_of_many_chunks_whole_sources_are_drawn(monkeypatch):
     drawn = np.isfinite(scores).reshape(40, 3)
     assert drawn.any(axis=1).tolist() == drawn.all(axis=1).tolist()
     assert drawn.sum() == 39
+
+
+@pytest.mark.parametrize(
+    "option", [("--model", "demo"), ("--precision", "fp16"), ("--set", "buffer_size=16"), ("--force",)]
+)
+def test_options_of_a_run_are_refused_where_there_is_one(evaluated, main, option):
+    _, folder = evaluated
+    (folder / "labels.tsv").write_text("record\tclass\nc0\tvirus\n")
+    code, said = main("evaluate", folder / "out", "--labels", folder / "labels.tsv", *option)
+    assert code == 2
+    assert_one_message(
+        said, f"{option[0]} is of a run that is to be made, and with --labels there is one. Leave it out."
+    )

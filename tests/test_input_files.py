@@ -143,7 +143,7 @@ def test_repeated_ids_are_refused_in_known_words(files, monkeypatch, names, mess
     with pytest.raises(BadInput) as caught:
         survey(paths)
     assert str(caught.value) == (
-        f"{message}; ids must be unique. Rename one, or add --rename-duplicates to append _1, _2, ..."
+        f"{message}; ids must be unique. Rename one; predict can append _1, _2, ... (--rename-duplicates)."
     )
 
 

@@ -33,7 +33,7 @@ def test_an_interrupted_run_goes_on(main, weights, reads, whole, tmp_path, how, 
     send(process.pid, how)
     said = end(process, out)
     assert process.returncode == 130, said
-    assert "Stopping when the window in hand is finished" in said
+    assert "Stopping when what is in hand is finished" in said
     assert "interrupted. To go on from what is saved, repeat the command with --resume." in said
     assert "Traceback" not in said
     assert "ERROR" not in said
@@ -57,7 +57,7 @@ def test_a_second_signal_ends_the_run_at_once(weights, reads, tmp_path, more):
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)  # what is in hand will never be finished
     process.send_signal(signal.SIGTERM)
-    while "Stopping when the window in hand is finished" not in (said := process.stderr.readline()):
+    while "Stopping when what is in hand is finished" not in (said := process.stderr.readline()):
         assert said, "it ended without saying that it would"
     process.send_signal(signal.SIGTERM)
     said = end(process, out)

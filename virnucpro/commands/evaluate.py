@@ -59,6 +59,8 @@ def evaluate(
         raise BadRequest("With --others there is a run to be made. Give --output-dir.")
     if labels is not None and (len(viral) > 1 or sources is not None or baselines):
         raise BadRequest("With --labels give one directory of a finished run, and neither --sources nor --baselines.")
+    if labels is not None and (idle := shared.given(options)):
+        raise BadRequest(f"{idle[0]} is of a run that is to be made, and with --labels there is one. Leave it out.")
     if streams := [name for name in (*viral, *others) if others and not Path(name).is_file()]:
         raise BadRequest(f"{streams[0]} is no regular file, and sequences are read several times. Write them to one.")
     settings = Settings((*viral, *others), output_dir or Path(), show_progress=not no_progress, **options)

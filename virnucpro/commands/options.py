@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from virnucpro.config.runtime import RuntimeConfig
 from virnucpro.models.catalog import ATTENTIONS, AUTO, DEFAULT_ESM_MODEL, ESM2_SIZES, MODEL_TYPES, PRECISIONS
@@ -76,6 +77,13 @@ def _gpu_indices(context: click.Context, parameter: click.Parameter, value: str 
         return tuple(int(index) for index in value.split(","))
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a list of GPU indices such as 0 or 0,1.") from None
+
+
+def given(names: Iterable[str]) -> list[str]:
+    """Those of the running command's options that its command line has, as `--name`."""
+    context = click.get_current_context()
+    there = {name for name in names if context.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    return [each.opts[0] for each in context.command.params if each.name in there]
 
 
 def together(*options: Decorator) -> Decorator:

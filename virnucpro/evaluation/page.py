@@ -72,7 +72,10 @@ def caution(document: dict[str, Any]) -> str:
     shares = [f"{value} of {name}" if len(named) > 1 else value for name, value in named]
     share = percent(document["prevalence"])
     rare = f"with {share} viral records the precision at a threshold of 0.5 is {', '.join(shares)}."
-    return f"At equal classes figures look better than in a metagenome: {rare}"
+    judged = [level["metrics"] for level in document["levels"].values()][-1]
+    here = judged["virus"] / max(judged["virus"] + judged["others"], 1)
+    compared = "better than" if here > document["prevalence"] else "other than"
+    return f"Where {percent(round(here, 2))} are viral, as here, figures look {compared} in a metagenome: {rare}"
 
 
 def text(document: dict[str, Any]) -> str:

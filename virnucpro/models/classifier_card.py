@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from virnucpro.errors import BadRequest, BadWeights, one_line
 from virnucpro.models.calibration import Calibration
 from virnucpro.models.catalog import CHUNK_SIZES, ESM2_SIZES
-from virnucpro.models.language_models import PUBLISHED_FEATURES, parse_features, spelled
+from virnucpro.models.language_models import LANGUAGE_MODELS, PUBLISHED_FEATURES, parse_features, spelled
 
 METADATA = "virnucpro"  # the one entry of a trained classifier's metadata: several would be in no certain order
 MIN_CHUNK_SIZE = 3  # bp, a codon
@@ -23,7 +23,7 @@ class ClassifierCard:
     """What a classifier was trained on; of the published ones, which say nothing of themselves, what is known of them.
 
     features: names of `LANGUAGE_MODELS`, in order. widths: of the features by name, and sha256 of the models' weights,
-    both empty where the file does not say. document: all that the file says, JSON.
+    both empty of published ones. document: all that the file says, JSON.
     """
 
     features: tuple[str, ...] = PUBLISHED_FEATURES
@@ -78,6 +78,8 @@ def _trained(text: str, path: Path) -> ClassifierCard:
             bool(document.get("synthetic", False)),
             document,
         )
+        if unknown := [name for name in features if not LANGUAGE_MODELS[name].weightless and name not in card.sha256]:
+            raise KeyError(f"sha256 of {unknown[0]}")
     except (BadRequest, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadWeights(
             f"{path}: a classifier whose description cannot be used ({one_line(error)}). Update virnucpro, or train it "

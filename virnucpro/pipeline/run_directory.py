@@ -114,7 +114,7 @@ class RunDirectory:
             "Give the input a shorter name (a link will do), or choose another directory.",
         )
         if self.root.exists() and not self.root.is_dir():
-            raise BadRequest(f"{self.root} is a file, not a directory. Choose another --output-dir.")
+            raise BadRequest(f"{self.root} is a file, not a directory. Choose another output directory.")
         new = not self.root.exists()
         if self.checkpoints is not None and self.checkpoints.exists() and not self.checkpoints.is_dir():
             raise BadRequest(f"Cannot make the checkpoint directory {self.checkpoints}: it is a file. Choose another.")
@@ -140,11 +140,12 @@ class RunDirectory:
             file = locked(path, "w")
         except BlockingIOError:
             raise BadRequest(
-                f"Another process is at work on this run in {self.root}. Wait for it, or choose another --output-dir."
+                f"Another process is at work on this run in {self.root}. Wait for it, or choose another output "
+                "directory."
             ) from None
         except OSError as error:
             raise BadRequest(
-                f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another --output-dir."
+                f"Cannot write to the output directory {self.root}: {error.strerror}. Choose another output directory."
             ) from error
         with file:
             _locks.add(file)
@@ -162,7 +163,7 @@ class RunDirectory:
                 return self._read_manifest()
             raise BadRequest(
                 f"A run of {self.stem} exists in {self.root}. Add --resume to go on with it, --force to start it over, "
-                "or choose another --output-dir."
+                "or choose another output directory."
             )
         # An empty folder is nobody's: Snakemake makes those of a rule's outputs beforehand.
         chunked = sorted(self.root.glob(f"{glob.escape(self.stem)}_chunked[0-9]*.fa"))
@@ -171,7 +172,7 @@ class RunDirectory:
         if foreign:
             raise BadRequest(
                 f"{foreign[0]} exists, and no run of virnucpro is recorded in {self.manifest_file.name}. "
-                "Move it away or choose another --output-dir."
+                "Move it away or choose another output directory."
             )
         return None
 
@@ -186,7 +187,7 @@ class RunDirectory:
             reason = str(error)
         raise BadRequest(
             f"{self.manifest_file} is no manifest of a run ({reason}). Remove it and what belongs to that run, "
-            "or choose another --output-dir."
+            "or choose another output directory."
         )
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:

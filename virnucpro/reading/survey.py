@@ -89,7 +89,7 @@ def survey(paths: Sequence[str], shown: Sequence[str], kind: InputKind, mixed: b
         name, first, second = repeat
         raise BadInput(
             f"records {first} and {second} have the same id {name!r}; ids must be unique. "
-            "Rename one, or add --rename-duplicates to append _1, _2, ..."
+            "Rename one; predict can append _1, _2, ... (--rename-duplicates)."
         )
     return Survey(kind, len(hashes), letters, empty, rna, gapped, dna, glued, digest.hexdigest(), repeat is not None)
 

@@ -105,7 +105,7 @@ def stop_with(stop: Callable[[], None]) -> None:
     def finish(number: int, frame: object) -> None:
         _handle(_interrupt)
         # By a thread: this may have come in the middle of writing a line, which must not begin another.
-        message = "Stopping when the window in hand is finished; once more stops at once."
+        message = "Stopping when what is in hand is finished; once more stops at once."
         threading.Thread(target=log.warning, args=(message,)).start()
         stop()
 
