@@ -24,9 +24,9 @@ from benchmarks.support import output
 NAME, LICENCE, SEEDS = "demo", "MIT", 3
 FEATURES = "kmer4+esm2"
 NOTE = (
-    "a small model to try the program with, trained on genes of known viruses, bacteria, archaea, fungi and protists. "
-    "It tells phages from bacteria well, viruses of animals and plants from their hosts badly, and knows no plant, "
-    "animal or plasmid."
+    "a small model to try the program with, trained on genes of viruses, bacteria, archaea, fungi and protists: good "
+    "for phages among bacteria and for viruses among protists, unsure of plasmids and archaea, blind to animals and "
+    "plants, which it never saw."
 )
 RANDOM_SEEDS = 5
 
@@ -143,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON for the figures  [default: FOLDER/figures.json]")
     given = parser.parse_args(argv)
     from benchmarks.support import markers
+    from virnucpro.models.classifier_card import read_card
 
     folder = given.folder
     if not (folder / "sources.tsv").exists():
@@ -163,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in ("curves", "reliability", "thresholds"):
             level.pop(name)
     document["demo"] = judged
+    document["computed_on"] = read_card(folder / f"{NAME}.safetensors").document["computed_on"]
     if given.random_weights is not None:
         other = ["--esm-model", "esm2_t6_8M_UR50D", "--weights-dir", str(given.random_weights)]
         train(folder, given, "random", other)

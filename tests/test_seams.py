@@ -27,6 +27,7 @@ from virnucpro.pipeline import run as pipeline
 from virnucpro.reading.chunks import Chunk
 from virnucpro.reading.frames import open_frames
 from virnucpro.reading.input_kind import InputKind
+from virnucpro.system.files import sha256_of
 
 LETTERS = "ACGT"
 READS = {"a": "ATGGCCAAAGTTCTGGAC", "b": "ATGTGGTGGTGG"}
@@ -90,12 +91,14 @@ def settings(weights, tmp_path):
 def test_a_language_model(composition, weights, settings, tmp_path):
     own = shutil.copytree(weights, tmp_path / "weights")
     widths = {"composition": len(LETTERS), "dnabert_s": 24, "esm2": 320}
-    card = ClassifierCard(tuple(widths), 500, ESM_8M, widths)
-    state = synthetic_weights.classifier(sum(widths.values()), 0).state_dict()
-    safetensors.torch.save_file(state, own / "500_model.safetensors", metadata_of(card, {}))
     (own / "Composition").mkdir()
     (own / "Composition" / "config.json").write_text("{}")
     (own / "Composition" / "model.safetensors").write_bytes(b"")
+    files = ("Composition/model.safetensors", "DNABERT-S/pytorch_model.bin", f"{ESM_8M}.pt")
+    sha256 = dict(zip(widths, (sha256_of(own / file) for file in files), strict=True))
+    card = ClassifierCard(tuple(widths), 500, ESM_8M, widths, sha256)
+    state = synthetic_weights.classifier(sum(widths.values()), 0).state_dict()
+    safetensors.torch.save_file(state, own / "500_model.safetensors", metadata_of(card, {}))
     summary = pipeline.run(Settings(**settings | {"weights_dir": own}, save_embeddings=True))
     frames = {}
     for name, sequence in READS.items():

@@ -1,8 +1,9 @@
-"""Debian package: one file of it, read without root and without dpkg."""
+"""Debian package: its files, read without root and without dpkg."""
 
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfileobj
 from typing import IO
@@ -21,15 +22,26 @@ def extract(package: Path, sha256: str, member: str, path: Path) -> None:
     """
     if (actual := files.sha256_of(package)) != sha256:
         raise BadInput(f"{package} has the sha256 {actual}, and {sha256} was expected. Fetch it again.")
+    for name, content in contents(package):
+        if name == member:
+            with files.whole_file(path, "wb") as file:
+                copyfileobj(content, file, 2**20)
+            return
+    raise BadInput(f"{package} holds no {member}. Take the version of the package that has it.")
+
+
+def contents(package: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield a package's files: paths as `extract` takes them, and what is to be read before the next is asked for.
+
+    Raises:
+        BadInput: It is no package.
+    """
     with open(package, "rb") as archive:
         _seek_data(archive)
         with tarfile.open(fileobj=archive, mode="r|xz") as data:
             for each in data:
-                if each.name == f"./{member}" and (content := data.extractfile(each)):
-                    with files.whole_file(path, "wb") as file:
-                        copyfileobj(content, file, 2**20)
-                    return
-    raise BadInput(f"{package} holds no {member}. Take the version of the package that has it.")
+                if each.isfile() and (content := data.extractfile(each)):
+                    yield each.name.removeprefix("./"), content
 
 
 def _seek_data(archive: IO[bytes]) -> None:
