@@ -67,7 +67,7 @@ def _write(path: Path, windows: Iterable[FinishedWindow], kind: InputKind, attri
             for column, features_SD in features.items():
                 _append(file, column, rows, features_SD)
             rows += len(good)
-        if "embeddings" not in file:
+        if not rows:
             file.create_dataset("embeddings", (0, 0), np.float32)
     return rows
 

@@ -167,7 +167,7 @@ def write_features(run: Run) -> None:
     backends = run.manifest["backends"] or {}
     attributes = {
         "virnucpro": __version__,
-        "model": run.config.esm_model,
+        "model": run.config.esm_model if "esm2" in run.config.weights.models else "",
         "precision": run.config.precision,
         "attention": run.manifest["settings"].get("attention", ""),
         "weights_sha256": json.dumps(run.digests.result()),

@@ -160,7 +160,8 @@ def _finish(settings: TrainingSettings, run: Run, labels: Labels) -> TrainingSum
     directory, output = run.directory, settings.output
     failed = InputWarnings.of(run.store.finished(with_features=False)).failed
     if failed:
-        log.error("Partial features: %d sequences failed, so nothing was trained. Repeat with --resume.", failed)
+        some = f"{failed} sequence{'s' * (failed != 1)}"
+        log.error("Partial features: %s failed, so nothing was trained. Repeat with --resume.", some)
     else:
         features, chunk_size = settings.run.features, settings.run.chunk_size
         assert features is not None and chunk_size is not None
