@@ -160,9 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         **figures(folder, NAME),
     }
     judged = json.loads((folder / f"{NAME}_training" / "metrics.json").read_text(encoding="utf-8"))
-    for level in judged["levels"].values():
-        for name in ("curves", "reliability", "thresholds"):
-            level.pop(name)
+    for name, level in judged["levels"].items():
+        for part in ("thresholds", *(() if name == "chunk" else ("curves", "reliability"))):
+            level.pop(part)
     document["demo"] = judged
     document["computed_on"] = read_card(folder / f"{NAME}.safetensors").document["computed_on"]
     if given.random_weights is not None:

@@ -19,7 +19,7 @@ from conftest import ROOT
 from surroundings import HANG
 
 import virnucpro
-from benchmarks.site import speed_picture
+from benchmarks.site import accuracy_picture, speed_picture
 from virnucpro import errors
 from virnucpro.cli import cli
 from virnucpro.pipeline.multi_gpu_inference import run_multi_gpu_inference
@@ -254,8 +254,9 @@ def test_the_pictures_are_those_of_the_results():
     pins = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
     if f"matplotlib=={matplotlib.__version__}\n" not in pins:
         pytest.skip(f"matplotlib {matplotlib.__version__} may draw otherwise than the pinned one")
-    for path, svg in speed_picture.drawn().items():
-        assert (ROOT / path).read_text(encoding="utf-8") == svg, f"{path}: run python -m benchmarks.site.speed_picture"
+    for module in (speed_picture, accuracy_picture):
+        for path, svg in module.drawn().items():
+            assert (ROOT / path).read_text(encoding="utf-8") == svg, f"{path}: run python -m {module.__name__}"
 
 
 def test_the_tests_that_security_names_are_there():

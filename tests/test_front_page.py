@@ -62,7 +62,7 @@ def test_the_picture_has_a_bar_of_8_bits_for_the_release_that_has_them(toy, monk
     groups = []
     monkeypatch.setattr(charts, "releases", lambda found, title: groups.append(found[0][1]) or "<svg>")
     monkeypatch.setattr(speed_picture, "_steps", lambda results: "<svg>")
-    monkeypatch.setattr(speed_picture, "_on_paper", str)
+    monkeypatch.setattr(speed_picture, "on_paper", str)
     speed_picture.drawn(repo)
     assert groups.pop() == [("v1.0", 240.0), ("v2.0", 30.0)]
     both = {(SECONDS.format(""), "gpu-10k", "default"): 30.0, (SECONDS.format("Int8"), "gpu-10k", "default"): 20.0}

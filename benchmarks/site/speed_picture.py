@@ -30,8 +30,8 @@ def drawn(repo: Path = ROOT) -> dict[Path, str]:
     results = Results.load(repo / "results")
     releases = {release.tag: results.of(FIRST, release.commit) for release in read_releases(repo)}
     return {
-        FOLDER / "speedup.svg": _on_paper(_speedup(releases)),
-        FOLDER / "steps.svg": _on_paper(_steps(results)),
+        FOLDER / "speedup.svg": on_paper(_speedup(releases)),
+        FOLDER / "steps.svg": on_paper(_steps(results)),
     }
 
 
@@ -57,8 +57,8 @@ def _steps(results: Results) -> str:
     return waterfall(steps, f"Seconds for 10,000 proteins, step by step ({CLAIMED}, {machine})")
 
 
-def _on_paper(svg: str) -> str:
-    """The picture with a background and a margin."""
+def on_paper(svg: str) -> str:
+    """A picture with a background and a margin, so that it reads well on any page."""
     head, rest = svg.replace("currentColor", INK).split(">", 1)
     width, height = (float(x) + 2 * MARGIN for x in re.search('viewBox="0 0 ([0-9.]+) ([0-9.]+)"', head).groups())
     head = re.sub(' (?:width|height|viewBox)="[^"]*"', "", head)
@@ -73,14 +73,19 @@ def _on_paper(svg: str) -> str:
 def main(repo: Path = ROOT) -> int:
     """Write the pictures; the exit codes are above."""
     try:
-        for path, svg in drawn(repo).items():
-            (repo / path).parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(repo / path) as file:
-                file.write(svg)
+        write(repo, drawn(repo))
     except (BadResults, BadRelease, NoGit, OSError) as error:
         print(f"speed_picture: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def write(repo: Path, pictures: dict[Path, str]) -> None:
+    """Write each to its place. Raises OSError."""
+    for path, svg in pictures.items():
+        (repo / path).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(repo / path) as file:
+            file.write(svg)
 
 
 if __name__ == "__main__":
