@@ -270,6 +270,7 @@ def steps(folder: Path, on_gpu: bool, commits: list[str], only: tuple[str, ...] 
         for workers in ("default", "one")
     ]
     others = [("start", "start_up.OneProtein.track_wall_seconds"), ("steady", "steady.SteadyState.track_gpu_idle")]
+    others += [(name.lower(), f"accuracy.{name}.track_auroc") for name in ("Accuracy", "AccuracyInt8")]
     others += [(f"steady{name.lower()}", f"steady.Steady{name}.track_joules_per_10k") for name in ("Fp16", "Int8")]
     for name, key in others:
         keys += [(name, "default", f"{key}('{work}')") for work in ("gpu-10k", "cpu-small")]
@@ -304,6 +305,7 @@ def test_a_record_is_of_pairs_with_the_best_setting_of_the_baseline(tmp_path, de
         "HEAD reads readsint8", "v1.0 reads one", "v1.0 reads", *["HEAD reads readsint8", "v1.0 reads"] * 2,
         "HEAD contigs contigsint8", "v1.0 contigs one", "v1.0 contigs",
         *["HEAD contigs contigsint8", "v1.0 contigs one"] * 2,
+        *[f"{commit} accuracy accuracyint8" for commit in ("HEAD", "v1.0", "c")],
         "HEAD start", "HEAD steady", "HEAD steadyfp16", "HEAD steadyint8", "v1.0 start",
         "c proteins proteinsint8 reads readsint8 contigs contigsint8 start", "c steady", "c steadyfp16", "c steadyint8",
     ]  # fmt: skip
@@ -317,7 +319,8 @@ def test_a_record_may_be_made_input_by_input(tmp_path):
     rest = ["HEAD start", "HEAD steady", "HEAD steadyfp16", "HEAD steadyint8", "v1.0 start"]
     assert steps(tmp_path, True, [], ("rest",)) == rest
     assert steps(tmp_path, True, [], ("reads", "rest")) == pairs + rest
-    assert (*KINDS, record.REST) == run_offline.PARTS
+    assert steps(tmp_path, True, ["c"], ("accuracy",)) == [f"{x} accuracy accuracyint8" for x in ("HEAD", "v1.0", "c")]
+    assert (*KINDS, record.ACCURACY, record.REST) == run_offline.PARTS
 
 
 @pytest.mark.parametrize("words, commits", [
@@ -330,7 +333,13 @@ def test_a_release_may_be_recorded_by_later_benchmarks(words, commits):
 
 def test_on_a_cpu_a_record_is_of_five_pairs(tmp_path):
     found = steps(tmp_path, False, [])
-    beside = ["HEAD reads contigs start", "HEAD steady", "v1.0 reads contigs start"]
+    beside = [
+        "HEAD accuracy accuracyint8",
+        "v1.0 accuracy accuracyint8",
+        "HEAD reads contigs start",
+        "HEAD steady",
+        "v1.0 reads contigs start",
+    ]
     assert found == [*["HEAD proteins", "v1.0 proteins"] * 5, *beside]
 
 

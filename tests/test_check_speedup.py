@@ -136,6 +136,10 @@ SM clock, MHz                                    1,980.00                       
      2                 241.00      31.00     7.77
      3                 242.00      32.00     7.56
 
+labelled chunks, on    AUROC of v1.0    of v2.0+1    labels of float32, %
+---------------------  ---------------  -----------  ----------------------
+toy                             0.8500       0.8500                  100.00
+
 {verdict}
 """  # noqa: E501
 
@@ -707,3 +711,74 @@ def test_what_has_to_hold_of_a_run_has_to_hold_in_8_bits(toy, check, command, ch
     name = {"EmbedProteins": "proteins", "PredictReads": "reads", "PredictContigs": "contigs"}[command]
     code, out, err, _ = check("--claim", f"{name}-int8")
     assert code == 1 and said in out + err
+
+
+# --- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+def accuracy(toy: Toy, commit: str, figure: str, value: float | None, name: str = "Accuracy", **more: str) -> None:
+    """Change what was measured of it on a GPU."""
+
+    def changed(whole: dict) -> None:
+        row = whole["results"][f"accuracy.{name}.track_{figure}"]
+        row[0][0], row[5][0] = value, None if value is None else [value]
+        row[2] = more.get("version", row[2])
+
+    toy.change(commit, changed)
+
+
+FAILED = "HEAD on toy: a figure of its accuracy, or of the baseline's, failed: measure it again."
+LESS = [  # figure of the candidate, its value, verdict, what is said
+    ("auroc", 0.8451, "PASS", None),
+    ("auroc", 0.8449, "FAIL", "HEAD on toy: its AUROC is 0.0051 below the baseline's; at most 0.005 is allowed."),
+    ("auroc", 1.2, "FAIL", "HEAD on toy: an AUROC is not from 0 to 1: measure it again."),
+    ("auroc", None, "FAIL", FAILED),
+    ("agreement", 99.0, "PASS", None),
+    ("agreement", 98.9, "FAIL",
+     "HEAD on toy: 98.9 % of the labelled chunks have the label of float32; at least 99 % are asked for."),
+    ("agreement", 100.5, "FAIL",
+     "HEAD on toy: 100.5 % of the labelled chunks have the label of float32; at least 99 % are asked for."),
+    ("agreement", None, "FAIL", FAILED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("figure, value, word, said", LESS)
+def test_a_faster_commit_that_classifies_worse_fails(toy, check, figure, value, word, said):
+    accuracy(toy, toy.fast, figure, value)
+    code, out, _, found = check()
+    assert (code, found["verdict"]) == ({"PASS": 0, "FAIL": 1}[word], word)
+    assert said is None or said in out.splitlines()
+
+
+def test_of_8_bits_their_own_accuracy_counts(toy, check):
+    measure_int8(toy, "EmbedProteins", [20.0, 20.0, 20.0])
+    accuracy(toy, toy.fast, "auroc", 0.8, name="AccuracyInt8")
+    assert check()[3]["verdict"] == "PASS" and check("--claim", "proteins-int8")[3]["verdict"] == "FAIL"
+
+
+def test_accuracy_counts_wherever_both_were_measured(toy, check):
+    toy.measure([30.0, 31.0, 32.0], machine="elsewhere")
+    for commit in (toy.first, toy.fast):
+        accuracy(toy, commit, "auroc", float("nan"))  # skipped here
+    code, out, _, said = check("--machine", MACHINE)
+    assert (code, said["accuracy"]) == (0, [["elsewhere", "0.8500", "0.8500", "100.00"]])
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("elsewhere ")]
+    assert row == ["elsewhere", "0.8500", "0.8500", "100.00"]
+    toy.change(
+        toy.first, lambda whole: whole["results"]["accuracy.Accuracy.track_auroc"].__setitem__(2, "2"), "elsewhere"
+    )
+    code, out, _, _ = check("--machine", MACHINE)
+    assert code == 1 and "HEAD on elsewhere: figures of accuracy have versions 1 and 2: measure both again." in out
+
+
+def test_without_accuracy_a_fast_commit_is_not_measured(toy, check):
+    accuracy(toy, toy.fast, "auroc", float("nan"))
+    code, out, _, said = check("--machine", MACHINE)
+    assert (code, said["verdict"]) == (77, "NOT MEASURED")
+    assert (
+        "It is fast enough, and whether it is as accurate is not known: accuracy.Accuracy of HEAD and "
+        "accuracy.Accuracy of v1.0 were measured on no machine together (gpu-10k)."
+    ) in out.splitlines()
+    toy.measure([56.0, 57.0, 58.0])
+    accuracy(toy, toy.fast, "auroc", float("nan"))
+    assert check()[3]["verdict"] == "FAIL"

@@ -37,6 +37,14 @@ BENCHMARKS = {f"commands.{c}.track_{x}": ([WORKLOADS, WORKERS], UNITS[x]) for c 
         for figure, unit in (("seconds_per_10k", "s"), ("floor_seconds_per_10k", "s"), ("joules_per_10k", "J"))
     },
     "start_up.Help.track_seconds": ([], "s"),
+    **{
+        f"accuracy.Accuracy.track_{figure}": ([WORKLOADS], unit)
+        for figure, unit in (("auroc", "AUROC"), ("agreement", "%"))
+    },
+    **{
+        f"accuracy.AccuracyInt8.track_{figure}": ([["gpu-10k"]], unit)
+        for figure, unit in (("auroc", "AUROC"), ("agreement", "%"))
+    },
 }
 GPU = {  # of a release: seconds of the three commands; then what only v2.0 has
     "v1.0": {"EmbedProteins": 230.2, "PredictReads": 69.3, "PredictContigs": 61.0},
@@ -45,6 +53,12 @@ GPU = {  # of a release: seconds of the three commands; then what only v2.0 has
 CPU = {
     "v1.0": {"EmbedProteins": 61.5, "PredictReads": 20.5, "PredictContigs": 22.0},
     "v2.0": {"EmbedProteins": 18.4, "PredictReads": 14.2, "PredictContigs": 15.1},
+}
+AS_ACCURATE = {  # of every commit, unless a test says otherwise
+    (f"accuracy.{name}.track_{figure}", workload): value
+    for name, workloads_ in (("Accuracy", WORKLOADS), ("AccuracyInt8", ["gpu-10k"]))
+    for workload in workloads_
+    for figure, value in (("auroc", [0.85]), ("agreement", [100.0]))
 }
 BEGUN = 1_900_000_000.0  # when the first run begins, in 2030: after all commits here were made
 REST = 30.0  # s between two runs
@@ -102,7 +116,7 @@ def results(
     facts = {"machine": machine, "os": "Linux", "arch": "x86_64", "cpu": "a CPU", "num_cpu": "2", "ram": "8589934592"}
     facts["gpu"] = "NVIDIA H100, driver 580"
     write(folder / "results" / machine / "machine.json", {**facts, "version": 1})
-    rows = {}
+    rows, values = {}, {**AS_ACCURATE, **values}
     for key, (params, _) in BENCHMARKS.items():
         found = [values.get((key, *each), math.nan) for each in itertools.product(*params)]
         samples = [value if isinstance(value, list) else None for value in found]

@@ -15,6 +15,7 @@ from benchmarks.support.output import whole_file
 FALLBACK = 0.5  # of the limit: what a step is taken to need that was never seen
 COMMAND = r"{benchmark}\..*{workload}.*{workers}"
 ONE_PROTEIN = r"start_up\.OneProtein\..*{workload}"
+ACCURACY_OF = r"accuracy\..*{workload}"
 STEADY = {  # each a step
     "gpu-10k": [rf"steady\.Steady{which}\..*{{workload}}" for which in ("State", "Fp16", "Int8")],
     "cpu-small": [r"steady\.SteadyState\..*{workload}"],
@@ -42,7 +43,7 @@ class Taken:
         return max(same or like or [FALLBACK * limit])
 
 
-REST = "rest"
+ACCURACY, REST = "accuracy", "rest"  # what is in no pair
 
 
 def recorded(
@@ -55,7 +56,7 @@ def recorded(
     other, and then with the one that is best here, until there are pairs enough of that.
 
     Args:
-        only: Kinds of input to measure, and REST for what is in no pair; none for all.
+        only: Kinds of input to measure, ACCURACY, and REST for what else is in no pair; none for all.
     """
     workload, settings, pairs = ("gpu-10k", ["one", "default"], 3) if on_gpu else ("cpu-small", ["default"], 5)
     newest, first = commits[:2]
@@ -77,6 +78,8 @@ def recorded(
         for _ in range(pairs - 1):
             yield newest, commands(judged)
             yield first, commands([against], best)
+    if not only or ACCURACY in only:
+        yield from ((commit, [ACCURACY_OF.format(workload=workload)]) for commit in commits)
     if only and REST not in only:
         return
     in_pairs = list(dict.fromkeys(claim for each in of_workload(workload) for claim in (each.against, each.benchmark)))

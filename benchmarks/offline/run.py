@@ -32,7 +32,7 @@ from pathlib import Path
 BUNDLE = Path(__file__).resolve().parent
 OF_A_HOOK = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 NAMED = ("torch", "numpy")  # packages whose versions are part of an environment's name and of the results
-PARTS = ("proteins", "reads", "contigs", "rest")  # as `benchmarks.offline.record` has them
+PARTS = ("proteins", "reads", "contigs", "accuracy", "rest")  # as `benchmarks.offline.record` has them
 AGAIN = 75  # exit code
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.releases import check_committed, read_releases
-from benchmarks.support import evidence, pairs, stand_in, validity
+from benchmarks.support import classified, evidence, objections, pairs, stand_in, validity
 from benchmarks.support.claims import THE_CLAIM, Claim
 from benchmarks.support.git import DEEPEN, is_shallow
 from benchmarks.support.output import printable
@@ -50,6 +50,7 @@ class Verdict:
     pairs: list[pairs.Pair] = field(default_factory=list)
     ratio: float | None = None
     interval: tuple[float, float] | None = None
+    classified: list[classified.Classified] = field(default_factory=list)
 
     def __str__(self) -> str:
         if self.interval is None:
@@ -157,12 +158,33 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
     for _, wrong in left_out:
         yield f"A sitting was left out: {wrong[0]}"
     alone += [run for sitting, _ in left_out for run in sitting]
-    against = [_against(alone, verdict, candidate)]
-    against += [_beside(sitting, sides, candidate, question.target) for sitting, _ in left_out]
-    against.append(_nearby(verdict, [run for run in runs if not any(run is each for each in judged + alone)]))
+    against = [objections.of_runs(alone, verdict, candidate)]
+    against += [objections.beside(sitting, sides, candidate, question.target) for sitting, _ in left_out]
+    others = [run for run in runs if not any(run is each for each in judged + alone)]
+    against.append(objections.nearby(verdict, others))
     if verdict.word == PASS and any(against):
         verdict.word = AMBIGUOUS
         yield from filter(None, against)
+    yield from _less_accurate(verdict)
+
+
+def _less_accurate(verdict: Verdict) -> Iterator[str]:
+    """A success needs to be as accurate, too: on every machine that measured both."""
+    asked = verdict.question
+    verdict.classified = classified.of_machines(
+        asked.repo, asked.results, asked.workload, asked.baseline, asked.candidate, asked.claim
+    )
+    said = list(classified.worse(verdict.classified, asked.candidate))
+    if said:
+        verdict.word = FAIL
+    elif not verdict.classified and verdict.word == PASS:
+        verdict.word = NOT_MEASURED
+        benchmark = classified.OF_PRECISION[asked.claim.precision]
+        said.append(
+            f"It is fast enough, and whether it is as accurate is not known: {benchmark} of {asked.candidate} and "
+            f"{classified.BENCHMARK} of {asked.baseline} were measured on no machine together ({asked.workload})."
+        )
+    yield from said
 
 
 def _pairs(
@@ -179,51 +201,6 @@ def _pairs(
     least = min(medians.values()) / medians[workers]
     alone = [run for run in alone if run["commit"] in candidate.commits]
     return (workers, [(least * before, after) for before, after in made]), alone
-
-
-def _against(alone: list[dict], verdict: Verdict, candidate: Side) -> str | None:
-    """What speaks against a verdict of success: the medians, or a run of the candidate that is in no pair."""
-    befores = [before for before, _ in verdict.pairs]
-    every = [run["seconds"] for run in candidate.runs]
-    if median(befores) / median(every) < verdict.question.target:
-        return f"The medians of all runs are {median(befores):.1f} and {median(every):.1f} s: less than the target."
-    for run in alone:
-        if run["commit"] in candidate.commits and min(befores) / run["seconds"] < verdict.question.target:
-            return f"A run that is in no pair ({run['seconds']:.1f} s, {evidence.moment(run)}) speaks against it."
-    return None
-
-
-def _beside(sitting: list[dict], sides: dict[str, Side], candidate: Side, target: float) -> str | None:
-    """What speaks against it in a sitting that does not count: a pair of runs under the target. Else whoever spoils a
-    file of evidence would choose which sittings count."""
-    for side in sides.values():
-        for before, after in pairs.paired(side.within(sitting), candidate.within(sitting))[0]:
-            if before / after < target:
-                return f"A pair of a sitting that was left out ({before:.1f} and {after:.1f} s) speaks against it."
-    return None
-
-
-def _nearby(verdict: Verdict, others: list[dict]) -> str | None:
-    """What speaks against it at about the same time, in runs of either package that are counted to no sitting: a start
-    of the machine, a GPU, a suite or an environment is a word in a file, by which a run would be put away."""
-    (before, after), claim = verdict.asked, verdict.question.claim
-    judged = [run for side in verdict.sides for run in side.runs]
-    begun, ended = min(run["begun"] for run in judged), max(run["ended"] for run in judged)
-    slow, fast = ([pair[place] for pair in verdict.pairs] for place in (0, 1))
-    for run in others:
-        near = run["begun"] - ended <= pairs.GAP and begun - run["ended"] <= pairs.GAP
-        if run["workload"] != verdict.question.workload or not near:
-            continue
-        if (run["benchmark"], run["commit"] in before.measured) == (claim.against, True):
-            ratio = run["seconds"] / max(fast)
-        elif (run["benchmark"], run["commit"] in after.measured) == (claim.benchmark, True):
-            ratio = min(slow) / run["seconds"]
-        else:
-            continue
-        if ratio < verdict.question.target:
-            what = f"{run['commit'][:8]} ({run['seconds']:.1f} s, {evidence.moment(run)})"
-            return f"A run of {what}, at about the same time and counted to no sitting, speaks against it."
-    return None
 
 
 def _elsewhere(question: Question, runs: list[dict]) -> Iterator[str]:
