@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 import pytest
 import toy_suite
@@ -26,6 +28,7 @@ from surroundings import HANG
 from benchmarks import check_speedup
 from benchmarks.releases import commit_of
 from benchmarks.support import evidence
+from benchmarks.support import git as git_module
 from benchmarks.support.git import GitFailed, NoGit, holds
 from benchmarks.support.sides import keys_of
 
@@ -33,6 +36,8 @@ MACHINE, BENCHMARK = "nvidia-h100", "commands.EmbedProteins"
 WALL, ERROR = f"{BENCHMARK}.track_wall_seconds", f"{BENCHMARK}.track_error"
 KEYS = keys_of(BENCHMARK)  # evidence's names, and asv's
 ELSEWHERE = "another-gpu"
+ABOUT_OBJECTS = ("cat-file", "grep", "ls-tree", "merge-base", "rev-parse", "show")  # commands of git
+OF_A_COMMIT = re.compile(r"([0-9a-f]{40})(?:[:^].*)?")
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     others = Counter(run["commit"] for run in runs if run["commit"] != baseline)
     candidate = next(run["commit"] for run in reversed(runs) if others[run["commit"]] >= 3)
     repo = tmp_path_factory.mktemp("cheats") / "clone"
-    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), repo], check=True)
+    subprocess.run(["git", "clone", "--quiet", "--shared", "--template=", str(ROOT), repo], check=True)
+    # Each cheat has a copy: of what it can do without there are no files.
+    toy_suite.git(repo, "sparse-checkout", "set", "--no-cone", "/*", "!/tests/", "!/docs/")
     suite = next(run["suite"]["commit"] for run in reversed(runs) if run["commit"] == candidate)
     of_later = not holds(repo, "merge-base", "--is-ancestor", suite, candidate)
     toy_suite.git(repo, "checkout", "--quiet", "--detach", suite if of_later else candidate)
@@ -131,8 +138,34 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return Clone(repo, baseline, candidate)
 
 
+@pytest.fixture(scope="module")
+def old_commits_once(original: Clone) -> Iterator[None]:
+    """What git says of one of the commits that all clones have is asked once: a judgement takes 180 such questions.
+
+    Not by the name of a branch or of a tag, nor of a cheat's own commit, nor under another configuration.
+    """
+    known = set(original.git("rev-list", "--all", "HEAD").split())
+    answers: dict[tuple, subprocess.CompletedProcess] = {}
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess:
+        repo, asked = Path(command[2]), command[3 + len(git_module.PLAIN) :]
+        if "HEAD" in asked:  # of which a clone of ours has the commit itself
+            asked[asked.index("HEAD")] = (repo / ".git" / "HEAD").read_text().strip()
+        revisions = {found[1] for each in asked if (found := OF_A_COMMIT.fullmatch(each))}
+        if asked[0] not in ABOUT_OBJECTS or not revisions or revisions - known:
+            return subprocess.run(command, **options)
+        key = (repo / ".git" / "config").read_bytes(), *asked
+        if key not in answers:
+            answers[key] = subprocess.run(command, **options)
+        return answers[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(git_module, "subprocess", SimpleNamespace(run=run))
+        yield
+
+
 @pytest.fixture
-def clone(original: Clone, tmp_path: Path) -> Clone:
+def clone(original: Clone, old_commits_once: None, tmp_path: Path) -> Clone:
     shutil.copytree(original.repo, tmp_path / "clone", symlinks=True)
     return Clone(tmp_path / "clone", original.baseline, original.candidate)
 
@@ -640,10 +673,8 @@ def known_to_asv(clone: Clone, commit: str, workers: str, documents: list[dict])
 
 def a_slow_run_of_a_stand_in(clone: Clone) -> None:
     """Of a later commit with the same package there is evidence, and asv's file is gone."""
-    (clone.repo / "docs" / "more.md").write_text("More.\n")
-    clone.git("add", "docs")
-    clone.git("commit", "--quiet", "--message", "Say more")
-    again(clone, clone.candidate, "default", 86_400.0, commit=clone.git("rev-parse", "HEAD"), seconds=200.0)
+    head = clone.commit("CHANGELOG.md", "More.\n")
+    again(clone, clone.candidate, "default", 86_400.0, commit=head, seconds=200.0)
 
 
 def a_best_setting_that_is_junk(clone: Clone) -> None:
