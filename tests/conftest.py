@@ -129,6 +129,12 @@ def quantised_once() -> Iterator[None]:
 
 
 @pytest.fixture
+def brief_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the mean inputs of products 4 proteins, not 24, which take a CPU 2 s; they decide about biases alone."""
+    monkeypatch.setattr("virnucpro.models.quantised_esm2.CALIBRATION", (100,) * 4)
+
+
+@pytest.fixture
 def main(weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> Callable:
     """The command line in this process: returns (exit code, standard error)."""
     from virnucpro.cli import main as cli_main

@@ -20,7 +20,7 @@ from virnucpro.models.esm2 import load_esm2
 from virnucpro.models.quantised_esm2 import KEPT, PRODUCTS, rotation
 from virnucpro.reporting import pictures
 
-pytestmark = pytest.mark.usefixtures("quantised_once")
+pytestmark = pytest.mark.usefixtures("quantised_once", "brief_calibration")
 CPU = torch.device("cpu")
 
 

