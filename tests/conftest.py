@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import pytest
 import surroundings
 
 surroundings.settle()
+gc.disable()  # while tests are collected: what is imported stays, and to look through it takes nearly half of that time
 # Before anything starts CUDA: then no test meets a GPU, and those that can do without run small.
 if ON_CPU := os.environ.get("VIRNUCPRO_BENCH_DEVICE") == "cpu":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -29,8 +31,6 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
 sys.path.insert(0, str(ROOT))  # for benchmarks/, which is not part of the package
 sys.path.insert(0, str(Path(__file__).parent))  # for references.py, packing.py and runs.py
-
-from benchmarks import synthetic_weights  # noqa: E402
 
 pytest_plugins = ["real_weights", "runs", "server", "validation"]
 # Ignored under nohup, or where a script started the tests in the background: the program would inherit and heed that.
@@ -45,6 +45,8 @@ TINY_DNABERT = {"num_hidden_layers": 2, "hidden_size": 24, "num_attention_heads"
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights directory: ESM-2 8M as published by fair-esm, a tiny DNABERT-S, classifiers that fit."""
+    from benchmarks import synthetic_weights  # torch takes seconds, and the controller of pytest-xdist needs none
+
     directory = tmp_path_factory.mktemp("weights")
     synthetic_weights.write_fair_esm(directory / f"{ESM_8M}.pt", 6, 320, 20)
     synthetic_weights.write_dnabert(directory / "DNABERT-S", **TINY_DNABERT)
@@ -166,6 +168,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "gpu(or_cpu=False): needs a CUDA GPU; with or_cpu=True it runs small, on the CPU, where "
         "VIRNUCPRO_BENCH_DEVICE=cpu asks for it",
     )
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which asks nobody else
+def pytest_runtestloop() -> None:
+    gc.freeze()  # nor is that looked through while tests run
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
