@@ -115,15 +115,15 @@ def test_what_it_says(small):
     assert json.loads((out / "small_run.json").read_text())["synthetic_weights"] is True
 
 
-def test_proteins_are_embedded_only(program, weights, tmp_path):
+def test_proteins_are_embedded_only(main, quick_workers, weights, tmp_path):
     proteins = {"p1": "MKVLAAGIVGLCAKAYEQ", "p2": "mkvlaa*", "p3": "", "p4": "MJ*K", "p5": "MK" * 600}
     fasta = tmp_path / "some.faa"
     fasta.write_text("".join(f">{name} words\n{residues}\n" for name, residues in proteins.items()))
-    done = program("predict", fasta, "--output-dir", tmp_path / "out", *SMALL, "--parallel")
-    assert done.returncode == 0, done.stderr
-    assert "The input is protein: features are written, no verdicts." in done.stderr
-    assert "1 proteins are longer than 1,024 residues" in done.stderr
-    assert "2 residues are not in ESM-2's alphabet and are read as X" in done.stderr
+    code, said = main("predict", fasta, "--output-dir", tmp_path / "out", *SMALL, "--parallel")
+    assert code == 0, said
+    assert "The input is protein: features are written, no verdicts." in said
+    assert "1 proteins are longer than 1,024 residues" in said
+    assert "2 residues are not in ESM-2's alphabet and are read as X" in said
     assert rows(tmp_path / "out" / "some_merged" / "sequences.tsv")[1:] == [
         ["p1", "18", "0", "1", "embedded"],
         ["p2", "6", "0", "1", "embedded"],
@@ -142,7 +142,7 @@ def test_proteins_are_embedded_only(program, weights, tmp_path):
     assert not (tmp_path / "out" / "some_merged" / "prediction_results.txt").exists()
 
 
-def test_standard_input_compressed_with_a_hugging_face_folder(program, weights, tmp_path):
+def test_standard_input_compressed_with_a_hugging_face_folder(main, program, weights, tmp_path):
     """FASTQ through a pipe; ESM-2 from a folder instead of a file gives the same scores."""
     folder = tmp_path / "weights"
     folder.mkdir()
@@ -152,16 +152,13 @@ def test_standard_input_compressed_with_a_hugging_face_folder(program, weights, 
     read = "ATGGCCAAAGTTCTGGAC" * 5
     fastq = gzip.compress(f"@r1 x\n{read}\n+\n{'I' * len(read)}\n".encode())
     (tmp_path / "r.fa").write_text(f">r1\n{read}\n")
-    tables = []
-    for source, place in (("-", folder), (tmp_path / "r.fa", weights)):
-        out = tmp_path / f"out{len(tables)}"
-        with open(tmp_path / "pipe", "wb+") as pipe:
-            pipe.write(fastq)
-            pipe.seek(0)
-            done = program("predict", source, "--output-dir", out, "--weights-dir", place, *SMALL, stdin=pipe)
-        assert done.returncode == 0, done.stderr
-        stem = "stdin" if source == "-" else "r"
-        tables.append(rows(out / f"{stem}_merged" / "prediction_results.txt"))
+    with open(tmp_path / "pipe", "wb+") as pipe:
+        pipe.write(fastq)
+        pipe.seek(0)
+        done = program("predict", "-", "--output-dir", tmp_path, "--weights-dir", folder, *SMALL, stdin=pipe)
+    assert done.returncode == 0, done.stderr
+    assert main("predict", tmp_path / "r.fa", "--output-dir", tmp_path, *SMALL)[0] == 0
+    tables = [rows(tmp_path / f"{stem}_merged" / "prediction_results.txt") for stem in ("stdin", "r")]
     assert len(tables[0]) > 1
     assert [row[:2] for row in tables[0]] == [row[:2] for row in tables[1]]
     for one, other in zip(tables[0][1:], tables[1][1:]):
@@ -233,7 +230,7 @@ def test_files_are_those_of_records_computed_one_by_one(main, tmp_path, monkeypa
     assert features["once"] == features["alone"]
 
 
-def test_precision_is_as_asked(main, tmp_path):
+def test_precision_is_as_asked(main, brief_calibration, tmp_path):
     (tmp_path / "x.faa").write_text(">p\nMKVLAAGIVGLCAKAYEQ\n")
     found = {}
     for precision in ("auto", "fp32", "bf16", "fp16", "int8"):
