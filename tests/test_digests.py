@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from conftest import ESM_8M, ROOT
 from hypothesis import example, given, settings
@@ -555,3 +556,25 @@ def test_what_a_run_says_of_weights(tmp_path, known, caplog, published, recorded
 def test_a_file_that_cannot_be_read_is_named():
     with pytest.raises(OSError, match="/proc/self/mem"):
         hashing.digest_of("/proc/self/mem")  # reading at its begin fails
+
+
+def test_a_model_in_several_files_is_known_by_all_of_them(tmp_path):
+    """Whatever lies beside what its tensors are read from; in the order of their names."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shards = {name: torch.ones(number) for number, name in enumerate(("b.safetensors", "a.safetensors"), 1)}
+    for name, tensor in shards.items():
+        safetensors.torch.save_file({name[0]: tensor}, folder / name)
+    index = {"metadata": {"total_size": 12}, "weight_map": {name[0]: name for name in shards}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    def known():
+        with WeightDigests(WeightPaths({"esm2": folder}, None, ESM_8M)) as digests:
+            return digests.model_sha256()
+
+    of_both = "\n".join(sha256(folder / name) for name in sorted(shards))
+    assert known() == {"esm2": hashlib.sha256(of_both.encode()).hexdigest()}
+    (folder / "config.json").write_text("{}")
+    assert known() == {"esm2": hashlib.sha256(of_both.encode()).hexdigest()}
+    safetensors.torch.save_file({"a": torch.zeros(2)}, folder / "a.safetensors")
+    assert known() != {"esm2": hashlib.sha256(of_both.encode()).hexdigest()}
