@@ -18,17 +18,18 @@ from surroundings import HANG
 
 import virnucpro
 from benchmarks import workloads
-from benchmarks.support import evidence, inputs
+from benchmarks.support import evidence, inputs, labelled
 
 ROOT = Path(__file__).parent.parent
 SECONDS, ERROR = "commands.EmbedProteins.track_wall_seconds", "commands.EmbedProteins.track_error"
 # All figures of the command, which the checker compares; and of the first release one that is measured once more later.
 FIGURES, ALSO = "EmbedProteins.*cpu-small.*default", "start_up.Help"
+ACCURACY = r"accuracy\.Accuracy\..*cpu-small"  # without which a commit is not judged
 MISTAKES = {  # of a commit: file, what stands there, what is planted
     "slow": ("virnucpro/__main__.py", "from virnucpro", "import time\n\ntime.sleep({nap})\nfrom virnucpro"),
     "wrong": ("virnucpro/models/esm2.py", "TOKEN_DROPOUT_SCALE = 1 - 0.15 * 0.8", "TOKEN_DROPOUT_SCALE = 1.0"),
 }
-FEW = 10  # proteins, instead of 200: what is planted shows in them, too
+FEW = 10  # proteins, instead of 200: what is planted shows in them, too; and as many labelled records
 # One pair is enough here: what is tested is that it is seen at all.
 CHECK = (
     "import sys; from benchmarks import check_speedup; from benchmarks.support import verdict; "
@@ -99,6 +100,7 @@ def repository(tmp_path_factory) -> Repository:
     small = workloads.WORKLOADS["proteins-small"]
     digest = hashlib.sha256(workloads.fasta(workloads.proteins(FEW)).encode()).hexdigest()
     made.plant("benchmarks/workloads.py", f'{small.count}, "{small.sha256}"', f'{FEW}, "{digest}"')
+    made.plant("benchmarks/support/labelled.py", f"ON_CPU = {labelled.ON_CPU}", f"ON_CPU = {FEW}")
     settings = json5.loads((ROOT / "asv.conf.json").read_text(encoding="utf-8"))
     plugins = [f".benchmarks.asv_plugins.{name}" for name in ("run_choice", "host_environment", "machine_choice")]
     settings |= {
@@ -110,7 +112,7 @@ def repository(tmp_path_factory) -> Repository:
     }
     (folder / "asv.conf.json").write_text(json.dumps(settings), encoding="utf-8")
     made.commit("suite", "benchmarks", "asv.conf.json", ".ci", ".gitignore")
-    made.measure(f"{made.commits['base']}^!", FIGURES, ALSO)
+    made.measure(f"{made.commits['base']}^!", FIGURES, ALSO, ACCURACY)
     nap = 1.2 * made.value("base", SECONDS)
     for name, (file, right, planted) in MISTAKES.items():
         toy_suite.git(folder, "checkout", "--quiet", "-B", name, made.commits["suite"])
@@ -119,7 +121,7 @@ def repository(tmp_path_factory) -> Repository:
     toy_suite.git(folder, "checkout", "--quiet", "main")  # both by the suite that they have in common
     planted = folder.parent / "planted.txt"
     planted.write_text("".join(f"{made.commits[name]}\n" for name in MISTAKES), encoding="ascii")
-    made.measure(f"HASHFILE:{planted}", FIGURES)
+    made.measure(f"HASHFILE:{planted}", FIGURES, ACCURACY)
     return made
 
 
