@@ -24,7 +24,7 @@ FP64 = Precision("fp64", "float64", "float64", 8, 8)
 SEED = torch.Generator().manual_seed(0)
 ALL = [(number, name) for number in range(6) for name in PRODUCTS]
 # But for the greatest, 5,120, of which the matrix takes 5 s: it is made as that of 2,560.
-WIDTHS = sorted({size for _, width, heads in ESM2_SIZES.values() for size in (width, width // heads)})[:-1]
+WIDTHS = sorted({size for _, width, heads in ESM2_SIZES.values() for size in (width, width // heads)})
 
 
 @pytest.mark.parametrize("inputs", [64, 1280, 20480])  # the last: fc2 of the largest ESM-2
