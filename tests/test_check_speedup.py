@@ -727,9 +727,10 @@ def accuracy(toy: Toy, commit: str, figure: str, value: float | None, name: str 
     toy.change(commit, changed)
 
 
-FAILED = "HEAD on toy: a figure of its accuracy, or of the baseline's, failed: measure it again."
+FAILED = "HEAD on toy: a figure of its accuracy, or of the baseline's, failed or is missing: measure it again."
+NOT_A_NUMBER = float("nan")  # how asv stores what was skipped
 LESS = [  # figure of the candidate, its value, verdict, what is said
-    ("auroc", 0.8451, "PASS", None),
+    ("auroc", 0.845, "PASS", None),
     ("auroc", 0.8449, "FAIL", "HEAD on toy: its AUROC is 0.0051 below the baseline's; at most 0.005 is allowed."),
     ("auroc", 1.2, "FAIL", "HEAD on toy: an AUROC is not from 0 to 1: measure it again."),
     ("auroc", None, "FAIL", FAILED),
@@ -739,6 +740,9 @@ LESS = [  # figure of the candidate, its value, verdict, what is said
     ("agreement", 100.5, "FAIL",
      "HEAD on toy: 100.5 % of the labelled chunks have the label of float32; at least 99 % are asked for."),
     ("agreement", None, "FAIL", FAILED),
+    ("auroc", NOT_A_NUMBER, "FAIL", FAILED),
+    ("agreement", NOT_A_NUMBER, "FAIL", FAILED),
+    ("auroc", float("inf"), "FAIL", "HEAD on toy: an AUROC is not from 0 to 1: measure it again."),
 ]  # fmt: skip
 
 
@@ -756,23 +760,41 @@ def test_of_8_bits_their_own_accuracy_counts(toy, check):
     assert check()[3]["verdict"] == "PASS" and check("--claim", "proteins-int8")[3]["verdict"] == "FAIL"
 
 
-def test_accuracy_counts_wherever_both_were_measured(toy, check):
+def skip_accuracy(toy: Toy, *commits: str) -> None:
+    for commit in commits:
+        for figure in ("auroc", "agreement"):
+            accuracy(toy, commit, figure, NOT_A_NUMBER)
+
+
+def test_accuracy_beside_the_baseline_on_another_machine_is_enough(toy, check):
     toy.measure([30.0, 31.0, 32.0], machine="elsewhere")
-    for commit in (toy.first, toy.fast):
-        accuracy(toy, commit, "auroc", float("nan"))  # skipped here
+    skip_accuracy(toy, toy.first, toy.fast)
     code, out, _, said = check("--machine", MACHINE)
     assert (code, said["accuracy"]) == (0, [["elsewhere", "0.8500", "0.8500", "100.00"]])
     (row,) = [line.split() for line in out.splitlines() if line.startswith("elsewhere ")]
     assert row == ["elsewhere", "0.8500", "0.8500", "100.00"]
-    toy.change(
-        toy.first, lambda whole: whole["results"]["accuracy.Accuracy.track_auroc"].__setitem__(2, "2"), "elsewhere"
-    )
+    key = "accuracy.Accuracy.track_auroc"
+    toy.change(toy.first, lambda whole: whole["results"][key].__setitem__(2, "2"), "elsewhere")
     code, out, _, _ = check("--machine", MACHINE)
     assert code == 1 and "HEAD on elsewhere: figures of accuracy have versions 1 and 2: measure both again." in out
 
 
+@pytest.mark.parametrize("figure, value, said", [
+    ("agreement", 50.0, "HEAD on toy: 50 % of the labelled chunks have the label of float32"),
+    ("auroc", None, FAILED), ("auroc", NOT_A_NUMBER, FAILED),
+])  # fmt: skip
+def test_a_bad_figure_counts_where_the_baseline_has_none(toy, check, figure, value, said):
+    toy.measure([30.0, 31.0, 32.0], machine="elsewhere")
+    skip_accuracy(toy, toy.first)
+    code, out, _, found = check("--machine", MACHINE)
+    assert code == 0 and found["accuracy"][1] == ["toy", "not measured", "0.8500", "100.00"]
+    accuracy(toy, toy.fast, figure, value)
+    code, out, _, _ = check("--machine", MACHINE)
+    assert code == 1 and said in out
+
+
 def test_without_accuracy_a_fast_commit_is_not_measured(toy, check):
-    accuracy(toy, toy.fast, "auroc", float("nan"))
+    skip_accuracy(toy, toy.fast)
     code, out, _, said = check("--machine", MACHINE)
     assert (code, said["verdict"]) == (77, "NOT MEASURED")
     assert (
@@ -780,5 +802,5 @@ def test_without_accuracy_a_fast_commit_is_not_measured(toy, check):
         "accuracy.Accuracy of v1.0 were measured on no machine together (gpu-10k)."
     ) in out.splitlines()
     toy.measure([56.0, 57.0, 58.0])
-    accuracy(toy, toy.fast, "auroc", float("nan"))
+    skip_accuracy(toy, toy.fast)
     assert check()[3]["verdict"] == "FAIL"

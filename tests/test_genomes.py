@@ -19,7 +19,7 @@ from benchmarks.support.genomes import CONTIG, Genome
 from virnucpro.errors import BadInput
 from virnucpro.reading.frames import reverse_complement
 
-FASTA = b">a some\nACGT\nacgu\n>b\nTTTT\n"
+FASTA = b">a 5>3 some\nACGT\nacgu\n>b\nTTTT\n"
 GFF = b"##gff-version 3\nc\tx\tCDS\t1\t4\n##FASTA\n>c\nACGT\n"
 GENBANK = b"LOCUS       X 8 bp\nFEATURES\nORIGIN\n        1 acgtac gt\n//\nLOCUS       Y\nORIGIN\n        1 ttt\n//\n"
 EMBL = b"ID   X; SV 1\nSQ   Sequence 6 BP;\n     acgtac         6\n//\n"

@@ -23,6 +23,11 @@ def test_other_chunks_are_no_comparison():
         labelled.judged(dict(list(SCORES.items())[:3]), SCORES)
 
 
+def test_a_score_that_is_no_number_is_a_failure():
+    with pytest.raises(RuntimeError, match="1 of 4 chunks have a score that is no number"):
+        labelled.judged(SCORES | {"virus_a_chunk_1": float("nan")}, SCORES)
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=50))
 def test_auroc_is_that_of_scikit_learn(pairs):
     virus_C, score_C = (np.array(column) for column in zip(*pairs, strict=True))

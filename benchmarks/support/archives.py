@@ -58,9 +58,9 @@ def sequences(content: bytes) -> Iterator[str]:
     (['ACGTAC'], ['ACGT'])
     """
     _, fasta, rest = content.partition(b"##FASTA")
-    begin = rest if fasta else content
-    if begin.lstrip().startswith(b">"):
-        for record in begin.split(b">")[1:]:
+    begin = (rest if fasta else content).lstrip()
+    if begin.startswith(b">"):
+        for record in (b"\n" + begin).split(b"\n>")[1:]:
             yield _letters(record.partition(b"\n")[2])
         return
     mark = b"\nORIGIN" if content.startswith(b"LOCUS") else b"\nSQ "

@@ -126,8 +126,9 @@ def kmers_of_markers(path: Path) -> np.ndarray:
 
 
 def _any_in(hash_K: np.ndarray, known: np.ndarray) -> bool:
-    place_K = np.minimum(np.searchsorted(known, hash_K), len(known) - 1)
-    return bool((known[place_K] == hash_K).any())
+    place_K = np.searchsorted(known, hash_K)
+    there_K = place_K < len(known)
+    return bool((known[place_K[there_K]] == hash_K[there_K]).any())
 
 
 def contigs(
@@ -175,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     given.folder.mkdir(parents=True, exist_ok=True)
     try:
-        kept = given.folder / f"kmers-{markers.SHA256[:8]}.npy"
+        kept = given.folder / f"kmers-{K}-{SAMPLED}-{markers.SHA256[:8]}.npy"
         if not kept.exists():  # minutes
             with files.whole_file(kept, "wb") as file:
                 np.save(file, kmers_of_markers(markers.unpacked(given.package, given.folder, markers.SHA256)))

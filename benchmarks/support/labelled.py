@@ -105,13 +105,15 @@ def judged(scores: dict[str, float], reference: dict[str, float]) -> dict[str, f
     """AUROC, and percent of the chunks with the label that they have in float32.
 
     Raises:
-        RuntimeError: Other chunks have scores than in the reference.
+        RuntimeError: Other chunks have scores than in the reference, or one is no number.
     """
     import numpy as np
 
     if scores.keys() != reference.keys():
         raise RuntimeError(f"{len(scores)} chunks have a score, and {len(reference)} have one in float32.")
     ours_C = np.array([scores[name] for name in reference])
+    if not np.isfinite(ours_C).all():
+        raise RuntimeError(f"{(~np.isfinite(ours_C)).sum()} of {len(ours_C)} chunks have a score that is no number.")
     theirs_C = np.array(list(reference.values()))
     virus_C = np.array([name.startswith(VIRUS) for name in reference])
     return {"auroc": auroc(virus_C, ours_C), "agreement": 100 * float(((ours_C >= 0.5) == (theirs_C >= 0.5)).mean())}

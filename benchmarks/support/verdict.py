@@ -169,15 +169,15 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
 
 
 def _less_accurate(verdict: Verdict) -> Iterator[str]:
-    """A success needs to be as accurate, too: on every machine that measured both."""
+    """A success needs to be as accurate, too, wherever it was measured, and beside the baseline somewhere."""
     asked = verdict.question
     verdict.classified = classified.of_machines(
         asked.repo, asked.results, asked.workload, asked.baseline, asked.candidate, asked.claim
     )
-    said = list(classified.worse(verdict.classified, asked.candidate))
+    said = [sentence for each in verdict.classified for sentence in each.worse(asked.candidate)]
     if said:
         verdict.word = FAIL
-    elif not verdict.classified and verdict.word == PASS:
+    elif verdict.word == PASS and not any(each.before for each in verdict.classified):
         verdict.word = NOT_MEASURED
         benchmark = classified.OF_PRECISION[asked.claim.precision]
         said.append(
