@@ -91,13 +91,13 @@ def test_of_a_pth_the_name_says_what_is_known(tmp_path, name, card):
         ('{"features": "kmer4", "models": {}, "chunk_size": 500}', "KeyError: 'widths'"),
         ('{"features": "kmer4", "models": {}, "chunk_size": 1, "widths": {"kmer4": 136}}', "chunks of 1 bp"),
         (
-            '{"features": "esm2", "models": {"esm2": {"name": "x", "sha256": "0"}}, "chunk_size": 500, "widths": '
-            '{"esm2": 320}}',
+            f'{{"features": "esm2", "models": {{"esm2": {{"name": "x", "sha256": "{SHA256}"}}}}, "chunk_size": 500, '
+            '"widths": {"esm2": 320}}',
             "ESM-2 x, which is unknown",
         ),
         (  # any weights would do
-            '{"features": "esm2", "models": {"esm2": {"name": "esm2_t6_8M_UR50D"}}, "chunk_size": 500, "widths": '
-            '{"esm2": 320}}',
+            '{"features": "esm2", "models": {"esm2": {"name": "esm2_t6_8M_UR50D", "sha256": null}}, "chunk_size": 500, '
+            '"widths": {"esm2": 320}}',
             "KeyError: 'sha256 of esm2'",
         ),
     ],

@@ -519,6 +519,15 @@ def test_the_caution_names_each_level():
     )
 
 
+@pytest.mark.parametrize("prevalence, said", [
+    (0.5, "With 50 % viral records the precision at a threshold of 0.5 is 0.667."),
+    (0.499, "Where 50 % are viral, as here, figures look better than in a metagenome: with 49.9 % viral records "
+     "the precision at a threshold of 0.5 is 0.666."),
+])  # fmt: skip
+def test_the_caution_is_of_what_was_judged(prevalence, said):
+    assert page.caution(page.document({"chunk": SMALL}, prevalence, resamples=10)) == said
+
+
 def test_the_page_fetches_nothing_and_shows_all():
     found = small_document()
     odd = replace(SMALL, groups=["<script>alert(1)</script>"] * 8)

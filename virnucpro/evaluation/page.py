@@ -74,8 +74,10 @@ def caution(document: dict[str, Any]) -> str:
     rare = f"with {share} viral records the precision at a threshold of 0.5 is {', '.join(shares)}."
     judged = [level["metrics"] for level in document["levels"].values()][-1]
     here = judged["virus"] / max(judged["virus"] + judged["others"], 1)
-    compared = "better than" if here > document["prevalence"] else "other than"
-    return f"Where {percent(round(here, 2))} are viral, as here, figures look {compared} in a metagenome: {rare}"
+    if here <= document["prevalence"]:
+        return rare[0].upper() + rare[1:]
+    # Two digits: 1,435 of 2,867 are 50 %.
+    return f"Where {percent(float(f'{here:.2g}'))} are viral, as here, figures look better than in a metagenome: {rare}"
 
 
 def text(document: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,9 @@ def _trained(text: str, path: Path) -> ClassifierCard:
             bool(document.get("synthetic", False)),
             document,
         )
-        if unknown := [name for name in features if not LANGUAGE_MODELS[name].weightless and name not in card.sha256]:
-            raise KeyError(f"sha256 of {unknown[0]}")
+        for name in features:
+            if not LANGUAGE_MODELS[name].weightless and not re.fullmatch("[0-9a-f]{64}", card.sha256.get(name, "")):
+                raise KeyError(f"sha256 of {name}")
     except (BadRequest, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadWeights(
             f"{path}: a classifier whose description cannot be used ({one_line(error)}). Update virnucpro, or train it "

@@ -115,10 +115,9 @@ def _lines(name: str, document: dict[str, Any], judged: dict[str, Any]) -> Itera
         yield "| group | chunks | scored | right at 0.5 | AUROC against the other class |"
         yield "| --- | --- | --- | --- | --- |"
         for row in groups:
-            yield (
-                f"| {row['group'] or 'not told'} | {row['units']:,} | {row['scored']:,} | {number(row['accuracy'])} | "
-                f"{number(row['auroc'])} |"
-            )
+            name = row["group"].replace("|", "/") or "not told"
+            counts = f"{row['units']:,} | {row['scored']:,}"
+            yield f"| {name} | {counts} | {number(row['accuracy'])} | {number(row['auroc'])} |"
         yield ""
     rare = judged["levels"]["chunk"]["at_prevalence"]
     yield (

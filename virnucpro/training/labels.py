@@ -87,7 +87,9 @@ def label(
             if known and (twin := records.setdefault(_digest(sequence), number)) != number:
                 _check_twins(names, virus, parts, twin, number)
             for start, end in chunk_spans(len(sequence), chunk_size):
-                chunk_digests.append(int.from_bytes(_digest(sequence[start:end])[:8], "little"))
+                piece = sequence[start:end]
+                own = f"{number} {start}"  # of a piece without a base, which has no frame
+                chunk_digests.append(int.from_bytes(_digest(piece if piece.strip(_UNKNOWN) else own)[:8], "little"))
                 chunk_records.append(number)
     virus_N, part_N = np.array(virus, bool), np.array(parts, np.uint8)
     record_C = np.array(chunk_records, np.int64)
