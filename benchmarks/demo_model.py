@@ -143,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON for the figures  [default: FOLDER/figures.json]")
     given = parser.parse_args(argv)
     from benchmarks.support import markers
+    from benchmarks.support.evidence import without_places
     from virnucpro.models.classifier_card import read_card
 
     folder = given.folder
@@ -150,7 +151,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         markers.prepare(given.package, folder, given.chunk_size, given.train, given.test)
     directory = ["--weights-dir", str(given.weights_dir)] if given.weights_dir else []
     document: dict[str, Any] = {
-        "command": shlex.join(["python", "-m", "benchmarks.demo_model", *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join(
+            ["python", "-m", "benchmarks.demo_model", *without_places(list(sys.argv[1:] if argv is None else argv))]
+        ),
         "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         "data": {"package": markers.PACKAGE, "sha256": markers.SHA256, "chunk_size": given.chunk_size},

@@ -259,6 +259,13 @@ def test_the_pictures_are_those_of_the_results():
             assert (ROOT / path).read_text(encoding="utf-8") == svg, f"{path}: run python -m {module.__name__}"
 
 
+def test_what_was_measured_names_no_place_of_one_machine():
+    files = [path for name in ("docs/validation", "results") for path in (ROOT / name).rglob("*") if path.is_file()]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    named = [str(path) for path, text in texts.items() if re.search("/(root|home|work|tmp)/", text)]
+    assert len(texts) > 50 and named == []
+
+
 def test_the_tests_that_security_names_are_there():
     table = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").split("## Faults that", 1)[1]
     named = set(re.findall(r"\w+\.py", table))
