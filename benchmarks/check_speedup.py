@@ -83,9 +83,9 @@ def show(verdict: Verdict) -> dict:
     print("\n" + table([[words, *(side.get(name) for side in sides)] for name, words in ROWS.items()], ["", *versions]))
     columns = ["pair", f"{question.baseline}, {IN_WORDS[verdict.workers]}, s", f"{question.candidate}, s", "ratio"]
     print(table([[str(number), *pair, pair[0] / pair[1]] for number, pair in enumerate(verdict.pairs, 1)], columns))
-    if verdict.classified:
+    if verdict.accuracy:
         columns = ["labelled chunks, on", f"AUROC of {versions[0]}", f"of {versions[1]}", "labels of float32, %"]
-        print(table([each.row() for each in verdict.classified], columns))
+        print(table([each.row() for each in verdict.accuracy], columns))
     print(verdict, *verdict.reasons, "", sep="\n")
     if any(isinstance(seconds, float) for _, seconds, _ in steps):
         print(table(steps, ["step by step (v1.0: padded bf16)", "s per 10K", "s less"]))
@@ -97,7 +97,7 @@ def show(verdict: Verdict) -> dict:
     return said | {
         "env": env, "workers": verdict.workers, "pairs": verdict.pairs, "baseline": sides[0],
         "candidate": sides[1], "breakdown": steps, "reported": others,
-        "accuracy": [each.row() for each in verdict.classified],
+        "accuracy": [each.row() for each in verdict.accuracy],
     }  # fmt: skip
 
 

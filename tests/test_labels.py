@@ -72,10 +72,10 @@ def test_chunks_of_the_test_that_both_classes_have_are_told():
     origins = {"v9": Entry(TEST_SOURCE), "o9": Entry(TEST_SOURCE)}
     shared = "AAAAAGGGGC"
     labels = labelled([Read("v9", shared + "CCCCCAAAAA")], [Read("o9", shared + "GAGAGAGAGC")], origins)
-    assert labels.twins == 2 and not labels.shared_C.any()
-    assert labelled().twins == 0
+    assert labels.conflicting == 2 and not labels.shared_C.any()
+    assert labelled().conflicting == 0
     gaps = labelled([Read("v9", "N" * 10 + "CCCCCAAAAA")], [Read("o9", "N" * 10 + "GAGAGAGAGC")], origins)
-    assert gaps.twins == 0  # without a base there is no frame
+    assert gaps.conflicting == 0  # without a base there is no frame
 
 
 def test_without_a_table_each_record_is_a_source():

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.support import debian
-from virnucpro.errors import BadInput
-from virnucpro.system import files
 
 _NO_BASE = re.compile(rb"[^A-Za-z]")
 
@@ -23,8 +21,7 @@ def members(path: Path, sha256: str, wanted: set[str]) -> Iterator[tuple[str, by
     Raises:
         BadInput: The archive has another checksum.
     """
-    if (actual := files.sha256_of(path)) != sha256:
-        raise BadInput(f"{path} has the sha256 {actual}, and {sha256} was expected. Fetch it again.")
+    debian.check_sha256(path, sha256)
     inner: dict[str, list[str]] = {}
     for name in wanted:
         outer, _, within = name.partition("!")

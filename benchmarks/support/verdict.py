@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.releases import check_committed, read_releases
-from benchmarks.support import classified, evidence, objections, pairs, stand_in, validity
+from benchmarks.support import accuracy_figures, evidence, objections, pairs, stand_in, validity
 from benchmarks.support.claims import THE_CLAIM, Claim
 from benchmarks.support.git import DEEPEN, is_shallow
 from benchmarks.support.output import printable
@@ -50,7 +50,7 @@ class Verdict:
     pairs: list[pairs.Pair] = field(default_factory=list)
     ratio: float | None = None
     interval: tuple[float, float] | None = None
-    classified: list[classified.Classified] = field(default_factory=list)
+    accuracy: list[accuracy_figures.AccuracyFigures] = field(default_factory=list)
 
     def __str__(self) -> str:
         if self.interval is None:
@@ -171,18 +171,18 @@ def _judged(question: Question, verdict: Verdict) -> Iterator[str]:
 def _less_accurate(verdict: Verdict) -> Iterator[str]:
     """A success needs to be as accurate, too, wherever it was measured, and beside the baseline somewhere."""
     asked = verdict.question
-    verdict.classified = classified.of_machines(
+    verdict.accuracy = accuracy_figures.of_machines(
         asked.repo, asked.results, asked.workload, asked.baseline, asked.candidate, asked.claim
     )
-    said = [sentence for each in verdict.classified for sentence in each.worse(asked.candidate)]
+    said = [sentence for each in verdict.accuracy for sentence in each.worse(asked.candidate)]
     if said:
         verdict.word = FAIL
-    elif verdict.word == PASS and not any(each.before for each in verdict.classified):
+    elif verdict.word == PASS and not any(each.before for each in verdict.accuracy):
         verdict.word = NOT_MEASURED
-        benchmark = classified.OF_PRECISION[asked.claim.precision]
+        benchmark = accuracy_figures.OF_PRECISION[asked.claim.precision]
         said.append(
             f"It is fast enough, and whether it is as accurate is not known: {benchmark} of {asked.candidate} and "
-            f"{classified.BENCHMARK} of {asked.baseline} were measured on no machine together ({asked.workload})."
+            f"{accuracy_figures.BENCHMARK} of {asked.baseline} were measured on no machine together ({asked.workload})."
         )
     yield from said
 

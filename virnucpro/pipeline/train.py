@@ -32,7 +32,7 @@ from virnucpro.reading.input_kind import InputKind
 from virnucpro.reading.survey import opened
 from virnucpro.system.files import sha256_of
 from virnucpro.telemetry.recorder import TelemetryLogger
-from virnucpro.training.enough import check_frames
+from virnucpro.training.frame_counts import check_frames
 from virnucpro.training.labels import Labels, label
 from virnucpro.training.settings import TrainingSettings
 from virnucpro.weights.digests import WeightDigests
@@ -124,9 +124,10 @@ def _labels(settings: TrainingSettings, files: InputFiles, entries: dict[str, En
             "%d chunks of training and validation have the sequence of a chunk of another class or part: they are left "
             "out.", shared,
         )  # fmt: skip
-    if labels.twins:
+    if labels.conflicting:
         log.warning(
-            "%d chunks of the test have the sequence of a chunk of the other class: not all can be right.", labels.twins
+            "%d chunks of the test have the sequence of a chunk of the other class: not all can be right.",
+            labels.conflicting,
         )
     return labels
 

@@ -16,7 +16,7 @@ from virnucpro.engine.results import FinishedWindow
 from virnucpro.evaluation.records_table import PARTS
 from virnucpro.reading.chunks import chunk_spans
 from virnucpro.system.files import reserve
-from virnucpro.training.enough import is_coding
+from virnucpro.training.frame_counts import is_coding
 from virnucpro.training.labels import Labels
 
 

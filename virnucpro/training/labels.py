@@ -27,7 +27,8 @@ class Labels:
     """What is known of every record; parts are places in `PARTS`.
 
     shared_C: chunks of training and validation whose sequence, on either strand, another class or part has too; they
-    are left out. twins: chunks of the test whose sequence the other class has there, too, which count all the same.
+    are left out. conflicting: chunks of the test whose sequence the other class has there, too; they count all the
+    same.
     """
 
     names: list[str]
@@ -36,7 +37,7 @@ class Labels:
     groups: list[str]
     part_N: np.ndarray  # uint8
     shared_C: np.ndarray  # bool
-    twins: int = 0
+    conflicting: int = 0
 
     def digest(self) -> str:
         """The sha256 of all that is known."""
@@ -95,8 +96,8 @@ def label(
     record_C = np.array(chunk_records, np.int64)
     digest_C, tested_C = np.array(chunk_digests, np.uint64), part_N[record_C] == PARTS.index(TEST)
     shared_C = _shared(digest_C, 2 * part_N[record_C] + virus_N[record_C]) & ~tested_C
-    twins = int(_shared(digest_C[tested_C], virus_N[record_C[tested_C]]).sum())
-    labels = Labels(names, virus_N, sources, groups, part_N, shared_C, twins)
+    conflicting = int(_shared(digest_C[tested_C], virus_N[record_C[tested_C]]).sum())
+    labels = Labels(names, virus_N, sources, groups, part_N, shared_C, conflicting)
     _check_parts(labels, rule)
     return labels
 

@@ -6,7 +6,7 @@ import pytest
 from virnucpro.errors import BadInput
 from virnucpro.evaluation.records_table import PARTS
 from virnucpro.reading.reads import Read
-from virnucpro.training.enough import LEAST_FRAMES, check_frames, is_coding
+from virnucpro.training.frame_counts import LEAST_FRAMES, check_frames, is_coding
 from virnucpro.training.labels import Labels
 
 CHUNK = 30

@@ -1,4 +1,4 @@
-"""Enough: whether there are frames to train on and to judge by, told before a feature is computed."""
+"""Frame counts: whether there are enough to train on and to judge by, told before a feature is computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classified: whether the candidate tells viruses from others as well as the baseline, by what asv stored of
+"""Accuracy figures: whether the candidate tells viruses from others as well as the baseline, by what asv stored of
 `accuracy.Accuracy` and `AccuracyInt8`.
 
 Every machine that has a figure of the candidate counts, for a bad one is bad wherever it was seen.
@@ -22,7 +22,7 @@ AUROC, SHARE = "track_auroc", "track_agreement"
 
 
 @dataclass(frozen=True)
-class Classified:
+class AccuracyFigures:
     """Figures of one machine, of each side the commits of its package. AUROC: from 0 to 1; share: % of the chunks with
     the label of float32."""
 
@@ -63,7 +63,7 @@ def _numbers(values: Iterable[Value]) -> list[float]:
 
 def of_machines(
     repo: Path, results: Path, workload: str, baseline: str, candidate: str, claim: Claim
-) -> list[Classified]:
+) -> list[AccuracyFigures]:
     """Of each machine that has a figure of the candidate.
 
     Raises:
@@ -78,7 +78,7 @@ def of_machines(
         if after:
             figures = ((before, theirs, AUROC), (after, ours, AUROC), (after, ours, SHARE))
             of_sides = ([each.value(f"{key}.{name}", workload) for each in side] for side, key, name in figures)
-            found.append(Classified(machine, *of_sides))
+            found.append(AccuracyFigures(machine, *of_sides))
     return found
 
 
