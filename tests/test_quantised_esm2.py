@@ -23,7 +23,6 @@ CPU = torch.device("cpu")
 FP64 = Precision("fp64", "float64", "float64", 8, 8)
 SEED = torch.Generator().manual_seed(0)
 ALL = [(number, name) for number in range(6) for name in PRODUCTS]
-# But for the greatest, 5,120, of which the matrix takes 5 s: it is made as that of 2,560.
 WIDTHS = sorted({size for _, width, heads in ESM2_SIZES.values() for size in (width, width // heads)})
 
 

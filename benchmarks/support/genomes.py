@@ -35,8 +35,10 @@ SETS = {  # viruses, and what they are among
     "phages": (("phage",), ("bacterium", "archaeon", "plasmid")),
     "eukaryotes": (("virus of eukaryotes",), ("protist", "plant", "animal")),
 }
-MOST = {"phage": 10, "virus of eukaryotes": 1, "bacterium": 30, "archaeon": 30, "plasmid": 30}  # contigs of a source
-OTHERS = 100  # of a source of another group
+MOST = {  # contigs of a source
+    "phage": 10, "virus of eukaryotes": 1, "bacterium": 30, "archaeon": 30, "plasmid": 30, "protist": 100, "plant": 100,
+    "animal": 100,
+}  # fmt: skip
 BLOCK = 2**20  # bp that are looked at together, which is faster
 Words = tuple[np.ndarray, np.ndarray, np.ndarray]
 _CODES = np.full(256, 4, np.uint8)
@@ -150,7 +152,7 @@ def contigs(
             taken[piece[0].genome] += 1
             order.append((taken[piece[0].genome], piece))
         for _, piece in sorted(order, key=lambda pair: pair[0]):  # stable: the first of each genome, then the second
-            if drawn < MOST.get(group, OTHERS) and not _any_in(sample_of_kmers(piece[2]), known):
+            if drawn < MOST[group] and not _any_in(sample_of_kmers(piece[2]), known):
                 drawn += 1
                 yield piece
 
